@@ -1,0 +1,82 @@
+/*
+ * machine.h - the desired state of the machine: cores, ports, addresses, routes
+ *
+ * Plain data in the snapshot's arena, read by all, written only while the
+ * snapshot is built. These settings are applied at start; a reload that changes
+ * them is refused with the name of the setting (a restart applies it).
+ */
+#pragma once
+
+#include "dataplane/base/ipaddr.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MACHINE_MAX_PORTS 8
+#define MACHINE_MAX_WORKERS 32
+#define MACHINE_MAX_ADDRS 16
+#define MACHINE_MAX_ROUTES 64
+
+enum port_device {
+    PORT_PCI,       /* a NIC bound to vfio-pci, or a bifurcated one: ->pci */
+    PORT_AF_XDP,    /* ->interface of the kernel */
+    PORT_AF_PACKET, /* ->interface of the kernel */
+    PORT_TAP,       /* makes ->interface */
+    PORT_MEMIF,     /* ->socket, ->memif_id, ->memif_server */
+    PORT_RING,      /* in this process: ->ring_peer names the other port */
+    PORT_PCAP,      /* ->pcap_rx and ->pcap_tx files */
+};
+
+enum idle_mode { IDLE_ADAPTIVE, IDLE_SPIN };
+
+struct addr_conf {
+    struct ipaddr addr;
+    uint8_t prefix_len;
+    uint16_t vlan; /* 0: untagged */
+};
+
+struct port_conf {
+    const char *name;
+    enum port_device device;
+    const char *interface;
+    const char *pci;
+    const char *socket;
+    uint32_t memif_id;
+    bool memif_server;
+    const char *ring_peer;
+    const char *pcap_rx, *pcap_tx;
+    const char *mac; /* "02:...": NULL: the device's own */
+    uint16_t mtu;
+    uint16_t queues; /* 0: one per worker, where the device has them */
+    uint16_t rx_descriptors, tx_descriptors;
+    uint32_t n_addrs;
+    struct addr_conf addrs[MACHINE_MAX_ADDRS];
+};
+
+struct fixed_route_conf {
+    struct ipprefix prefix;
+    struct ipaddr via; /* IP_NONE: on link */
+    const char *port;  /* NULL: the port whose prefix holds ->via */
+};
+
+struct machine_conf {
+    uint32_t n_workers;
+    int32_t cores[MACHINE_MAX_WORKERS]; /* CPU of each worker; -1: any */
+    enum idle_mode idle;
+    bool hugepages;
+    uint32_t memory_mb;
+    uint32_t packets; /* packet buffers of one worker */
+    const char *file_prefix;
+    uint32_t n_eal;
+    const char **eal; /* further EAL arguments */
+    uint32_t n_ports;
+    struct port_conf ports[MACHINE_MAX_PORTS];
+    uint32_t n_routes;
+    struct fixed_route_conf routes[MACHINE_MAX_ROUTES];
+    struct {
+        uint32_t max_connections; /* of one worker */
+        uint32_t max_half_open;
+        uint32_t receive_buffer, send_buffer; /* bytes of one connection */
+        uint64_t time_wait_us, keepalive_us, rto_min_us;
+    } tcp;
+};

@@ -1,0 +1,74 @@
+#include "dataplane/base/slab.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SLAB_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLAB_ASAN 1
+#endif
+#endif
+
+#ifdef SLAB_ASAN
+#include <sanitizer/asan_interface.h>
+#define poison(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define unpoison(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+#define poison(p, n) ((void)0)
+#define unpoison(p, n) ((void)0)
+#endif
+
+static size_t span(const struct slab *s)
+{
+    return (size_t)s->size * s->max;
+}
+
+int slab_init(struct slab *s, uint32_t size, uint32_t max)
+{
+    *s = (struct slab){ .size = (size + CACHE_LINE - 1) & ~(uint32_t)(CACHE_LINE - 1), .max = max };
+    s->base = mmap(NULL, span(s), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (s->base == MAP_FAILED) {
+        s->base = NULL;
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void slab_fini(struct slab *s)
+{
+    if (s->base == NULL)
+        return;
+    unpoison(s->base, span(s));
+    munmap(s->base, span(s));
+    s->base = NULL;
+}
+
+void *slab_alloc(struct slab *s)
+{
+    void *obj = s->free;
+
+    if (obj != NULL) {
+        unpoison(obj, s->size);
+        memcpy(&s->free, obj, sizeof(s->free));
+        memset(obj, 0, s->size);
+    } else if (s->n_touched < s->max) {
+        obj = s->base + (size_t)s->size * s->n_touched++; /* fresh from mmap: zero already */
+    } else {
+        s->failed++;
+        return NULL;
+    }
+    s->in_use++;
+    return obj;
+}
+
+void slab_free(struct slab *s, void *obj)
+{
+    memcpy(obj, &s->free, sizeof(s->free));
+    s->free = obj;
+    s->in_use--;
+    poison(obj, s->size);
+}

@@ -1,0 +1,34 @@
+/*
+ * slab.h - fixed-size objects from one reserved range, for one thread
+ *
+ * The whole range is reserved as address space when the slab is made and
+ * touched only as objects are used, so nothing costs memory before it exists
+ * and nothing on the packet path calls an allocator. Freed objects are reused
+ * last in, first out, while they are still in the cache. Running out is an
+ * ordinary answer (NULL, counted).
+ *
+ * Under AddressSanitizer free objects are poisoned.
+ */
+#pragma once
+
+#include "dataplane/base/compiler.h"
+
+#include <stdint.h>
+
+struct slab {
+    char *base;
+    uint32_t size;      /* of one object, a multiple of the cache line */
+    uint32_t max;       /* objects */
+    uint32_t n_touched; /* objects ever handed out: those below are valid memory */
+    uint32_t in_use;
+    uint64_t failed; /* slab_alloc() found nothing */
+    void *free;
+};
+
+/* Returns 0 or -ENOMEM. */
+NODISCARD int slab_init(struct slab *s, uint32_t size, uint32_t max);
+void slab_fini(struct slab *s);
+
+/* Returns a zeroed object, or NULL. */
+void *slab_alloc(struct slab *s);
+void slab_free(struct slab *s, void *obj);

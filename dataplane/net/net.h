@@ -1,0 +1,115 @@
+/*
+ * net.h - packets in, as far as "whose is this?", and packets out
+ *
+ * struct net is one worker's view of the network: its interfaces (one per port
+ * and VLAN), neighbours, routes and flow table. Everything in it is owned by the
+ * worker. Layers above attach by handlers: a flow (net/flow.h) for a known
+ * five-tuple, a protocol handler for the rest.
+ *
+ * net_rx() is the one place where a received packet is counted and freed when a
+ * layer refuses it: each layer returns an enum drop (net/drop.h).
+ *
+ * Sending: net_route4() resolves a destination once into a struct net_dst that a
+ * connection keeps; net_tx4() writes the Ethernet and IP headers into the
+ * packet's headroom and hands it to the transmit function. While a neighbour
+ * is being resolved a few packets per neighbour wait; the rest are dropped and
+ * counted.
+ */
+#pragma once
+
+#include "config/model/machine.h"
+#include "dataplane/base/core.h"
+#include "dataplane/base/ipaddr.h"
+#include "dataplane/net/drop.h"
+
+struct net;
+struct flow;
+
+/* What net needs from the ports below it; the worker (or a test) fills it in. */
+struct net_port_ops {
+    /* Takes the packet in any case. Sent at the end of the turn. */
+    void (*tx)(void *ctx, uint8_t port, struct pkt *p);
+    /* Gives other workers a copy of an ARP frame, so that each learns its neighbours. May be NULL.
+     */
+    void (*share)(void *ctx, const struct pkt *p);
+    /* May this worker use @local_port for a connection whose replies are (remote -> local)? May be
+     * NULL: always. */
+    bool (*owns)(void *ctx, const struct ipport *remote, const struct ipport *local);
+};
+
+struct net_port_info {
+    uint8_t mac[6];
+    uint16_t mtu;
+    bool tx_ip_csum, tx_tcp_csum; /* the port (or drivers/offload.c) fills these in */
+};
+
+struct net_conf {
+    const struct machine_conf *machine; /* ports, addresses, routes */
+    const struct net_port_info *ports;  /* by port index, as in machine->ports */
+    const struct net_port_ops *ops;
+    void *ctx;
+};
+
+struct net *net_new(struct core *core, const struct net_conf *conf);
+void net_free(struct net *net);
+
+/* Takes every packet. */
+void net_rx(struct net *net, struct pkt **pkts, unsigned n);
+
+/* Where packets to one destination leave. Small enough to live in a connection. */
+struct net_dst {
+    struct neigh *neigh; /* next hop, referenced; NULL after net_dst_put() */
+    struct ipaddr local; /* source address */
+    uint16_t mtu;        /* of the path, as far as known */
+    uint8_t iface;
+};
+
+/* Resolves @remote; @local as source if given (family IP_NONE: choose). 0, -EHOSTUNREACH or
+ * -EADDRNOTAVAIL. */
+NODISCARD int net_route(struct net *net, const struct ipaddr *remote, const struct ipaddr *local,
+                        struct net_dst *ret);
+void net_dst_put(struct net *net, struct net_dst *dst);
+
+/* Writes the headers and sends @p, whose data starts at the transport header. Takes @p. */
+void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *remote,
+            uint8_t protocol, struct pkt *p);
+
+/* What the port that @dst leaves by computes itself. */
+bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst);
+
+/* Is this an address of ours? */
+bool net_is_local(const struct net *net, const struct ipaddr *addr);
+
+/*
+ * A packet of a flow nobody has. Its data starts at the transport header, the IP
+ * addresses are passed beside. Takes @p only if it returns DROP_NONE.
+ */
+typedef enum drop (*net_proto_fn)(void *ctx, struct pkt *p, const struct ipaddr *src,
+                                  const struct ipaddr *dst);
+void net_set_proto(struct net *net, uint8_t protocol, net_proto_fn fn, void *ctx);
+
+/*
+ * An ICMP error about a packet that we sent: for the handler of its protocol. @mtu is for
+ * "fragmentation needed", else 0. @payload is the start of the offending transport header (8
+ * bytes).
+ */
+typedef void (*net_error_fn)(void *ctx, const struct ipport *local, const struct ipport *remote,
+                             int err, uint16_t mtu, const uint8_t payload[8]);
+void net_set_error(struct net *net, uint8_t protocol, net_error_fn fn, void *ctx);
+
+/* Counters of net itself: packets and bytes in and out, and drops by reason. */
+struct net_counters {
+    uint64_t pkts_in, pkts_out, bytes_in, bytes_out;
+    uint64_t drops[DROP_COUNT];
+};
+const struct net_counters *net_counters(const struct net *net);
+
+/* For `isthmusctl neighbors`: calls @fn for every entry. */
+struct neigh_info {
+    struct ipaddr addr;
+    uint8_t mac[6];
+    uint8_t port;
+    const char *state;
+    uint64_t age_us;
+};
+void net_each_neigh(struct net *net, void (*fn)(const struct neigh_info *n, void *ctx), void *ctx);

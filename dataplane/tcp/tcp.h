@@ -1,0 +1,191 @@
+/*
+ * tcp.h - TCP for the layers above: listen, connect, send, receive, close
+ *
+ * RFC 9293, with 7323 (window scaling, timestamps), 6298 (retransmission timer),
+ * 5681 and 6582 (NewReno), 6528 (initial sequence numbers), 5961 (blind attacks)
+ * and 6191 (TIME_WAIT). struct tcp is one worker's TCP; a connection lives and
+ * dies on that worker, and every function here is called on it. Nothing blocks,
+ * takes a lock or makes a system call. Time comes from core->now_us alone.
+ *
+ * A byte stream is passed in packets (base/pkt.h), both ways:
+ *
+ *   down  tcp_send() takes a queue of packets. Each holds at most tcp_mss() bytes and has
+ *         PKT_HEADROOM in front; such a packet is sent in place, without a copy. Others are
+ *         sent too, at the price of one. The caller watches tcp_send_room().
+ *   up    in-order payload waits inside TCP until tcp_recv() takes it: what waits closes the
+ *         advertised window, so that not reading is back-pressure.
+ *
+ * Events come from within tcp_input(), timers and tcp_flush(), never from within
+ * a function the owner calls: an owner may close or abort in any of them. After
+ * on_closed the connection is gone; it is always the last event, and it always
+ * comes, unless the owner let go first with tcp_abort() or tcp_release().
+ *
+ *   owner                         connection                     peer
+ *   tcp_connect() --------------> SYN_SENT ---- on_open -------> ESTABLISHED
+ *   tcp_listen() ops->on_accept <-------------- SYN_RCVD
+ *   tcp_shutdown(): no more from us (FIN after what is queued); on_peer_closed: no more from them
+ *   both done ------------------> on_closed(0); TIME_WAIT is kept by TCP alone in a small struct
+ *   RST, timeout ---------------> on_closed(-ECONNRESET, -ETIMEDOUT, -ECONNREFUSED,
+ * -EHOSTUNREACH...)
+ */
+#pragma once
+
+#include "dataplane/base/core.h"
+#include "dataplane/base/ipaddr.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct net;
+struct tcp;
+struct tcp_conn;
+struct tcp_listener;
+
+struct tcp_ops {
+    void (*on_open)(struct tcp_conn *c);     /* active open: the handshake is done */
+    void (*on_readable)(struct tcp_conn *c); /* new in-order bytes wait in tcp_recv() */
+    void (*on_writable)(struct tcp_conn *c); /* tcp_send_room() was under half of the limit, and is
+                                                again half or more */
+    void (*on_peer_closed)(struct tcp_conn *c);     /* FIN in order; after the last on_readable */
+    void (*on_closed)(struct tcp_conn *c, int why); /* last: 0, or -errno; @c is gone afterwards */
+};
+
+/* Returns the ops and sets *@owner for a new connection, or NULL to have it reset. */
+typedef const struct tcp_ops *(*tcp_accept_fn)(void *listener_ctx, struct tcp_conn *c,
+                                               void **owner);
+
+struct tcp_conf {
+    uint32_t max_conns;      /* default 65536 */
+    uint32_t max_half_open;  /* default 4096: SYN_RCVD at once, of one worker */
+    uint32_t max_time_wait;  /* default 65536; the oldest goes first */
+    uint32_t recv_buf;       /* bytes a connection may hold unread, default 64 KiB */
+    uint32_t send_buf;       /* bytes queued or unacknowledged, default 64 KiB */
+    uint32_t ooo_pkts;       /* out-of-order packets a connection may hold, default 64 */
+    uint64_t time_wait_us;   /* default 60 s (2 MSL) */
+    uint64_t syn_timeout_us; /* give up a half-open connection, default 30 s */
+    uint32_t max_retries;    /* retransmissions of one segment before -ETIMEDOUT, default 15 */
+    uint64_t rto_min_us;     /* default 200 ms */
+    uint64_t keepalive_us;   /* idle time before probes, 0: none; default 2 h */
+};
+
+struct tcp_info {
+    struct ipport local, remote;
+    const char *state; /* "ESTABLISHED" */
+    uint64_t bytes_in, bytes_out, retransmits;
+    uint32_t cwnd, ssthresh, srtt_us, rto_us, mss, snd_wnd, rcv_wnd;
+    uint32_t send_queue, recv_queue;
+    uint64_t opened_us;
+};
+
+/* One TCP for @net, which hands it segments. NULL: out of memory. Zero fields of @conf take
+ * defaults. */
+struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *conf);
+
+/* Resets what is open (no events), frees everything. */
+void tcp_free(struct tcp *tcp);
+
+/*
+ * Listens on @local; an address of IP_NONE takes any address of ours. Returns NULL if
+ * that exact pair is taken. @mss_clamp 0: none.
+ */
+struct tcp_listener *tcp_listen(struct tcp *tcp, const struct ipport *local, tcp_accept_fn accept,
+                                void *ctx);
+
+/* Half-open connections are dropped; open ones live on. */
+void tcp_unlisten(struct tcp_listener *l);
+
+/*
+ * Opens a connection. @local may be NULL (address by route, port chosen so that replies
+ * reach this worker). Returns NULL and sets *@err: -EHOSTUNREACH, -EADDRNOTAVAIL, -ENOMEM.
+ */
+struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
+                             const struct ipport *local, const struct tcp_ops *ops, void *owner,
+                             int *err);
+
+void *tcp_owner(const struct tcp_conn *c);
+/* Also changes the ops: a connection can be handed from one layer to another. */
+void tcp_set_owner(struct tcp_conn *c, const struct tcp_ops *ops, void *owner);
+
+/* Payload of one full segment to this peer, now. */
+uint32_t tcp_mss(const struct tcp_conn *c);
+
+/* Bytes that may be queued now. tcp_send() takes more, too: the limit is the caller's discipline.
+ */
+uint32_t tcp_send_room(const struct tcp_conn *c);
+
+/* Takes every packet of @q. Sent at tcp_flush() at the latest. After tcp_shutdown(): freed, -EPIPE.
+ */
+int tcp_send(struct tcp_conn *c, struct pktq *q);
+
+/* Moves up to about @max bytes (whole packets, at least one if any waits) to @to. Returns bytes
+ * moved. */
+uint64_t tcp_recv(struct tcp_conn *c, struct pktq *to, uint64_t max);
+uint64_t tcp_recv_waiting(const struct tcp_conn *c);
+
+/* True after the peer's FIN, once everything before it has been taken. */
+bool tcp_recv_eof(const struct tcp_conn *c);
+
+/* FIN after everything queued. Receiving goes on. Idempotent. */
+void tcp_shutdown(struct tcp_conn *c);
+
+/* RST, at once, queued bytes dropped. No event follows; @c is gone. */
+void tcp_abort(struct tcp_conn *c);
+
+/*
+ * The owner lets go: queued bytes and a FIN are still delivered, later input is answered with
+ * RST (RFC 9293, 3.6.1), unread input too (RFC 2525, 2.17). No event follows. Bounded by
+ * @linger_us, then RST.
+ */
+void tcp_release(struct tcp_conn *c, uint64_t linger_us);
+
+void tcp_info(const struct tcp_conn *c, struct tcp_info *ret);
+const struct ipport *tcp_local(const struct tcp_conn *c);
+const struct ipport *tcp_remote(const struct tcp_conn *c);
+
+/* Once at the end of each turn of the loop: sends what was queued, and delayed ACKs. */
+void tcp_flush(struct tcp *tcp);
+
+/* Connections in use, TIME_WAIT excluded; TIME_WAIT entries. */
+uint32_t tcp_n_conns(const struct tcp *tcp);
+uint32_t tcp_n_time_wait(const struct tcp *tcp);
+
+/* Calls @fn for up to @n connections from position *@at (start with 0) on; false when all were
+ * seen. */
+bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_conn *c, void *ctx),
+              void *ctx);
+
+/* Counters, by name, for telemetry: values written by the worker, read by anyone. */
+#define TCP_COUNTERS(X)                                                                            \
+    X(segs_in, "segments received")                                                                \
+    X(segs_out, "segments sent")                                                                   \
+    X(bytes_in, "payload bytes received in order")                                                 \
+    X(bytes_out, "payload bytes sent, retransmissions excluded")                                   \
+    X(active_opens, "connections opened by us")                                                    \
+    X(passive_opens, "connections accepted")                                                       \
+    X(open_failed, "connection attempts that failed")                                              \
+    X(resets_in, "connections reset by the peer")                                                  \
+    X(resets_out, "RST segments sent")                                                             \
+    X(retrans_segs, "segments retransmitted")                                                      \
+    X(retrans_timeouts, "retransmission timeouts")                                                 \
+    X(fast_retrans, "fast retransmits")                                                            \
+    X(dup_acks, "duplicate acknowledgements received")                                             \
+    X(ooo_segs, "segments received out of order and kept")                                         \
+    X(ooo_dropped, "segments received out of order and dropped, for want of room")                 \
+    X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                            \
+    X(paws_dropped, "segments dropped by PAWS (RFC 7323)")                                         \
+    X(zero_windows, "zero windows advertised")                                                     \
+    X(zero_window_probes, "zero-window probes sent")                                               \
+    X(keepalive_probes, "keepalive probes sent")                                                   \
+    X(half_open_dropped, "SYNs dropped, too many half-open connections")                           \
+    X(half_open_timeouts, "half-open connections given up")                                        \
+    X(no_conn, "connections refused for want of memory")                                           \
+    X(no_pkt, "packets that could not be built for want of memory")                                \
+    X(time_wait_reused, "TIME_WAIT entries taken over by a new SYN (RFC 6191)")                    \
+    X(timeouts, "connections given up after too many retransmissions")
+
+#define TCP_COUNTER_FIELD(name, text) uint64_t name;
+struct tcp_counters {
+    TCP_COUNTERS(TCP_COUNTER_FIELD)
+};
+
+const struct tcp_counters *tcp_counters(const struct tcp *tcp);
