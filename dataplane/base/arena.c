@@ -1,5 +1,7 @@
 #include "dataplane/base/arena.h"
 
+#include "dataplane/base/slab.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,12 +10,18 @@
 
 struct arena_block {
     struct arena_block *next;
+    struct slab *slab; /* where it came from; NULL: malloc */
     _Alignas(ALIGN) char bytes[];
 };
 
 void arena_init(struct arena *a, size_t limit)
 {
     *a = (struct arena){ .limit = limit };
+}
+
+void arena_init_slab(struct arena *a, struct slab *slab, size_t limit)
+{
+    *a = (struct arena){ .limit = limit, .slab = slab };
 }
 
 void arena_fini(struct arena *a)
@@ -23,25 +31,49 @@ void arena_fini(struct arena *a)
     while (b != NULL) {
         struct arena_block *next = b->next;
 
-        free(b);
+        if (b->slab != NULL)
+            slab_free(b->slab, b);
+        else
+            free(b);
         b = next;
     }
-    arena_init(a, a->limit);
+    *a = (struct arena){ .limit = a->limit, .slab = a->slab };
 }
 
-static void grow(struct arena *a, size_t len)
+static struct arena_block *new_block(struct arena *a, size_t *size)
 {
-    size_t size = MAX(len, BLOCK_MIN);
-    struct arena_block *b = malloc(sizeof(*b) + size);
+    struct arena_block *b;
 
-    if (b == NULL) {
+    if (a->slab != NULL && *size <= a->slab->size - sizeof(*b)) {
+        b = slab_alloc(a->slab);
+        *size = a->slab->size - sizeof(*b);
+        if (b != NULL)
+            b->slab = a->slab;
+        return b;
+    }
+    *size = MAX(*size, BLOCK_MIN);
+    b = malloc(sizeof(*b) + *size);
+    if (b != NULL)
+        b->slab = NULL;
+    return b;
+}
+
+static bool grow(struct arena *a, size_t len)
+{
+    size_t size = len;
+    struct arena_block *b = new_block(a, &size);
+
+    if (b == NULL && a->limit == 0 && a->slab == NULL) {
         fprintf(stderr, "out of memory: %zu bytes\n", size);
         abort();
     }
+    if (b == NULL)
+        return false;
     b->next = a->blocks;
     a->blocks = b;
     a->at = b->bytes;
     a->end = b->bytes + size;
+    return true;
 }
 
 void *arena_alloc(struct arena *a, size_t len)
@@ -51,8 +83,8 @@ void *arena_alloc(struct arena *a, size_t len)
 
     if (need < len || (a->limit != 0 && (need > a->limit || a->used > a->limit - need)))
         return NULL;
-    if ((size_t)(a->end - a->at) < need)
-        grow(a, need);
+    if ((size_t)(a->end - a->at) < need && !grow(a, need))
+        return NULL;
     p = a->at;
     a->at += need;
     a->used += need;

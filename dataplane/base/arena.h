@@ -2,7 +2,9 @@
  * arena.h - allocate little by little, free whole
  *
  * One arena per request and one per configuration snapshot. Memory comes in
- * blocks from malloc; nothing is freed singly. An arena belongs to one thread
+ * blocks, from malloc or, on the packet path, from a slab of the worker (an
+ * object too large for one of its blocks is the exception: malloc); nothing is
+ * freed singly. An arena belongs to one thread
  * while it is written; once it is only read, any thread may read it.
  *
  * A limit makes a hostile peer's appetite an ordinary error: arena_alloc()
@@ -18,19 +20,24 @@
 #include <stddef.h>
 
 struct arena_block;
+struct slab;
 
 struct arena {
     struct arena_block *blocks; /* newest first */
     char *at, *end;             /* free part of the newest block */
     size_t used, limit;         /* bytes handed out; 0: no limit */
+    struct slab *slab;          /* where blocks come from; NULL: malloc */
 };
 
 void arena_init(struct arena *a, size_t limit);
 
+/* Blocks come from @slab, whose objects are the blocks; an empty slab is an answer (NULL). */
+void arena_init_slab(struct arena *a, struct slab *slab, size_t limit);
+
 /* Frees everything. The arena can be used again. */
 void arena_fini(struct arena *a);
 
-/* Zeroed, aligned for any type. NULL only where the arena has a limit. */
+/* Zeroed, aligned for any type. NULL only where the arena has a limit or a slab. */
 void *arena_alloc(struct arena *a, size_t len);
 
 /* A NUL-terminated copy. */

@@ -1,4 +1,5 @@
 #include "dataplane/base/arena.h"
+#include "dataplane/base/slab.h"
 #include "tests/lib/test.h"
 
 #include <string.h>
@@ -50,12 +51,30 @@ static void strings_are_copies(void **state)
     arena_fini(&a);
 }
 
+static void blocks_of_a_slab_go_back_to_it(void **state)
+{
+    struct slab blocks;
+    struct arena a;
+
+    assert_int_equal(slab_init(&blocks, 1024, 2), 0);
+    arena_init_slab(&a, &blocks, 0);
+    assert_non_null(arena_alloc(&a, 900));
+    assert_non_null(arena_alloc(&a, 900));
+    assert_int_equal(blocks.in_use, 2);
+    assert_null(arena_alloc(&a, 900));
+    assert_non_null(arena_alloc(&a, 5000)); /* larger than a block */
+    arena_fini(&a);
+    assert_int_equal(blocks.in_use, 0);
+    slab_fini(&blocks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_zeroed_and_aligned),
         cmocka_unit_test(the_limit_is_an_answer),
         cmocka_unit_test(strings_are_copies),
+        cmocka_unit_test(blocks_of_a_slab_go_back_to_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
