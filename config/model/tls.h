@@ -22,7 +22,7 @@
 enum tls_mode { TLS_MODE_SIMPLE, TLS_MODE_MUTUAL };
 enum tls_version { TLS_VERSION_1_2, TLS_VERSION_1_3 };
 
-/* "spiffe://td/ns/foo/sa/bar": exactly; "spiffe://td/ns/foo/*": every identity that begins so. */
+/* "spiffe://td/ns/foo/sa/bar": exactly. With a star at its end: every identity that begins so. */
 struct peer_id_conf {
     const char *text; /* without the star */
     bool is_prefix;
