@@ -135,12 +135,17 @@ static int build_log(const struct build *b, const char *name, struct chain_rt *c
         name != NULL ? snapshot_access_log(b->snapshot, name) : NULL;
     const char *format;
     char why[256];
+    int id;
 
     if (conf == NULL)
         return 0;
+    id = logfiles_id(b->env->logfiles, conf->path);
+    if (id < 0)
+        return cfg_err_set(b->err, &conf->where, "access log %s: %s cannot be opened: %s",
+                           conf->name, conf->path, strerror(-id));
+    chain->log_file = (uint32_t)id;
     format = conf->format != NULL ? conf->format : accesslog_default_format;
     chain->log = accesslog_compile(&b->rt->arena, format, why, sizeof(why));
-    chain->log_file = (uint32_t)(conf - b->snapshot->access_logs);
     return chain->log != NULL
                ? 0
                : cfg_err_set(b->err, &conf->where, "access log %s: %s", conf->name, why);

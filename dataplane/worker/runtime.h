@@ -12,6 +12,7 @@
 
 #include "config/model/snapshot.h"
 #include "dataplane/proxy/proxy.h"
+#include "dataplane/telemetry/logfiles.h"
 
 struct tls_lib;
 struct tls_tickets;
@@ -49,6 +50,7 @@ struct runtime_env {
     struct tls_lib **libs; /* one per worker */
     struct tls_tickets *tickets;
     struct stats *stats;
+    struct logfiles *logfiles;
 };
 
 /* References @snapshot. NULL: @err says why, and nothing is left. */
