@@ -480,7 +480,7 @@ static bool is_known_coding(struct slice list)
     static const char *const known[] = { "gzip", "x-gzip", "deflate", "compress", "x-compress" };
     struct slice element = SLICE_NONE;
 
-    if (slice_ends(list, SLICE(",")))
+    if (slice_find(list, ',') == list.len || slice_ends(list, SLICE(",")))
         return false;
     while (list.len > 0) {
         bool found = false;

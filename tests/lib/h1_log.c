@@ -178,6 +178,8 @@ static void on_closed(struct http_stream *s, enum http_end why)
 
     say_body(l);
     say(l, " %s;", words[why]);
+    if (l->n_until_closed == 0)
+        l->n_until_closed = l->n_text;
     l->stream = NULL;
 }
 

@@ -32,6 +32,7 @@ struct h1_log {
 
     char *text, *sent, *body;
     size_t n_text, n_sent, n_body;
+    size_t n_until_closed; /* of the text, when the first stream had ended */
 };
 
 /* How bytes arrive. */

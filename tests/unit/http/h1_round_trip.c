@@ -286,7 +286,7 @@ static void what_one_says_the_other_hears(void **state)
     for (uint64_t seed = 1; seed <= 10; seed++) {
         struct world w = { 0 };
 
-        print_message("seed %llu\n", (unsigned long long)seed);
+        print_message("# seed %llu\n", (unsigned long long)seed);
         test_pool_init(&w.tp, 0);
         w.core.pool = &w.tp.pool;
         w.core.rng = seed * UINT64_C(0x9e3779b97f4a7c15);
