@@ -41,7 +41,7 @@ bool cert_time(const ASN1_TIME *t, int64_t *ret)
 
 static void put_uri(struct cert_text *to, struct slice uri)
 {
-    if (to->uri[0] != '\0' || uri.len >= sizeof(to->uri))
+    if (uri.ptr == NULL || to->uri[0] != '\0' || uri.len >= sizeof(to->uri))
         return;
     for (size_t i = 0; i < uri.len; i++) {
         if (uri.ptr[i] <= 0x20 || uri.ptr[i] >= 0x7f)
