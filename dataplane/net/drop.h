@@ -40,6 +40,7 @@
     X(ICMP4_NOT_OURS, "icmp: error about a packet we did not send")                                \
     X(TCP_SHORT, "tcp: shorter than its header says")                                              \
     X(TCP_CSUM, "tcp: checksum is wrong")                                                          \
+    X(TCP_OPTIONS, "tcp: malformed options")                                                       \
     X(TCP_FLAGS, "tcp: flags that make no sense together")                                         \
     X(TCP_NO_CONN, "tcp: no connection and no listener")                                           \
     X(TCP_HALF_OPEN_FULL, "tcp: SYN dropped, too many half-open connections")                      \
