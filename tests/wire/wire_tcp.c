@@ -281,7 +281,7 @@ static uint32_t sometimes(uint64_t n, uint32_t most)
     return one_in(n) ? (uint32_t)pick(most) : 0;
 }
 
-static void choose_tcp(struct tcp_conf *c)
+static void choose_tcp(struct tcp_conf *c, bool lossy)
 {
     static const uint32_t bufs[] = { 100, 1000, 3000, 16384, 65536, 65536, 1 << 20 };
 
@@ -289,13 +289,13 @@ static void choose_tcp(struct tcp_conf *c)
         .recv_buf = bufs[pick(ARRAY_SIZE(bufs))],
         .send_buf = bufs[pick(ARRAY_SIZE(bufs))],
         .ooo_pkts = one_in(4) ? 1 + (uint32_t)pick(4) : 64,
-        .time_wait_us = one_in(2) ? SEC : 60 * SEC,
+        .time_wait_us = lossy ? 60 * SEC : SEC, /* long enough for a FIN to be sent again */
         .syn_timeout_us = 1000 * SEC,
         .max_retries = 30,
         .keepalive_us = 30 * SEC,
         .max_conns = 16,
         .max_half_open = 16,
-        .max_time_wait = 1 + (uint32_t)pick(8),
+        .max_time_wait = MAX_PAIRS, /* one thrown out too early would be a reset */
     };
 }
 
@@ -319,7 +319,7 @@ static void choose_link(struct wire_conf *c, struct wire *w)
     };
     for (unsigned i = 0; i < 2; i++) {
         c->mtu[i] = one_in(2) ? 1500 : (uint16_t)(576 + pick(925));
-        choose_tcp(&c->tcp[i]);
+        choose_tcp(&c->tcp[i], c->loss > 0 || c->corrupt > 0);
     }
 }
 
