@@ -91,7 +91,7 @@ static void a_timeout_starts_again_from_one_segment_and_backs_off(void **state)
     peer_rx_none(&t);
     tcp_info(t.conn, &info);
     assert_int_equal(info.cwnd, MSS);
-    peer_run(&t, 390000);
+    peer_run(&t, 380000);
     peer_rx_none(&t);
     peer_run(&t, 20000);
     peer_rx(&t, "A", 1, 1, MSS);
