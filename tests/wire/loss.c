@@ -98,6 +98,8 @@ static void a_timeout_starts_again_from_one_segment_and_backs_off(void **state)
     assert_int_equal(tcp_counters(t.stack.tcp)->retrans_timeouts, 2);
     peer_tx(&t, "A", 1, 1 + MSS, 0); /* go on from there */
     peer_rx(&t, "A", 1 + MSS, 1, MSS);
+    peer_rx(&t, "A", 1 + 2 * MSS, 1, MSS); /* in slow start */
+    peer_rx_none(&t);
     peer_tx(&t, "A", 1, 1 + 5 * MSS, 0); /* it had arrived after all */
     peer_run(&t, 10 * SEC);
     peer_rx_none(&t);
