@@ -56,13 +56,24 @@ static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **ow
     return &ops;
 }
 
+static void flush(void *ctx)
+{
+    struct peer *t = ctx;
+
+    tcp_flush(t->tcp);
+}
+
 void peer_init(struct peer *t, const struct tcp_conf *conf)
 {
     const struct tcp_conf none = { 0 };
     const struct ipport local = { .port = OUR_PORT };
 
     memset(t, 0, sizeof(*t));
-    stack_init(&t->stack, conf != NULL ? conf : &none);
+    stack_init(&t->stack);
+    t->tcp = tcp_new(&t->stack.core, t->stack.net, conf != NULL ? conf : &none);
+    assert_non_null(t->tcp);
+    t->stack.flush = flush;
+    t->stack.flush_ctx = t;
     t->stack.answer_arp = true;
     t->their_iss = PEER_ISS;
     t->wnd = 65535;
@@ -70,12 +81,14 @@ void peer_init(struct peer *t, const struct tcp_conf *conf)
     t->wscale = -1;
     t->their_port = PEER_PORT;
     t->our_port = OUR_PORT;
-    t->listener = tcp_listen(t->stack.tcp, &local, accept_one, t);
+    t->listener = tcp_listen(t->tcp, &local, accept_one, t);
     assert_non_null(t->listener);
 }
 
 void peer_fini(struct peer *t)
 {
+    tcp_free(t->tcp);
+    t->stack.flush = NULL;
     stack_fini(&t->stack);
 }
 
@@ -173,7 +186,7 @@ void peer_connect(struct peer *t)
     const struct ipport remote = { ipaddr_v4(PEER), t->their_port };
     int err;
 
-    t->conn = tcp_connect(t->stack.tcp, &remote, NULL, &ops, t, &err);
+    t->conn = tcp_connect(t->tcp, &remote, NULL, &ops, t, &err);
     assert_non_null(t->conn);
     t->our_port = tcp_local(t->conn)->port;
     t->our_iss = 0;

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "dataplane/tcp/tcp.h"
 #include "tests/lib/stack.h"
 #include "tests/lib/test.h"
 
@@ -17,6 +18,7 @@
 
 struct peer {
     struct stack stack;
+    struct tcp *tcp;
     struct tcp_listener *listener;
     struct tcp_conn *conn; /* NULL: not there, or gone */
     uint32_t our_iss;

@@ -46,26 +46,20 @@ void stack_defaults(struct stack *s)
     s->ops = (struct net_port_ops){ .tx = tx, .share = share };
 }
 
-bool stack_start(struct stack *s, const struct tcp_conf *conf)
+bool stack_start(struct stack *s)
 {
     const struct net_conf net_conf = {
         .machine = &s->machine, .ports = &s->port, .ops = &s->ops, .ctx = s
     };
 
     s->net = net_new(&s->core, &net_conf);
-    if (s->net == NULL)
-        return false;
-    if (conf != NULL) {
-        s->tcp = tcp_new(&s->core, s->net, conf);
-        assert(s->tcp != NULL);
-    }
-    return true;
+    return s->net != NULL;
 }
 
-void stack_init(struct stack *s, const struct tcp_conf *conf)
+void stack_init(struct stack *s)
 {
     stack_defaults(s);
-    if (!stack_start(s, conf))
+    if (!stack_start(s))
         abort();
 }
 
@@ -86,7 +80,6 @@ static void send_all(struct stack *s)
 
 void stack_fini(struct stack *s)
 {
-    tcp_free(s->tcp);
     send_all(s);
     net_free(s->net);
     if (s->core.wheel.n != 0) {
@@ -118,8 +111,8 @@ void stack_flush(struct stack *s)
     if (s->at == s->n_out)
         s->at = s->n_out = 0;
     from = s->n_out;
-    if (s->tcp != NULL)
-        tcp_flush(s->tcp);
+    if (s->flush != NULL)
+        s->flush(s->flush_ctx);
     send_all(s);
     if (!s->answer_arp)
         return;

@@ -1,5 +1,5 @@
 /*
- * stack.h - one net (and tcp) with a port that only remembers what was sent
+ * stack.h - one net with a port that only remembers what was sent
  *
  * For tests that play the other machine themselves: frames go in with
  * stack_rx(), what comes out waits in out[]. Time moves with stack_run().
@@ -11,7 +11,6 @@
 #pragma once
 
 #include "dataplane/net/net.h"
-#include "dataplane/tcp/tcp.h"
 #include "tests/lib/frames.h"
 #include "tests/lib/pool.h"
 
@@ -34,27 +33,29 @@ struct stack {
     struct net_port_info port;
     struct net_port_ops ops;
     struct net *net;
-    struct tcp *tcp; /* if there was a conf for it */
     struct pkt *sending[STACK_OUT];
     unsigned n_sending;
     struct stack_frame out[STACK_OUT];
     unsigned n_out, at; /* those before ->at have been looked at */
     unsigned n_shared;  /* calls of ops.share */
     bool answer_arp;    /* be everybody who is asked for */
+    /* What is above net, at the end of each turn. May be NULL. */
+    void (*flush)(void *ctx);
+    void *flush_ctx;
 };
 
 extern const uint8_t stack_mac[6], peer_mac[6];
 
-void stack_init(struct stack *s, const struct tcp_conf *conf);
+void stack_init(struct stack *s);
 
-/* As above, with a machine of the test's own; NULL if net_new() refuses it. */
+/* In two steps, for a machine of the test's own. False if net_new() refuses it. */
 void stack_defaults(struct stack *s);
-bool stack_start(struct stack *s, const struct tcp_conf *conf);
+bool stack_start(struct stack *s);
 
 /* Aborts the program unless everything has come home. */
 void stack_fini(struct stack *s);
 
-/* Ends the turn: TCP's output, and then the port sends. */
+/* Ends the turn: what is above sends, and then the port does. */
 void stack_flush(struct stack *s);
 void stack_rx(struct stack *s, const struct frame *f);
 void stack_rx_flags(struct stack *s, const struct frame *f, uint16_t flags);

@@ -27,10 +27,10 @@ static void we_close_first(void **state)
     peer_tx(&t, "FA", 1, 2, 0);
     peer_rx(&t, "A", 2, 2, 0);
     peer_events(&t, "peer_closed closed");
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 1);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 1);
     peer_run(&t, 61 * SEC);
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 0);
     peer_fini(&t);
 }
 
@@ -52,7 +52,7 @@ static void they_close_first(void **state)
     assert_string_equal(state_of(&t), "LAST_ACK");
     peer_tx(&t, "A", 2, 12, 0);
     peer_events(&t, "closed");
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 0);
     peer_fini(&t);
 }
 
@@ -69,7 +69,7 @@ static void both_close_at_once(void **state)
     assert_string_equal(state_of(&t), "CLOSING");
     peer_tx(&t, "A", 2, 2, 0);
     peer_events(&t, "peer_closed closed");
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 1);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 1);
     peer_fini(&t);
 }
 
@@ -84,7 +84,7 @@ static void a_fin_that_acknowledges_ours_ends_it_at_once(void **state)
     peer_tx(&t, "FA", 1, 2, 0);
     peer_rx(&t, "A", 2, 2, 0);
     peer_events(&t, "peer_closed closed");
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 1);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 1);
     peer_fini(&t);
 }
 
@@ -119,7 +119,7 @@ static void the_end_waits_until_everything_is_read(void **state)
     peer_tx(&t, "FPA", 1, 2, 100);
     peer_rx(&t, "A", 2, 102, 0);
     peer_events(&t, "readable peer_closed");
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 1);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 1);
     peer_run(&t, 100 * SEC);
     peer_events(&t, "");
     assert_string_equal(state_of(&t), "CLOSED");
@@ -192,7 +192,7 @@ static void abort_resets_at_once(void **state)
     peer_send(&t, 10);
     tcp_abort(t.conn);
     peer_rx(&t, "RA", 1, 1, 0);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
     peer_tx(&t, "PA", 1, 1, 10);
     peer_rx(&t, "R", 1, 0, 0);
     peer_events(&t, "");
@@ -212,8 +212,8 @@ static void release_delivers_what_is_queued(void **state)
     peer_rx(&t, "FPA", 2921, 1, 80);
     peer_tx(&t, "FA", 1, 3002, 0);
     peer_rx(&t, "A", 3002, 2, 0);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 1);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 1);
     peer_events(&t, "");
     peer_fini(&t);
 }
@@ -228,7 +228,7 @@ static void input_after_release_is_reset(void **state)
     peer_rx(&t, "FA", 1, 1, 0);
     peer_tx(&t, "PA", 1, 2, 10);
     peer_rx(&t, "RA", 2, 1, 0);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
     peer_fini(&t);
 }
 
@@ -242,7 +242,7 @@ static void release_with_unread_input_resets(void **state)
     peer_rx(&t, "A", 1, 11, 0);
     tcp_release(t.conn, 60 * SEC);
     peer_rx(&t, "RA", 1, 11, 0);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
     peer_fini(&t);
 }
 
@@ -256,10 +256,10 @@ static void lingering_ends(void **state)
     peer_rx(&t, "FA", 1, 1, 0);
     peer_tx(&t, "A", 1, 2, 0);
     peer_run(&t, 4 * SEC);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 1);
+    assert_int_equal(tcp_n_conns(t.tcp), 1);
     peer_run(&t, 2 * SEC);
     peer_rx(&t, "RA", 2, 1, 0);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
     peer_fini(&t);
 }
 
@@ -308,7 +308,7 @@ static void an_owner_may_go_away_in_any_event(void **state)
                 }
             }
             peer_run(&t, 2 * SEC);
-            assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+            assert_int_equal(tcp_n_conns(t.tcp), 0);
             peer_fini(&t);
         }
     }
@@ -325,7 +325,7 @@ static void an_owner_may_abort_while_accepting(void **state)
     peer_tx(&t, "PA", 1, 1, 10);
     peer_rx(&t, "RA", 1, 1, 0);
     peer_events(&t, "accept");
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
     peer_fini(&t);
 }
 

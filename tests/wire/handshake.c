@@ -23,7 +23,7 @@ static void a_listener_answers_a_syn_with_what_the_peer_offered(void **state)
     assert_int_equal(s.wscale, 5); /* 65535 << 5 holds a MiB */
     assert_true(s.has_ts);
     assert_int_equal(s.tsecr, 1000);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0); /* a SYN costs the small struct only */
+    assert_int_equal(tcp_n_conns(t.tcp), 0); /* a SYN costs the small struct only */
     t.our_iss = s.seq;
     peer_tx(&t, "A", 1, 1, 0);
     assert_int_equal(tcp_mss(t.conn), 1448);
@@ -88,7 +88,7 @@ static void a_half_open_connection_asks_again_and_expires(void **state)
     while (stack_next(&t.stack) != NULL)
         n++;
     assert_int_equal(n, 4); /* after 1, 2, 4 and 8 more seconds; the next would be at 31 */
-    assert_int_equal(tcp_counters(t.stack.tcp)->half_open_timeouts, 1);
+    assert_int_equal(tcp_counters(t.tcp)->half_open_timeouts, 1);
     peer_tx(&t, "A", 1, 1, 0); /* too late */
     peer_rx(&t, "R", 1, 0, 0);
     peer_events(&t, "");
@@ -104,7 +104,7 @@ static void half_open_connections_are_bounded(void **state)
         t.their_port = (uint16_t)(5000 + i);
         peer_tx(&t, "S", 0, 0, 0);
     }
-    assert_int_equal(tcp_counters(t.stack.tcp)->half_open_dropped, 7);
+    assert_int_equal(tcp_counters(t.tcp)->half_open_dropped, 7);
     assert_int_equal(net_counters(t.stack.net)->drops[DROP_TCP_HALF_OPEN_FULL], 7);
     peer_run(&t, 31 * SEC);
     t.their_port = 6000;
@@ -138,8 +138,8 @@ static void the_same_pair_is_listened_on_once_and_the_exact_address_wins(void **
     struct tcp_listener *l;
 
     peer_init(&t, NULL);
-    assert_null(tcp_listen(t.stack.tcp, &any, NULL, NULL));
-    l = tcp_listen(t.stack.tcp, &one, NULL, NULL); /* would crash if it were asked */
+    assert_null(tcp_listen(t.tcp, &any, NULL, NULL));
+    l = tcp_listen(t.tcp, &one, NULL, NULL); /* would crash if it were asked */
     assert_non_null(l);
     peer_tx(&t, "S", 0, 0, 0);
     peer_rx_any(&t);
@@ -161,7 +161,7 @@ static void an_owner_who_refuses_resets(void **state)
     t.our_iss = peer_rx_any(&t).seq;
     peer_tx(&t, "A", 1, 1, 0);
     peer_rx(&t, "RA", 1, 1, 0);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
     peer_fini(&t);
 }
 
@@ -176,7 +176,7 @@ static void without_memory_for_a_connection_it_is_refused(void **state)
     t.our_iss = peer_rx_any(&t).seq;
     peer_tx(&t, "A", 1, 1, 0);
     peer_rx(&t, "R", 1, 0, 0);
-    assert_int_equal(tcp_counters(t.stack.tcp)->no_conn, 1);
+    assert_int_equal(tcp_counters(t.tcp)->no_conn, 1);
     peer_fini(&t);
 }
 
@@ -256,7 +256,7 @@ static void connect_asks_again_and_gives_up(void **state)
     assert_int_equal(n, 4);
     peer_events(&t, "failed");
     assert_int_equal(t.why, -ETIMEDOUT);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
     peer_fini(&t);
 }
 
@@ -274,10 +274,10 @@ static void connect_fails_when_nobody_has_the_address(void **state)
 
     peer_init(&t, NULL);
     t.stack.answer_arp = false;
-    assert_non_null(tcp_connect(t.stack.tcp, &nobody, NULL, &ops, &why, &err));
+    assert_non_null(tcp_connect(t.tcp, &nobody, NULL, &ops, &why, &err));
     peer_run(&t, 4 * SEC);
     assert_int_equal(why, -EHOSTUNREACH);
-    assert_int_equal(tcp_n_conns(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_conns(t.tcp), 0);
     assert_int_equal(net_counters(t.stack.net)->neigh_failed, 1);
     assert_int_equal(net_counters(t.stack.net)->drops[DROP_NEIGH_UNREACHABLE], 3);
     peer_fini(&t);
@@ -293,14 +293,14 @@ static void errors_of_connect(void **state)
     int err = 0;
 
     peer_init(&t, &(struct tcp_conf){ .max_conns = 1 });
-    assert_null(tcp_connect(t.stack.tcp, &us, NULL, &none, NULL, &err));
+    assert_null(tcp_connect(t.tcp, &us, NULL, &none, NULL, &err));
     assert_int_equal(err, -EHOSTUNREACH);
-    assert_null(tcp_connect(t.stack.tcp, &remote, &not_ours, &none, NULL, &err));
+    assert_null(tcp_connect(t.tcp, &remote, &not_ours, &none, NULL, &err));
     assert_int_equal(err, -EADDRNOTAVAIL);
-    c = tcp_connect(t.stack.tcp, &remote, &taken, &none, NULL, &err);
+    c = tcp_connect(t.tcp, &remote, &taken, &none, NULL, &err);
     assert_non_null(c);
     assert_int_equal(tcp_local(c)->port, 9);
-    assert_null(tcp_connect(t.stack.tcp, &remote, &taken, &none, NULL, &err));
+    assert_null(tcp_connect(t.tcp, &remote, &taken, &none, NULL, &err));
     assert_int_equal(err, -ENOMEM);
     tcp_abort(c);
     peer_fini(&t);
@@ -426,7 +426,7 @@ static void resets_are_rate_limited(void **state)
         while (stack_next(&t.stack) != NULL)
             continue;
     }
-    assert_int_equal(tcp_counters(t.stack.tcp)->resets_out, 200);
+    assert_int_equal(tcp_counters(t.tcp)->resets_out, 200);
     peer_run(&t, SEC);
     peer_tx(&t, "A", 5, 77, 0);
     peer_rx(&t, "R", 77, 0, 0);

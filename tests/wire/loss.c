@@ -31,7 +31,7 @@ static void three_duplicate_acks_bring_the_segment_back(void **state)
     tcp_info(t.conn, &info);
     assert_int_equal(info.ssthresh, 4 * MSS);
     assert_int_equal(info.cwnd, 7 * MSS);
-    assert_int_equal(tcp_counters(t.stack.tcp)->fast_retrans, 1);
+    assert_int_equal(tcp_counters(t.tcp)->fast_retrans, 1);
     /* The next hole is told by a partial ACK: at once, not after three more. */
     peer_tx(&t, "A", 1, 1 + 2 * MSS, 0);
     peer_rx(&t, "A", 1 + 2 * MSS, 1, MSS);
@@ -72,8 +72,8 @@ static void segments_with_data_are_no_duplicate_acks(void **state)
         t.wnd--;
         peer_tx(&t, "A", 51, 1, 0);
     }
-    assert_int_equal(tcp_counters(t.stack.tcp)->fast_retrans, 0);
-    assert_int_equal(tcp_counters(t.stack.tcp)->dup_acks, 0);
+    assert_int_equal(tcp_counters(t.tcp)->fast_retrans, 0);
+    assert_int_equal(tcp_counters(t.tcp)->dup_acks, 0);
     peer_fini(&t);
 }
 
@@ -95,7 +95,7 @@ static void a_timeout_starts_again_from_one_segment_and_backs_off(void **state)
     peer_rx_none(&t);
     peer_run(&t, 20000);
     peer_rx(&t, "A", 1, 1, MSS);
-    assert_int_equal(tcp_counters(t.stack.tcp)->retrans_timeouts, 2);
+    assert_int_equal(tcp_counters(t.tcp)->retrans_timeouts, 2);
     peer_tx(&t, "A", 1, 1 + MSS, 0); /* go on from there */
     peer_rx(&t, "A", 1 + MSS, 1, MSS);
     peer_rx(&t, "A", 1 + 2 * MSS, 1, MSS); /* in slow start */
@@ -120,7 +120,7 @@ static void too_many_timeouts_end_it(void **state)
     peer_rx(&t, "RA", 11, 1, 0);
     peer_events(&t, "failed");
     assert_int_equal(t.why, -ETIMEDOUT);
-    assert_int_equal(tcp_counters(t.stack.tcp)->timeouts, 1);
+    assert_int_equal(tcp_counters(t.tcp)->timeouts, 1);
     peer_fini(&t);
 }
 
@@ -149,7 +149,7 @@ static void a_packet_that_the_port_keeps_is_sent_again_as_a_copy(void **state)
     peer_init(&t, NULL);
     peer_accept(&t);
     peer_send(&t, 100);
-    tcp_flush(t.stack.tcp);
+    tcp_flush(t.tcp);
     assert_int_equal(t.stack.n_sending, 1);
     kept = t.stack.sending[0];
     assert_true(pkt_is_shared(kept));
@@ -288,7 +288,7 @@ static void without_packets_nothing_is_lost(void **state)
     t.stack.pool.max = t.stack.pool.n_out + 1;
     peer_tx(&t, "PA", 1, 1, 300); /* the ACK of this cannot */
     peer_rx_none(&t);
-    assert_true(tcp_counters(t.stack.tcp)->no_pkt > 0);
+    assert_true(tcp_counters(t.tcp)->no_pkt > 0);
     t.stack.pool.max = 0;
     peer_tx(&t, "PA", 1, 1, 300); /* it comes again */
     peer_rx(&t, "A", 1001, 301, 0);

@@ -11,7 +11,7 @@ static void into_time_wait(struct peer *t)
     peer_tx(t, "FA", 1, 2, 0);
     peer_rx(t, "A", 2, 2, 0);
     peer_events(t, "peer_closed closed");
-    assert_int_equal(tcp_n_time_wait(t->stack.tcp), 1);
+    assert_int_equal(tcp_n_time_wait(t->tcp), 1);
 }
 
 static void a_fin_that_comes_again_is_acknowledged_and_starts_the_time_again(void **state)
@@ -24,9 +24,9 @@ static void a_fin_that_comes_again_is_acknowledged_and_starts_the_time_again(voi
     peer_tx(&t, "FA", 1, 2, 0);
     peer_rx(&t, "A", 2, 2, 0);
     peer_run(&t, 50 * SEC);
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 1);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 1);
     peer_run(&t, 11 * SEC);
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 0);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 0);
     peer_fini(&t);
 }
 
@@ -38,7 +38,7 @@ static void a_reset_does_not_end_it(void **state)
     into_time_wait(&t);
     peer_tx(&t, "R", 2, 0, 0);
     peer_rx_none(&t);
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 1);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 1);
     peer_fini(&t);
 }
 
@@ -71,8 +71,8 @@ static void a_newer_syn_begins_a_new_life(void **state)
     s = peer_rx_any(&t);
     assert_int_equal(s.flags, 0x12);
     assert_true((int32_t)(s.seq - old_end) > 0);
-    assert_int_equal(tcp_counters(t.stack.tcp)->time_wait_reused, 1);
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 0);
+    assert_int_equal(tcp_counters(t.tcp)->time_wait_reused, 1);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 0);
     t.our_iss = s.seq;
     peer_tx(&t, "A", 1, 1, 0);
     peer_events(&t, "accept");
@@ -91,11 +91,11 @@ static void with_timestamps_a_newer_clock_is_enough(void **state)
     t.tsval = 999;
     peer_tx(&t, "S", 0, 0, 0);
     peer_rx_any(&t);
-    assert_int_equal(tcp_counters(t.stack.tcp)->time_wait_reused, 0);
+    assert_int_equal(tcp_counters(t.tcp)->time_wait_reused, 0);
     t.tsval = 1001;
     peer_tx(&t, "S", 0, 0, 0);
     assert_int_equal(peer_rx_any(&t).flags, 0x12);
-    assert_int_equal(tcp_counters(t.stack.tcp)->time_wait_reused, 1);
+    assert_int_equal(tcp_counters(t.tcp)->time_wait_reused, 1);
     peer_fini(&t);
 }
 
@@ -142,8 +142,8 @@ static void its_port_is_not_chosen_for_a_new_connection(void **state)
     local = *tcp_local(t.conn);
     peer_rx(&t, "FA", 1, 1, 0);
     peer_tx(&t, "FA", 1, 2, 0);
-    assert_int_equal(tcp_n_time_wait(t.stack.tcp), 1);
-    assert_null(tcp_connect(t.stack.tcp, &remote, &local, &none, NULL, &err));
+    assert_int_equal(tcp_n_time_wait(t.tcp), 1);
+    assert_null(tcp_connect(t.tcp, &remote, &local, &none, NULL, &err));
     peer_fini(&t);
 }
 

@@ -61,7 +61,7 @@ static void a_closed_window_is_probed_for_as_long_as_it_is_answered(void **state
         peer_tx(&t, "A", 1, 1, 0);
     }
     peer_events(&t, "");
-    assert_true(tcp_counters(t.stack.tcp)->zero_window_probes >= 10);
+    assert_true(tcp_counters(t.tcp)->zero_window_probes >= 10);
     t.wnd = 1000;
     peer_tx(&t, "A", 1, 1, 0);
     peer_rx(&t, "PA", 1, 1, 100);
@@ -95,7 +95,7 @@ static void not_reading_closes_our_window(void **state)
     peer_tx(&t, "PA", 1001, 1, 1000);
     s = peer_rx(&t, "A", 1, 2001, 0);
     assert_int_equal(s.wnd, 0);
-    assert_int_equal(tcp_counters(t.stack.tcp)->zero_windows, 1);
+    assert_int_equal(tcp_counters(t.tcp)->zero_windows, 1);
     peer_tx(&t, "PA", 2001, 1, 1); /* a probe */
     s = peer_rx(&t, "A", 1, 2001, 0);
     assert_int_equal(s.wnd, 0);
@@ -263,7 +263,7 @@ static void a_dead_peer_is_found_by_keepalive(void **state)
     peer_run(&t, 9 * 75 * SEC);
     peer_events(&t, "failed");
     assert_int_equal(t.why, -ETIMEDOUT);
-    assert_int_equal(tcp_counters(t.stack.tcp)->keepalive_probes, 10);
+    assert_int_equal(tcp_counters(t.tcp)->keepalive_probes, 10);
     peer_fini(&t);
 }
 
