@@ -98,7 +98,6 @@ void tcp_ack_advance(struct tcp_conn *c, const struct tcp_seg *s)
         if (c->cwnd_full)
             tcp->cc->on_ack(&c->cc, acked, c->mss);
     }
-    c->cwnd_full = false;
     restart_rtx(c);
 
     if (c->room_low && tcp_send_room(c) >= tcp->conf.send_buf / 2) {

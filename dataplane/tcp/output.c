@@ -401,6 +401,7 @@ void tcp_output(struct tcp_conn *c, bool force)
         if (c->snd_una == c->snd_max &&
             c->tcp->core->now_us - c->last_tx_us > rtt_backed_off(&c->rtt, 0))
             c->tcp->cc->on_idle(&c->cc, c->mss);
+        c->cwnd_full = false; /* and true again, if it stops the loop */
         while (send_next(c, force))
             force = false;
         set_rtx(c);

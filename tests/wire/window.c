@@ -142,7 +142,7 @@ static void an_ack_gets_through_a_closed_window(void **state)
     peer_run(&t, 5 * SEC);
     peer_rx_none(&t);
     peer_tx(&t, "FA", 1001, 101, 0); /* and so does a FIN */
-    peer_events(&t, "accept readable peer_closed" + strlen("accept "));
+    peer_events(&t, "readable peer_closed");
     peer_fini(&t);
 }
 
