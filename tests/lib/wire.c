@@ -24,6 +24,9 @@ struct wire_held {
     struct wire_held *next;
     uint64_t until_us;
     struct pkt *p;
+    const uint8_t *data;
+    uint32_t len;
+    uint8_t bytes[];
 };
 
 uint64_t wire_random(struct wire *w, uint64_t n)
@@ -99,6 +102,11 @@ static void release_held(struct wire *w, uint64_t now_us)
             continue;
         }
         *at = h->next;
+        if (h->p->data != h->data || h->p->len != h->len ||
+            memcmp(h->data, h->bytes, h->len) != 0) {
+            fprintf(stderr, "a packet was changed while the port had it\n");
+            abort();
+        }
         pkt_free(h->p);
         free(h);
     }
@@ -224,9 +232,11 @@ static void hold(struct wire *w, struct pkt *p)
         pkt_free(p);
         return;
     }
-    h = malloc(sizeof(*h));
+    h = malloc(sizeof(*h) + p->len);
     assert(h != NULL);
-    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), p };
+    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), p, p->data,
+                             p->len };
+    memcpy(h->bytes, p->data, p->len);
     w->held = h;
 }
 
