@@ -206,11 +206,12 @@ static void send_frame(struct wire *w, struct wire_node *n, const struct pkt *p)
     w->n_frames++;
     if (w->filter != NULL && !w->filter(w, n->index, frame, p->len, w->filter_ctx))
         return;
-    if (happens(w, w->conf.loss)) {
+    type = get16(frame + p->l2_len - 2);
+    /* ARP is asked three times, and then the neighbour is not there: not what is tested here. */
+    if (type == 0x0800 && happens(w, w->conf.loss)) {
         w->n_lost++;
         return;
     }
-    type = get16(frame + p->l2_len - 2);
     if (w->conf.offload[!n->index] && type == 0x0800)
         flags = PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD;
     /* Only what has a checksum of its own: Ethernet's would have caught the rest. */

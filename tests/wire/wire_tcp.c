@@ -46,6 +46,7 @@ struct end {
     uint64_t read_pause_us, write_pause_us;
     uint64_t read_at_us, write_at_us;
     uint32_t max_read, max_write;
+    bool slow;                 /* reads seldom and little */
     bool in_event;             /* acts from within events, too */
     bool shut, eof, done, cut; /* @cut: went away without an orderly close */
     int why;
@@ -125,6 +126,7 @@ static void read_some(struct end *e)
     }
     if (tcp_recv_eof(e->conn)) {
         e->eof = true;
+        e->write_at_us = now(); /* perhaps it was waiting for this to close */
         CHECK(e->peer->cut || e->received == e->peer->to_send);
     }
 }
@@ -173,6 +175,14 @@ static void write_some(struct end *e)
     }
 }
 
+/* Without room, or with nothing left to say, an event must come: nobody asks again. */
+static uint64_t next_write(const struct end *e)
+{
+    if (e->shut || e->sent == e->to_send || tcp_send_room(e->conn) == 0)
+        return NEVER;
+    return now() + 1 + pick(e->write_pause_us);
+}
+
 static bool wants_to_go(const struct end *e)
 {
     return (e->ending == ABORT || e->ending == RELEASE) && e->received >= e->end_at;
@@ -188,7 +198,7 @@ static void act(struct end *e)
     }
     if (now() >= e->write_at_us) {
         write_some(e);
-        e->write_at_us = e->shut ? NEVER : now() + 1 + pick(e->write_pause_us);
+        e->write_at_us = next_write(e);
     }
     if (wants_to_go(e))
         go_away(e);
@@ -325,19 +335,16 @@ static void choose_link(struct wire_conf *c, struct wire *w)
 
 static void choose_end(struct end *e, struct wire_node *node, uint32_t id)
 {
-    const bool slow = one_in(6);
-
     *e = (struct end){ .node = node, .id = id, .ending = CLOSE_WHEN_SENT };
+    e->slow = one_in(6);
     e->to_send = one_in(8) ? 0 : one_in(6) ? pick(100000) : pick(8000);
     if (one_in(10))
         e->ending = one_in(2) ? ABORT : RELEASE;
     e->end_at = pick(4000);
     e->max_read = one_in(3) ? 200 : 65536;
     e->max_write = one_in(3) ? 500 : 65536;
-    e->read_pause_us = slow ? 2 * SEC : 1 + pick(10 * MS);
+    e->read_pause_us = e->slow ? 2 * SEC : 1 + pick(10 * MS);
     e->write_pause_us = one_in(6) ? 500 * MS : 1 + pick(10 * MS);
-    if (slow)
-        e->to_send = least(e->to_send, 2000);
     e->in_event = one_in(2);
 }
 
@@ -352,6 +359,9 @@ static void open_pair(struct run *r, unsigned i)
         choose_end(&p->ends[k], &r->wire.nodes[k], 2 * i + k);
         p->ends[k].peer = &p->ends[!k];
     }
+    for (unsigned k = 0; k < 2; k++)
+        if (p->ends[k].slow)
+            p->ends[!k].to_send = least(p->ends[!k].to_send, 3000);
     if (p->ends[0].ending == CLOSE_WHEN_SENT && one_in(3))
         p->ends[one_in(2)].ending = CLOSE_AFTER_PEER;
     p->ends[0].conn = tcp_connect(r->wire.nodes[0].tcp, &remote, &local, &ops, &p->ends[0], &err);
