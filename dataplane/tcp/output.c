@@ -278,6 +278,7 @@ static void account(struct tcp_conn *c, uint32_t seq, uint32_t end, uint32_t len
         tcp->counters.retrans_segs++;
         c->retransmits++;
         c->timing = false; /* Karn: nobody can tell which of the two is acknowledged */
+        c->rtx_ts = tcp_ts_now(tcp, c->ts_offset);
         if (seq_le(end, c->snd_max))
             return;
         len -= MIN(len, c->snd_max - seq);

@@ -145,6 +145,7 @@ struct tcp_conn {
     uint32_t rtt_seq;
     uint64_t rtt_at_us;
     uint32_t recover;
+    uint32_t rtx_ts; /* our timestamp in the last retransmission */
     uint8_t retries, keepalives;
 
     /* Rarely. */
