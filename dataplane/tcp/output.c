@@ -185,6 +185,15 @@ bool tcp_challenge_pass(struct tcp *tcp)
 
 void tcp_challenge(struct tcp_conn *c)
 {
+    const uint16_t period = (uint16_t)(c->tcp->core->now_us / TCP_CHALLENGE_PERIOD_US);
+
+    if (c->challenge_period != period) {
+        c->challenge_period = period;
+        c->n_challenges = 0;
+    }
+    if (c->n_challenges >= TCP_CHALLENGES)
+        return;
+    c->n_challenges++;
     if (tcp_challenge_pass(c->tcp))
         tcp_send_ack(c);
 }

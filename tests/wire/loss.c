@@ -106,6 +106,72 @@ static void a_timeout_starts_again_from_one_segment_and_backs_off(void **state)
     peer_fini(&t);
 }
 
+/* What the peer has got may reach up to snd_max: an ACK that starts before it looks old. */
+static void an_ack_in_the_midst_of_a_retransmission_starts_at_the_end(void **state)
+{
+    struct peer t;
+
+    peer_init(&t, NULL);
+    peer_accept(&t);
+    peer_send(&t, 5 * MSS);
+    skip_all(&t);
+    peer_run(&t, 210000);
+    peer_rx(&t, "A", 1, 1, MSS);
+    peer_tx(&t, "PA", 1, 1, 10);
+    peer_rx(&t, "A", 1 + 5 * MSS, 11, 0);
+    peer_fini(&t);
+}
+
+static void ack_echoing(struct peer *t, uint32_t ack, uint32_t tsecr)
+{
+    const struct frame_tcp s = { .src = PEER_PORT,
+                                 .dst = OUR_PORT,
+                                 .seq = t->their_iss + 1,
+                                 .ack = t->our_iss + ack,
+                                 .flags = 16,
+                                 .wnd = 65535,
+                                 .wscale = -1,
+                                 .has_ts = true,
+                                 .tsval = t->tsval,
+                                 .tsecr = tsecr };
+    struct frame f;
+
+    frame_eth(&f, stack_mac, peer_mac, 0x0800, 0);
+    frame_ip4(&f, PEER, US, 6, NULL, 0);
+    frame_tcp(&f, &s);
+    frame_done(&f);
+    stack_rx(&t->stack, &f);
+}
+
+static void only_the_last_echo_is_a_round_trip(void **state)
+{
+    for (unsigned last = 0; last < 2; last++) {
+        struct peer t;
+        struct tcp_info info;
+        uint32_t first_ts, last_ts;
+
+        peer_init(&t, NULL);
+        t.ts = true;
+        peer_accept(&t);
+        peer_send(&t, 10);
+        first_ts = peer_rx(&t, "PA", 1, 1, 10).tsval;
+        peer_run(&t, 1600000); /* sent again after 200, 600 and 1400 ms */
+        peer_rx(&t, "PA", 1, 1, 10);
+        peer_rx(&t, "PA", 1, 1, 10);
+        last_ts = peer_rx(&t, "PA", 1, 1, 10).tsval;
+        ack_echoing(&t, 11, last ? last_ts : first_ts);
+        tcp_info(t.conn, &info);
+        if (last) { /* 200 ms: the timeout is measured anew */
+            assert_in_range(info.srtt_us, 20000, 30000);
+            assert_in_range(info.rto_us, 200000, 300000);
+        } else { /* 1600 ms are no round trip; it stays as it was */
+            assert_true(info.srtt_us < 1000);
+            assert_int_equal(info.rto_us, 1600000);
+        }
+        peer_fini(&t);
+    }
+}
+
 static void too_many_timeouts_end_it(void **state)
 {
     struct peer t;
@@ -304,6 +370,8 @@ int main(void)
         cmocka_unit_test(the_first_two_duplicates_let_new_data_out),
         cmocka_unit_test(segments_with_data_are_no_duplicate_acks),
         cmocka_unit_test(a_timeout_starts_again_from_one_segment_and_backs_off),
+        cmocka_unit_test(an_ack_in_the_midst_of_a_retransmission_starts_at_the_end),
+        cmocka_unit_test(only_the_last_echo_is_a_round_trip),
         cmocka_unit_test(too_many_timeouts_end_it),
         cmocka_unit_test(part_of_a_packet_may_be_acknowledged),
         cmocka_unit_test(a_packet_that_the_port_keeps_is_sent_again_as_a_copy),
