@@ -105,6 +105,9 @@ int field_integer(struct reader *r, const config_setting_t *s, int64_t min, int6
 
     if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64)
         return must_be(r, s, "a number");
+    /* libconfig cuts a large hexadecimal number to its last 32 bits and says nothing. */
+    if (config_setting_get_format(s) == CONFIG_FORMAT_HEX)
+        return field_err(r, s, "must be a decimal number");
     value = type == CONFIG_TYPE_INT ? config_setting_get_int(s) : config_setting_get_int64(s);
     if (value < min || value > max)
         return field_err(r, s, "%" PRId64 " is not between %" PRId64 " and %" PRId64, value, min,
@@ -254,9 +257,11 @@ static int read_size(struct reader *r, const config_setting_t *s, const struct f
         int64_t number =
             type == CONFIG_TYPE_INT ? config_setting_get_int(s) : config_setting_get_int64(s);
 
-        bytes = number < 0 ? 0 : (uint64_t)number;
+        if (config_setting_get_format(s) == CONFIG_FORMAT_HEX)
+            return field_err(r, s, "must be a decimal number");
         if (number < 0)
-            return field_err(r, s, "a size is not negative");
+            return field_err(r, s, "is negative or far too large");
+        bytes = (uint64_t)number;
     } else {
         return must_be(r, s, "a size such as \"64KiB\" or \"2MiB\"");
     }
