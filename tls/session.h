@@ -50,8 +50,10 @@ enum tls_state tls_read(struct tls_session *s, struct pktq *in, struct pktq *pla
 /* True if plaintext may wait inside although @in is empty: call tls_read() again. */
 bool tls_read_pending(const struct tls_session *s);
 
-/* Takes every packet of @plain. Only while OPEN or CLOSED; else they are freed, and FAILED is
- * returned. */
+/*
+ * Takes every packet of @plain. Only while OPEN or CLOSED, and before tls_close(); else they are
+ * freed, and FAILED is returned.
+ */
 enum tls_state tls_write(struct tls_session *s, struct pktq *plain, struct pktq *out);
 
 /* close_notify, once. */
@@ -95,6 +97,7 @@ const struct tls_ctx *tls_session_ctx(const struct tls_session *s);
     X(fail_verify_error, "peers refused: the chain does not verify")                               \
     X(fail_verify_san, "peers refused: valid chain, wrong identity")                               \
     X(records_failed, "connections ended by a bad record")                                         \
+    X(alerts, "connections ended by an alert of the peer")                                         \
     X(no_memory, "sessions refused or ended for want of memory")
 
 #define TLS_COUNTER_FIELD(name, text) uint64_t name;

@@ -1,5 +1,8 @@
 #include "config/file/source.h"
 
+#include "dataplane/base/num.h"
+
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -56,8 +59,27 @@ static void add_line(struct reading *r, const struct cfg_where *where)
     src->lines[src->n_lines++] = *where;
 }
 
+/*
+ * The length of the name or number at the front, at least 1. libconfig reads a number without the
+ * suffix L into 32 bits, and drops what does not fit without a word: *@cut is set.
+ */
+static size_t skip_word(struct slice s, bool *cut)
+{
+    size_t len = 0, n_digits = 0;
+    uint64_t value;
+
+    while (n_digits < s.len && isdigit((unsigned char)s.ptr[n_digits]))
+        n_digits++;
+    while (len < s.len &&
+           (isalnum((unsigned char)s.ptr[len]) || strchr("_-*.+", s.ptr[len]) != NULL))
+        len++;
+    if (n_digits > 0 && n_digits == len && !num_u64(slice_head(s, n_digits), INT32_MAX, &value))
+        *cut = true;
+    return MAX(len, 1);
+}
+
 /* Moves the state over one line. */
-static enum scan scan_line(enum scan state, struct slice line)
+static enum scan scan_line(enum scan state, struct slice line, bool *cut)
 {
     for (size_t i = 0; i < line.len; i++) {
         const char c = line.ptr[i], next = i + 1 < line.len ? line.ptr[i + 1] : '\0';
@@ -72,6 +94,8 @@ static enum scan scan_line(enum scan state, struct slice line)
                 state = SCAN_COMMENT;
                 i++;
             }
+            if (isalnum((unsigned char)c))
+                i += skip_word(slice_skip(line, i), cut) - 1;
             break;
         case SCAN_COMMENT:
             if (c == '*' && next == '/') {
@@ -135,6 +159,7 @@ static int take_text(struct reading *r, const char *file, struct slice text)
 {
     struct cfg_where where = { file, 0 };
     enum scan state = SCAN_CODE;
+    bool cut = false;
 
     while (text.len > 0) {
         const size_t lf = slice_find(text, '\n');
@@ -158,8 +183,10 @@ static int take_text(struct reading *r, const char *file, struct slice text)
             rc = append(r, line.ptr, line.len, &where);
             if (rc == 0)
                 rc = append(r, "\n", 1, &where);
-            state = scan_line(state, line);
+            state = scan_line(state, line, &cut);
         }
+        if (cut && rc == 0)
+            rc = cfg_err_set(r->err, &where, "a number larger than 2147483647 must end in L");
         if (rc < 0)
             return rc;
         text = slice_skip(text, lf < text.len ? lf + 1 : lf);

@@ -84,3 +84,6 @@ struct machine_conf {
     } tcp;
     struct cfg_where where;
 };
+
+/* The name of the first setting that differs; NULL: none does. */
+const char *machine_conf_diff(const struct machine_conf *a, const struct machine_conf *b);

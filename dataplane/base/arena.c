@@ -83,7 +83,7 @@ void *arena_alloc(struct arena *a, size_t len)
 
     if (need < len || (a->limit != 0 && (need > a->limit || a->used > a->limit - need)))
         return NULL;
-    if ((size_t)(a->end - a->at) < need && !grow(a, need))
+    if ((a->at == NULL || (size_t)(a->end - a->at) < need) && !grow(a, need))
         return NULL;
     p = a->at;
     a->at += need;

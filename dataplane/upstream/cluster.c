@@ -467,8 +467,12 @@ static void serve(struct work *work)
         c->n_waiting--;
         w->ops->on_failed(w, w->why, "", NULL);
     }
-    while ((l = list_pop_head(&c->to_serve)) != NULL)
-        serve_endpoint(container_of(l, struct endpoint, serve_link));
+    while ((l = list_pop_head(&c->to_serve)) != NULL) {
+        struct endpoint *e = container_of(l, struct endpoint, serve_link);
+
+        serve_endpoint(e);
+        free_endpoint_if_over(e);
+    }
     c->n_waiting--;
     free_cluster_if_over(c);
 }

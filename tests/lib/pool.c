@@ -18,6 +18,8 @@ static unsigned refill(struct pkt_pool *pool, struct pkt **to, unsigned n)
 
     if (tp->max != 0 && tp->n_out >= tp->max)
         return 0;
+    if (tp->fail_at != 0 && --tp->fail_at == 0)
+        return 0;
     b = calloc(1, sizeof(*b));
     if (b == NULL)
         return 0;

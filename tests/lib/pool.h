@@ -11,8 +11,9 @@
 
 struct test_pool {
     struct pkt_pool pool;
-    uint32_t n_out; /* packets not yet given back */
-    uint32_t max;   /* 0: no limit; else refill fails beyond */
+    uint32_t n_out;   /* packets not yet given back */
+    uint32_t max;     /* 0: no limit; else refill fails beyond */
+    uint32_t fail_at; /* 0, or: fails once, when so many allocations have been asked for */
 };
 
 void test_pool_init(struct test_pool *tp, uint32_t max);

@@ -68,6 +68,15 @@ static void blocks_of_a_slab_go_back_to_it(void **state)
     slab_fini(&blocks);
 }
 
+static void nothing_is_still_something_to_point_at(void **state)
+{
+    struct arena a;
+
+    arena_init(&a, 0);
+    assert_non_null(arena_alloc(&a, 0));
+    arena_fini(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -75,6 +84,7 @@ int main(void)
         cmocka_unit_test(the_limit_is_an_answer),
         cmocka_unit_test(strings_are_copies),
         cmocka_unit_test(blocks_of_a_slab_go_back_to_it),
+        cmocka_unit_test(nothing_is_still_something_to_point_at),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,8 +143,8 @@ static void check_bad(const char *name)
     assert_non_null(fgets(first, sizeof(first), f));
     fclose(f);
     first[strcspn(first, "\n")] = '\0';
-    words = strstr(first + strcspn(first, ":") + 1, ": ");
-    if (strncmp(first, "# expect: ", 10) != 0 || words == NULL)
+    words = strncmp(first, "# expect: ", 10) == 0 ? strstr(first + 10, ": ") : NULL;
+    if (words == NULL)
         fail_msg("%s: has no \"# expect: LINE: words\"", path);
     *words = '\0';
     words += 2;

@@ -1,0 +1,200 @@
+#include "tests/unit/tls/link.h"
+
+static void side_init(struct side *s)
+{
+    s->lib = tls_lib_new();
+    assert_non_null(s->lib);
+    pktq_init(&s->in);
+    pktq_init(&s->out);
+    pktq_init(&s->plain);
+}
+
+static void side_clear(struct side *s)
+{
+    tls_session_free(s->session);
+    s->session = NULL;
+    pktq_clear(&s->in);
+    pktq_clear(&s->out);
+    pktq_clear(&s->plain);
+}
+
+void link_init(struct link *l, uint64_t seed)
+{
+    *l = (struct link){ .max_part = 700 };
+    test_pool_init(&l->tp, 0);
+    l->core.pool = &l->tp.pool;
+    l->core.wall_us = (uint64_t)time(NULL) * 1000000;
+    l->core.rng = seed * 2 + 1;
+    side_init(&l->client);
+    side_init(&l->server);
+}
+
+void link_disconnect(struct link *l)
+{
+    side_clear(&l->client);
+    side_clear(&l->server);
+    SSL_free(l->raw);
+    l->raw = NULL;
+}
+
+void link_fini(struct link *l)
+{
+    link_disconnect(l);
+    assert_int_equal(tls_n_sessions(l->client.lib), 0);
+    assert_int_equal(tls_n_sessions(l->server.lib), 0);
+    tls_ctx_put(l->client.ctx);
+    tls_ctx_put(l->server.ctx);
+    tls_lib_free(l->client.lib);
+    tls_lib_free(l->server.lib);
+    test_pool_fini(&l->tp);
+}
+
+struct tls_ctx *make_ctx(struct side *side, const struct tls_ctx_conf *conf)
+{
+    struct cfg_err err = { "" };
+
+    tls_ctx_put(side->ctx);
+    side->ctx = tls_ctx_new(side->lib, conf, &err);
+    if (side->ctx == NULL)
+        fail_msg("%s", err.text);
+    return side->ctx;
+}
+
+void link_connect(struct link *l)
+{
+    link_disconnect(l);
+    l->client.session = tls_session_new(l->client.ctx, &l->core, SEG);
+    l->server.session = tls_session_new(l->server.ctx, &l->core, SEG);
+    assert_non_null(l->client.session);
+    assert_non_null(l->server.session);
+    tls_connect(l->client.session, &l->client.out);
+}
+
+void link_connect_raw(struct link *l, SSL_CTX *ctx, SSL_SESSION *session)
+{
+    link_disconnect(l);
+    l->server.session = tls_session_new(l->server.ctx, &l->core, SEG);
+    l->raw = SSL_new(ctx);
+    l->raw_in = BIO_new(BIO_s_mem());
+    l->raw_out = BIO_new(BIO_s_mem());
+    SSL_set_bio(l->raw, l->raw_in, l->raw_out);
+    SSL_set_connect_state(l->raw);
+    if (session != NULL)
+        assert_int_equal(SSL_set_session(l->raw, session), 1);
+    SSL_do_handshake(l->raw);
+}
+
+/* Moves 1 to max_part bytes by copy, so that a pool without packets still delivers. */
+static bool deliver(struct link *l, struct pktq *from, struct pktq *to)
+{
+    uint8_t bytes[4096];
+    uint64_t n = 1 + core_random(&l->core) % MIN(l->max_part, sizeof(bytes));
+    uint32_t max = l->tp.max, fail_at = l->tp.fail_at;
+
+    n = pktq_peek(from, bytes, n);
+    if (n == 0)
+        return false;
+    pktq_consume(from, n);
+    l->tp.max = l->tp.fail_at = 0;
+    assert_true(pktq_append(to, &l->tp.pool, bytes, n, 1 + core_random(&l->core) % SEG));
+    l->tp.max = max;
+    l->tp.fail_at = fail_at;
+    return true;
+}
+
+static bool read_side(struct link *l, struct side *s)
+{
+    uint64_t before = s->in.bytes + s->plain.bytes;
+
+    for (;;) {
+        enum tls_state was = tls_state(s->session);
+        uint64_t n = s->in.bytes;
+
+        tls_read(s->session, &s->in, &s->plain, s->plain.bytes + 3000, &s->out);
+        if (!tls_read_pending(s->session) && s->in.bytes == n && tls_state(s->session) == was)
+            break;
+    }
+    return s->in.bytes + s->plain.bytes != before;
+}
+
+static bool run_raw(struct link *l)
+{
+    uint8_t bytes[2000];
+    uint32_t max = l->tp.max;
+    bool moved = false;
+    uint64_t n;
+    int got;
+
+    while ((n = pktq_peek(&l->server.out, bytes, sizeof(bytes))) > 0) {
+        pktq_consume(&l->server.out, n);
+        BIO_write(l->raw_in, bytes, (int)n);
+        moved = true;
+    }
+    if (!SSL_is_init_finished(l->raw))
+        SSL_do_handshake(l->raw);
+    while ((got = SSL_read(l->raw, bytes, sizeof(bytes))) > 0) {
+        l->tp.max = 0;
+        pktq_append(&l->client.plain, &l->tp.pool, bytes, (size_t)got, SEG);
+        l->tp.max = max;
+    }
+    while ((got = BIO_read(l->raw_out, bytes, sizeof(bytes))) > 0) {
+        l->tp.max = 0;
+        pktq_append(&l->client.out, &l->tp.pool, bytes, (size_t)got, SEG);
+        l->tp.max = max;
+        moved = true;
+    }
+    return moved;
+}
+
+void link_run(struct link *l)
+{
+    bool moved = true;
+
+    for (unsigned turns = 0; moved; turns++) {
+        moved = false;
+        assert_true(turns < 1000000);
+        if (l->raw != NULL)
+            moved |= run_raw(l);
+        else
+            moved |= deliver(l, &l->server.out, &l->client.in);
+        moved |= deliver(l, &l->client.out, &l->server.in);
+        if (l->client.session != NULL)
+            moved |= read_side(l, &l->client);
+        if (l->server.session != NULL)
+            moved |= read_side(l, &l->server);
+    }
+}
+
+enum tls_state side_write(struct link *l, struct side *side, const void *bytes, size_t len)
+{
+    uint32_t max = l->tp.max, fail_at = l->tp.fail_at;
+    struct pktq plain;
+
+    pktq_init(&plain);
+    l->tp.max = l->tp.fail_at = 0;
+    pktq_append(&plain, &l->tp.pool, bytes, len, tls_plain_seg(side->session));
+    l->tp.max = max;
+    l->tp.fail_at = fail_at;
+    return tls_write(side->session, &plain, &side->out);
+}
+
+struct tls_conf server_conf(void)
+{
+    return (struct tls_conf){
+        .mode = TLS_MODE_MUTUAL,
+        .min_version = TLS_VERSION_1_2,
+        .max_version = TLS_VERSION_1_3,
+        .trust_domain = "cluster.local",
+        .session_tickets = true,
+    };
+}
+
+struct tls_conf client_conf(void)
+{
+    return (struct tls_conf){
+        .mode = TLS_MODE_MUTUAL,
+        .min_version = TLS_VERSION_1_2,
+        .max_version = TLS_VERSION_1_3,
+        .sni = "server.example.com",
+    };
+}

@@ -1,0 +1,68 @@
+#include "tls/inner.h"
+
+#include <openssl/err.h>
+
+/* Bytes a record of @len bytes of plaintext grows by: header, explicit IV, type, padding, tag. */
+static uint32_t record_overhead(const SSL *ssl)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+
+    if (SSL_version(ssl) == TLS1_3_VERSION)
+        return SSL3_RT_HEADER_LENGTH + 1 + 16;
+    if (!SSL_CIPHER_is_aead(cipher))
+        return SSL3_RT_HEADER_LENGTH + 16 + 16 + 48; /* IV, padding, HMAC-SHA-384 */
+    return SSL3_RT_HEADER_LENGTH + 8 + 16;
+}
+
+/*
+ * OpenSSL says it is done. It has verified the chain and asked us (verify.c), unless the session
+ * was resumed: then we ask again, in the present.
+ */
+static enum tls_state completed(struct tls_session *s)
+{
+    bool resumed = SSL_session_reused(s->ssl) == 1;
+    char why[POLICY_WHY_LEN];
+
+    if (s->ctx->policy.demands_cert && resumed && !verify_resumed(s->ssl, why)) {
+        session_counters(s)->fail_verify_san++;
+        return session_refuse(s, why);
+    }
+    if (s->ctx->policy.demands_cert && SSL_get0_peer_certificate(s->ssl) == NULL) {
+        session_counters(s)->fail_verify_no_cert++;
+        return session_refuse(s, "no peer certificate");
+    }
+    if (!session_describe_peer(s)) {
+        session_counters(s)->no_memory++;
+        return session_refuse(s, "out of memory, or names of the peer that cannot be read");
+    }
+    s->overhead = record_overhead(s->ssl);
+    s->n_idle = 0;
+    session_counters(s)->handshakes++;
+    session_counters(s)->resumed += resumed;
+    s->state = TLS_OPEN;
+    return TLS_OPEN;
+}
+
+enum tls_state handshake_step(struct tls_session *s)
+{
+    int rc;
+
+    ERR_clear_error();
+    rc = SSL_do_handshake(s->ssl);
+    if (rc == 1 && !s->no_memory)
+        return completed(s);
+    if (s->no_memory || SSL_get_error(s->ssl, rc) != SSL_ERROR_WANT_READ)
+        return session_failed(s);
+    if (s->n_read > TLS_HANDSHAKE_BYTES)
+        return session_refuse(s, "the handshake is too long");
+    return TLS_HANDSHAKING;
+}
+
+void on_message(int is_write, int version, int type, const void *bytes, size_t len, SSL *ssl,
+                void *arg)
+{
+    struct tls_session *s = arg;
+
+    if (!is_write && type == SSL3_RT_HANDSHAKE && s->n_idle < UINT16_MAX)
+        s->n_idle++;
+}

@@ -1,0 +1,123 @@
+/*
+ * inner.h - what the files of tls/ know of each other, and nobody else does
+ *
+ *   secret, certinfo, hostname, spiffe   certificates and names
+ *   ctx, ticket, verify                  what sessions have in common; who is accepted
+ *   session                              one session: made, freed, failed, described
+ *   handshake, record, bio               its three phases of life: agree, carry, and the bytes
+ *
+ * All OpenSSL objects of a context belong to its worker's library context: they
+ * are made anew for each worker, so that no two workers count on one cache line.
+ */
+#pragma once
+
+#include "dataplane/base/arena.h"
+#include "tls/hostname.h"
+#include "tls/session.h"
+#include "tls/ticket.h"
+#include "tls/verify.h"
+
+#include <openssl/provider.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+
+#define TICKET_NAME_LEN 16
+#define TICKET_IV_LEN 16
+
+enum tls_limits {
+    TLS_CHAIN_DEPTH = 6,              /* intermediates between a peer's leaf and our root */
+    TLS_PEER_CHAIN_BYTES = 32 * 1024, /* of the certificates a peer presents */
+    TLS_HANDSHAKE_BYTES = 128 * 1024, /* a peer may send before it is done */
+    TLS_IDLE_MESSAGES = 32, /* handshake messages in an open session without data between */
+    TLS_TICKET_SECONDS = 2 * 60 * 60,
+};
+
+/* secret.c: a loaded certificate */
+struct tls_cert {
+    X509 *x509; /* of the default library context: for looking only */
+    struct slice der;
+    struct tls_cert_info info;
+};
+
+uint32_t tls_secret_chain(const struct tls_secret *s, const struct tls_cert **ret);
+uint32_t tls_secret_roots(const struct tls_secret *s, const struct tls_cert **ret);
+struct slice tls_secret_key(const struct tls_secret *s); /* DER; empty: there is none */
+
+/* ctx.c */
+struct tls_lib {
+    OSSL_LIB_CTX *libctx;
+    OSSL_PROVIDER *provider;
+    BIO_METHOD *bio;
+    EVP_CIPHER *ticket_cipher;
+    _Atomic uint32_t n_ctx; /* contexts are put by their worker and by the control thread */
+    /* Written by the worker, read by the control thread. */
+    uint32_t n_sessions;
+    struct tls_counters counters;
+};
+
+struct tls_ctx {
+    _Atomic uint32_t refs;
+    struct tls_lib *lib;
+    SSL_CTX *ssl;
+    bool is_server;
+    struct arena arena; /* what follows outlives the snapshot it was built from */
+    struct tls_policy policy;
+    const char *sni;   /* client; NULL: none */
+    struct slice alpn; /* in wire format: length, name, length, name, ... */
+    const char *local_uri;
+    uint64_t handshake_timeout_us;
+    struct tls_secret *secret, *trust;
+    struct tls_tickets *tickets;
+};
+
+/* ticket.c: what SSL_CTX_set_tlsext_ticket_key_evp_cb() asks for */
+int tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                     EVP_MAC_CTX *mac, int is_sealing);
+
+/* session.c */
+struct tls_session {
+    enum tls_state state;
+    uint16_t n_idle; /* handshake messages since the last plaintext */
+    bool no_memory;  /* the pool was empty: set by bio.c */
+    bool close_sent;
+    bool was_refused; /* verify.c has written ->error and counted */
+    uint32_t seg;
+    uint32_t overhead;   /* of a record; 0: not known before OPEN */
+    uint64_t n_read;     /* bytes of ciphertext taken */
+    int64_t valid_until; /* Unix time: the first end of validity in the peer's chain */
+    SSL *ssl;
+    struct core *core;
+    struct tls_ctx *ctx;
+    struct pktq *in, *out; /* the caller's, for the length of a call */
+    struct tls_peer peer;
+    char *peer_text; /* the strings of ->peer */
+    char error[192];
+};
+
+static inline struct tls_counters *session_counters(struct tls_session *s)
+{
+    return &s->ctx->lib->counters;
+}
+
+/* Ends it for the reason OpenSSL's error queue, or @s itself, tells. */
+enum tls_state session_failed(struct tls_session *s);
+
+/* Ends it for a reason of our own. */
+enum tls_state session_refuse(struct tls_session *s, const char *why);
+
+/* Fills ->peer; false: no memory. */
+bool session_describe_peer(struct tls_session *s);
+
+/* handshake.c: one step; and what OpenSSL tells about its messages */
+enum tls_state handshake_step(struct tls_session *s);
+void on_message(int is_write, int version, int type, const void *bytes, size_t len, SSL *ssl,
+                void *arg);
+
+/* record.c */
+enum tls_state record_read(struct tls_session *s, struct pktq *plain, uint64_t max);
+enum tls_state record_write(struct tls_session *s, struct pktq *plain);
+
+/* bio.c: a BIO over ->in and ->out of a session */
+BIO_METHOD *bio_method_new(void);
+BIO *bio_of_session(struct tls_session *s);

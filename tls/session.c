@@ -1,0 +1,264 @@
+#include "tls/session.h"
+
+#include "tls/certinfo.h"
+#include "tls/inner.h"
+
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SEG_MIN 32 /* of the caller's mistakes only: no path has smaller segments */
+
+static const struct tls_peer nobody = { "", "", "", "", false, false, "", "", "", "" };
+
+/* --- its life --- */
+
+static bool start(struct tls_session *s)
+{
+    BIO *bio;
+
+    ERR_clear_error();
+    s->ssl = SSL_new(s->ctx->ssl);
+    bio = s->ssl != NULL ? bio_of_session(s) : NULL;
+    if (bio == NULL)
+        return false;
+    SSL_set_bio(s->ssl, bio, bio);
+    SSL_set_app_data(s->ssl, s);
+    SSL_set_msg_callback_arg(s->ssl, s);
+    if (s->ctx->is_server)
+        SSL_set_accept_state(s->ssl);
+    else
+        SSL_set_connect_state(s->ssl);
+    return s->ctx->sni == NULL || SSL_set_tlsext_host_name(s->ssl, s->ctx->sni) == 1;
+}
+
+struct tls_session *tls_session_new(struct tls_ctx *ctx, struct core *core, uint32_t seg)
+{
+    struct tls_session *s = calloc(1, sizeof(*s));
+
+    if (s == NULL) {
+        ctx->lib->counters.no_memory++;
+        return NULL;
+    }
+    s->ctx = tls_ctx_get(ctx);
+    s->core = core;
+    s->seg = MAX(seg, SEG_MIN);
+    s->state = TLS_HANDSHAKING;
+    s->peer = nobody;
+    ctx->lib->n_sessions++;
+    if (start(s))
+        return s;
+    ctx->lib->counters.no_memory++;
+    tls_session_free(s);
+    return NULL;
+}
+
+void tls_session_free(struct tls_session *s)
+{
+    if (s == NULL)
+        return;
+    SSL_free(s->ssl);
+    s->ctx->lib->n_sessions--;
+    tls_ctx_put(s->ctx);
+    free(s->peer_text);
+    free(s);
+}
+
+/* --- its end, in words --- */
+
+static void PRINTF_LIKE(2, 3) say(struct tls_session *s, const char *fmt, ...)
+{
+    va_list args;
+    int n = snprintf(s->error, sizeof(s->error), "TLS error: ");
+
+    va_start(args, fmt);
+    vsnprintf(s->error + n, sizeof(s->error) - (size_t)n, fmt, args);
+    va_end(args);
+}
+
+static enum tls_state fail(struct tls_session *s)
+{
+    if (s->state == TLS_HANDSHAKING)
+        session_counters(s)->handshake_failed++;
+    s->state = TLS_FAILED;
+    ERR_clear_error();
+    return TLS_FAILED;
+}
+
+enum tls_state session_refuse(struct tls_session *s, const char *why)
+{
+    say(s, "%s", why);
+    return fail(s);
+}
+
+static enum tls_state fail_for_memory(struct tls_session *s, const char *what)
+{
+    session_counters(s)->no_memory++;
+    say(s, "out of %s", what);
+    return fail(s);
+}
+
+enum tls_state session_failed(struct tls_session *s)
+{
+    unsigned long code = ERR_peek_error();
+    int reason = ERR_GET_REASON(code);
+
+    if (s->no_memory)
+        return fail_for_memory(s, "packet buffers");
+    if (s->was_refused)
+        return fail(s); /* verify.c has said why */
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
+        session_counters(s)->fail_verify_no_cert++;
+        say(s, "no client certificate");
+        return fail(s);
+    }
+    if (reason == ERR_R_MALLOC_FAILURE)
+        return fail_for_memory(s, "memory");
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
+        session_counters(s)->alerts++;
+        say(s, "the peer sent the alert \"%s\"",
+            SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
+        return fail(s);
+    }
+    if (s->state != TLS_HANDSHAKING)
+        session_counters(s)->records_failed++;
+    say(s, "%s", code != 0 ? ERR_reason_error_string(code) : "unknown error");
+    return fail(s);
+}
+
+const char *tls_error(const struct tls_session *s)
+{
+    return s->error;
+}
+
+/* --- what it is --- */
+
+enum tls_state tls_state(const struct tls_session *s)
+{
+    return s->state;
+}
+
+const struct tls_ctx *tls_session_ctx(const struct tls_session *s)
+{
+    return s->ctx;
+}
+
+uint32_t tls_plain_seg(const struct tls_session *s)
+{
+    uint32_t room = s->core->pool->room - PKT_HEADROOM;
+    uint32_t overhead = s->overhead > 0 ? s->overhead : SSL3_RT_HEADER_LENGTH + 48;
+    uint32_t seg = MIN(s->seg, room);
+
+    /* On a path of tiny segments a record takes several. */
+    return seg > 2 * overhead ? seg - overhead : seg;
+}
+
+/* Appends @text to the block at *@at, and returns where it stands. */
+static const char *put(char **at, const char *text)
+{
+    size_t len = strlen(text) + 1;
+    char *to = memcpy(*at, text, len);
+
+    *at += len;
+    return to;
+}
+
+bool session_describe_peer(struct tls_session *s)
+{
+    const char *sni = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
+    X509 *cert = SSL_get0_peer_certificate(s->ssl);
+    char name[HOSTNAME_MAX + 1] = "", alpn[256] = "";
+    const unsigned char *chosen;
+    struct cert_text text = { .uri = "" };
+    unsigned chosen_len;
+    char *at;
+
+    if (s->ctx->is_server ? sni != NULL : s->ctx->sni != NULL)
+        hostname_copy(slice_of(s->ctx->is_server ? sni : s->ctx->sni), name);
+    SSL_get0_alpn_selected(s->ssl, &chosen, &chosen_len);
+    memcpy(alpn, chosen != NULL ? chosen : (const unsigned char *)"", chosen_len);
+    if (cert != NULL && !cert_text(cert, &text))
+        return false;
+    at = malloc(strlen(name) + strlen(alpn) + strlen(text.uri) + strlen(text.dns) +
+                strlen(text.subject) + strlen(text.fingerprint) + 6);
+    if (at == NULL)
+        return false;
+    s->peer_text = at;
+    s->peer = (struct tls_peer){
+        .version = SSL_get_version(s->ssl),
+        .cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(s->ssl)),
+        .alpn = put(&at, alpn),
+        .sni = put(&at, name),
+        .resumed = SSL_session_reused(s->ssl) == 1,
+        .has_cert = cert != NULL,
+        .uri = put(&at, text.uri),
+        .dns = put(&at, text.dns),
+        .subject = put(&at, text.subject),
+        .hash = put(&at, text.fingerprint),
+    };
+    return true;
+}
+
+const struct tls_peer *tls_peer(struct tls_session *s)
+{
+    return &s->peer;
+}
+
+/* --- what a caller does with it --- */
+
+enum tls_state tls_connect(struct tls_session *s, struct pktq *out)
+{
+    enum tls_state state;
+
+    assert(!s->ctx->is_server && s->state == TLS_HANDSHAKING);
+    s->out = out;
+    state = handshake_step(s);
+    s->out = NULL;
+    return state;
+}
+
+enum tls_state tls_read(struct tls_session *s, struct pktq *in, struct pktq *plain, uint64_t max,
+                        struct pktq *out)
+{
+    s->in = in;
+    s->out = out;
+    if (s->state == TLS_HANDSHAKING)
+        handshake_step(s);
+    else if (s->state == TLS_OPEN)
+        record_read(s, plain, max);
+    s->in = s->out = NULL;
+    /* Nothing that comes after the end is read: it must not fill the transport. */
+    if (s->state == TLS_CLOSED || s->state == TLS_FAILED)
+        pktq_clear(in);
+    return s->state;
+}
+
+bool tls_read_pending(const struct tls_session *s)
+{
+    return s->state == TLS_OPEN && SSL_pending(s->ssl) > 0;
+}
+
+enum tls_state tls_write(struct tls_session *s, struct pktq *plain, struct pktq *out)
+{
+    if (s->state == TLS_HANDSHAKING || s->state == TLS_FAILED || s->close_sent) {
+        pktq_clear(plain);
+        return TLS_FAILED;
+    }
+    s->out = out;
+    record_write(s, plain);
+    s->out = NULL;
+    pktq_clear(plain);
+    return s->state;
+}
+
+void tls_close(struct tls_session *s, struct pktq *out)
+{
+    if (s->close_sent || (s->state != TLS_OPEN && s->state != TLS_CLOSED))
+        return;
+    s->close_sent = true;
+    s->out = out;
+    ERR_clear_error();
+    if (SSL_shutdown(s->ssl) < 0 && s->no_memory)
+        session_failed(s);
+    s->out = NULL;
+}

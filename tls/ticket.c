@@ -1,0 +1,163 @@
+#include "tls/ticket.h"
+
+#include "dataplane/base/log.h"
+#include "tls/inner.h"
+
+#include <openssl/core_names.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define N_SLOTS 4 /* current, what it replaced, and room for readers that are slow */
+
+struct ticket_key {
+    unsigned char name[TICKET_NAME_LEN];
+    unsigned char aes[32];
+    unsigned char hmac[32];
+};
+
+struct key_set {
+    _Atomic uint32_t readers;
+    uint32_t n; /* keys: the newest first */
+    struct ticket_key keys[2];
+};
+
+struct tls_tickets {
+    _Atomic uint32_t current;
+    struct key_set slots[N_SLOTS];
+};
+
+static bool random_bytes(void *to, size_t len)
+{
+    return getrandom(to, len, 0) == (ssize_t)len; /* up to 256 bytes always come whole */
+}
+
+static void clear(struct key_set *set)
+{
+    OPENSSL_cleanse(set->keys, sizeof(set->keys));
+    set->n = 0;
+}
+
+struct tls_tickets *tls_tickets_new(void)
+{
+    struct tls_tickets *t = calloc(1, sizeof(*t));
+
+    if (t == NULL)
+        return NULL;
+    if (!random_bytes(&t->slots[0].keys[0], sizeof(t->slots[0].keys[0]))) {
+        free(t);
+        return NULL;
+    }
+    t->slots[0].n = 1;
+    return t;
+}
+
+void tls_tickets_free(struct tls_tickets *t)
+{
+    if (t == NULL)
+        return;
+    for (unsigned i = 0; i < N_SLOTS; i++)
+        clear(&t->slots[i]);
+    free(t);
+}
+
+/* A slot that is not current and has no reader: its bytes are the control thread's. */
+static struct key_set *idle_slot(struct tls_tickets *t, uint32_t current)
+{
+    struct key_set *found = NULL;
+
+    for (uint32_t i = 0; i < N_SLOTS; i++) {
+        /* Sequentially consistent, as in keys_get(): either we see the reader, or it sees us. */
+        if (i == current || atomic_load(&t->slots[i].readers) != 0)
+            continue;
+        clear(&t->slots[i]);
+        found = &t->slots[i];
+    }
+    return found;
+}
+
+void tls_tickets_rotate(struct tls_tickets *t)
+{
+    uint32_t current = atomic_load_explicit(&t->current, memory_order_relaxed);
+    const struct key_set *old = &t->slots[current];
+    struct key_set *set = idle_slot(t, current);
+
+    if (set == NULL || !random_bytes(&set->keys[0], sizeof(set->keys[0]))) {
+        log_error("tls", "session tickets: no new key; the old one stays");
+        return;
+    }
+    set->keys[1] = old->keys[0];
+    set->n = 2;
+    atomic_store(&t->current, (uint32_t)(set - t->slots)); /* pairs with keys_get() */
+    idle_slot(t, (uint32_t)(set - t->slots));
+}
+
+static struct key_set *keys_get(struct tls_tickets *t)
+{
+    for (;;) {
+        uint32_t i = atomic_load(&t->current);
+
+        atomic_fetch_add(&t->slots[i].readers, 1);
+        if (likely(atomic_load(&t->current) == i))
+            return &t->slots[i];
+        /* Rotated in between, which happens every few hours: the next try finds the new one. */
+        atomic_fetch_sub(&t->slots[i].readers, 1);
+    }
+}
+
+static void keys_put(struct key_set *set)
+{
+    atomic_fetch_sub_explicit(&set->readers, 1, memory_order_release);
+}
+
+static bool start_mac(EVP_MAC_CTX *mac, struct ticket_key *key)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->hmac, sizeof(key->hmac)),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){ "SHA256" }, 0),
+        OSSL_PARAM_construct_end(),
+    };
+
+    return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+static int seal(const struct tls_lib *lib, struct ticket_key *key, unsigned char *name,
+                unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    if (RAND_bytes_ex(lib->libctx, iv, TICKET_IV_LEN, 0) != 1 ||
+        EVP_EncryptInit_ex(cipher, lib->ticket_cipher, NULL, key->aes, iv) != 1 ||
+        !start_mac(mac, key))
+        return -1;
+    memcpy(name, key->name, sizeof(key->name));
+    return 1;
+}
+
+static int open_with(const struct tls_lib *lib, struct key_set *set, const unsigned char *name,
+                     const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+{
+    for (uint32_t i = 0; i < set->n; i++) {
+        struct ticket_key *key = &set->keys[i];
+
+        if (memcmp(name, key->name, sizeof(key->name)) != 0)
+            continue;
+        if (EVP_DecryptInit_ex(cipher, lib->ticket_cipher, NULL, key->aes, iv) != 1 ||
+            !start_mac(mac, key))
+            return -1;
+        return i == 0 ? 1 : 2; /* 2: good, and to be replaced by one of the newest key */
+    }
+    return 0; /* unknown: a full handshake */
+}
+
+int tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                     EVP_MAC_CTX *mac, int is_sealing)
+{
+    const struct tls_session *s = SSL_get_app_data(ssl);
+    struct key_set *set = keys_get(s->ctx->tickets);
+    int rc;
+
+    if (is_sealing)
+        rc = seal(s->ctx->lib, &set->keys[0], name, iv, cipher, mac);
+    else
+        rc = open_with(s->ctx->lib, set, name, iv, cipher, mac);
+    keys_put(set);
+    return rc;
+}

@@ -1,0 +1,345 @@
+#include "tls/verify.h"
+
+#include "tls/certinfo.h"
+#include "tls/inner.h"
+
+#include <stdio.h>
+
+/* --- what is accepted --- */
+
+static bool is_our_domain(const struct tls_policy *p, struct slice domain)
+{
+    for (uint32_t i = 0; i < p->n_domains; i++) {
+        if (slice_eq(p->domains[i], domain))
+            return true;
+    }
+    return false;
+}
+
+static int add_domain(struct tls_policy *p, struct arena *a, const struct tls_conf *conf,
+                      const char *name, struct cfg_err *err)
+{
+    if (!spiffe_domain_ok(slice_of(name)))
+        return cfg_err_set(err, &conf->where, "tls: \"%s\" is not a trust domain", name);
+    p->domains[p->n_domains++] = arena_copy(a, slice_of(name));
+    return 0;
+}
+
+static int init_domains(struct tls_policy *p, struct arena *a, const struct tls_conf *conf,
+                        struct cfg_err *err)
+{
+    int rc = 0;
+
+    if (conf->trust_domain == NULL)
+        return 0;
+    p->domains = arena_alloc(a, (1 + conf->n_trust_domain_aliases) * sizeof(*p->domains));
+    rc = add_domain(p, a, conf, conf->trust_domain, err);
+    for (uint32_t i = 0; rc == 0 && i < conf->n_trust_domain_aliases; i++)
+        rc = add_domain(p, a, conf, conf->trust_domain_aliases[i], err);
+    return rc;
+}
+
+static int init_ids(struct tls_policy *p, struct arena *a, const struct tls_conf *conf,
+                    struct cfg_err *err)
+{
+    p->ids = arena_alloc(a, conf->n_peer_ids * sizeof(*p->ids));
+    for (uint32_t i = 0; i < conf->n_peer_ids; i++) {
+        const struct peer_id_conf *from = &conf->peer_ids[i];
+        struct accepted_id *to = &p->ids[p->n_ids++];
+        struct slice text = arena_copy(a, slice_of(from->text));
+
+        to->is_prefix = from->is_prefix;
+        if (!(from->is_prefix ? spiffe_parse_prefix : spiffe_parse)(text, &to->id))
+            return cfg_err_set(err, &conf->where, "tls: \"%s%s\" is not a SPIFFE identity%s",
+                               from->text, from->is_prefix ? "*" : "",
+                               from->is_prefix ? " with a whole trust domain" : "");
+        to->is_ours = p->n_domains > 0 && (is_our_domain(p, to->id.domain) ||
+                                           slice_eq(to->id.domain, SLICE("cluster.local")));
+    }
+    return 0;
+}
+
+static int add_dns(struct tls_policy *p, struct arena *a, const struct tls_conf *conf,
+                   const char *name, struct cfg_err *err)
+{
+    char plain[HOSTNAME_MAX + 1];
+
+    if (!hostname_copy(slice_of(name), plain))
+        return cfg_err_set(err, &conf->where, "tls: \"%s\" is not a host name", name);
+    p->dns[p->n_dns++] = arena_strdup(a, plain);
+    return 0;
+}
+
+static int init_dns(struct tls_policy *p, struct arena *a, const struct tls_conf *conf,
+                    struct cfg_err *err)
+{
+    int rc = 0;
+
+    p->dns = arena_alloc(a, (1 + conf->n_dns_names) * sizeof(*p->dns));
+    for (uint32_t i = 0; rc == 0 && i < conf->n_dns_names; i++)
+        rc = add_dns(p, a, conf, conf->dns_names[i], err);
+    if (rc == 0 && conf->n_dns_names == 0 && conf->n_peer_ids == 0 && conf->sni != NULL)
+        rc = add_dns(p, a, conf, conf->sni, err);
+    return rc;
+}
+
+int policy_init(struct tls_policy *p, struct arena *a, const struct tls_conf *conf, bool is_server,
+                struct cfg_err *err)
+{
+    int rc;
+
+    *p = (struct tls_policy){ .is_server = is_server };
+    p->demands_cert = !is_server || conf->mode == TLS_MODE_MUTUAL;
+    if (!p->demands_cert)
+        return 0;
+    rc = init_domains(p, a, conf, err);
+    if (rc == 0)
+        rc = init_ids(p, a, conf, err);
+    if (rc == 0 && !is_server)
+        rc = init_dns(p, a, conf, err);
+    if (rc < 0)
+        return rc;
+    p->any_of_ours = is_server && p->n_ids == 0;
+    if (p->any_of_ours && p->n_domains == 0)
+        return cfg_err_set(err, &conf->where,
+                           "tls: mode MUTUAL needs a trust_domain, or peer_ids to accept");
+    if (!is_server && p->n_ids == 0 && p->n_dns == 0)
+        return cfg_err_set(err, &conf->where,
+                           "tls: nothing says who the server may be: give peer_ids, dns_names or "
+                           "sni");
+    return 0;
+}
+
+static bool digest_slice(EVP_MD_CTX *md, struct slice s)
+{
+    uint64_t len = s.len;
+
+    return EVP_DigestUpdate(md, &len, sizeof(len)) == 1 && EVP_DigestUpdate(md, s.ptr, s.len) == 1;
+}
+
+static bool digest_u32(EVP_MD_CTX *md, uint32_t v)
+{
+    return EVP_DigestUpdate(md, &v, sizeof(v)) == 1;
+}
+
+bool policy_digest(const struct tls_policy *p, EVP_MD_CTX *md)
+{
+    bool ok = digest_u32(md, p->demands_cert) && digest_u32(md, p->n_domains);
+
+    for (uint32_t i = 0; ok && i < p->n_domains; i++)
+        ok = digest_slice(md, p->domains[i]);
+    ok = ok && digest_u32(md, p->n_ids);
+    for (uint32_t i = 0; ok && i < p->n_ids; i++)
+        ok = digest_u32(md, p->ids[i].is_prefix) && digest_slice(md, p->ids[i].id.domain) &&
+             digest_slice(md, p->ids[i].id.path);
+    return ok;
+}
+
+/* --- who it is --- */
+
+static bool id_matches(const struct tls_policy *p, const struct accepted_id *accepted,
+                       const struct spiffe_id *peer)
+{
+    if (accepted->is_ours ? !is_our_domain(p, peer->domain)
+                          : !slice_eq(accepted->id.domain, peer->domain))
+        return false;
+    return accepted->is_prefix ? slice_starts(peer->path, accepted->id.path)
+                               : slice_eq(peer->path, accepted->id.path);
+}
+
+static bool spiffe_is_accepted(const struct tls_policy *p, const struct spiffe_id *peer)
+{
+    if (p->any_of_ours)
+        return is_our_domain(p, peer->domain);
+    for (uint32_t i = 0; i < p->n_ids; i++) {
+        if (id_matches(p, &p->ids[i], peer))
+            return true;
+    }
+    return false;
+}
+
+/* X.509-SVID section 4 and 5.2: a workload's certificate is no CA's. */
+static bool is_workload_cert(X509 *leaf)
+{
+    uint32_t flags = X509_get_extension_flags(leaf);
+
+    if (flags & EXFLAG_CA)
+        return false;
+    return !(flags & EXFLAG_KUSAGE) ||
+           (X509_get_key_usage(leaf) & (KU_KEY_CERT_SIGN | KU_CRL_SIGN)) == 0;
+}
+
+/* The one URI among the names; SLICE_NONE: there are none, or several. */
+static struct slice only_uri(GENERAL_NAMES *names, unsigned *n)
+{
+    struct slice uri = SLICE_NONE;
+
+    *n = 0;
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        struct slice s = cert_san(sk_GENERAL_NAME_value(names, i), GEN_URI);
+
+        if (s.ptr != NULL && (*n)++ == 0)
+            uri = s;
+    }
+    return *n == 1 ? uri : SLICE_NONE;
+}
+
+static bool accepts_spiffe(const struct tls_policy *p, X509 *leaf, GENERAL_NAMES *names, char *why)
+{
+    struct spiffe_id id;
+    struct slice uri;
+    unsigned n;
+
+    uri = only_uri(names, &n);
+    if (n == 0)
+        snprintf(why, POLICY_WHY_LEN, "the certificate has no SPIFFE identity");
+    else if (n > 1)
+        snprintf(why, POLICY_WHY_LEN, "the certificate has more than one URI name");
+    else if (!spiffe_parse(uri, &id) || id.path.len == 0)
+        snprintf(why, POLICY_WHY_LEN, "the certificate's URI is no SPIFFE identity of a workload");
+    else if (!is_workload_cert(leaf))
+        snprintf(why, POLICY_WHY_LEN, "the certificate is that of a CA");
+    else if (!spiffe_is_accepted(p, &id))
+        snprintf(why, POLICY_WHY_LEN, "SPIFFE identity %.*s is not accepted", SLICE_ARG(uri));
+    else
+        return true;
+    return false;
+}
+
+static bool accepts_dns(const struct tls_policy *p, GENERAL_NAMES *names, char *why)
+{
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        struct slice pattern = cert_san(sk_GENERAL_NAME_value(names, i), GEN_DNS);
+
+        for (uint32_t k = 0; pattern.ptr != NULL && k < p->n_dns; k++) {
+            if (hostname_matches(pattern, p->dns[k]))
+                return true;
+        }
+    }
+    snprintf(why, POLICY_WHY_LEN, "the certificate is not for %.64s%s", p->dns[0],
+             p->n_dns > 1 ? " or another accepted name" : "");
+    return false;
+}
+
+bool policy_accepts(const struct tls_policy *p, X509 *leaf, char why[POLICY_WHY_LEN])
+{
+    GENERAL_NAMES *names;
+    bool ok = false;
+
+    if (!cert_sans(leaf, &names)) {
+        snprintf(why, POLICY_WHY_LEN, "the certificate's names cannot be read");
+        return false;
+    }
+    if (p->n_dns > 0)
+        ok = accepts_dns(p, names, why);
+    if (!ok && (p->n_ids > 0 || p->any_of_ours))
+        ok = accepts_spiffe(p, leaf, names, why);
+    GENERAL_NAMES_free(names);
+    return ok;
+}
+
+/* --- the chain --- */
+
+static int64_t first_end_of_validity(X509_STORE_CTX *store)
+{
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store);
+    int64_t first = INT64_MAX, t;
+
+    for (int i = 0; i < sk_X509_num(chain); i++) {
+        if (cert_time(X509_get0_notAfter(sk_X509_value(chain, i)), &t))
+            first = MIN(first, t);
+    }
+    return first;
+}
+
+static int refuse_chain(struct tls_session *s, X509_STORE_CTX *store)
+{
+    int code = X509_STORE_CTX_get_error(store), depth = X509_STORE_CTX_get_error_depth(store);
+
+    s->was_refused = true;
+    session_counters(s)->fail_verify_error++;
+    snprintf(s->error, sizeof(s->error), "TLS error: %s%s", X509_verify_cert_error_string(code),
+             depth > 0 ? " (not of the peer itself, but above it in the chain)" : "");
+    return 0;
+}
+
+static int refuse_identity(struct tls_session *s, const char *why)
+{
+    s->was_refused = true;
+    session_counters(s)->fail_verify_san++;
+    snprintf(s->error, sizeof(s->error), "TLS error: %s", why);
+    return 0;
+}
+
+int verify_callback(X509_STORE_CTX *store, void *arg)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls_session *s = SSL_get_app_data(ssl);
+    char why[POLICY_WHY_LEN];
+
+    X509_STORE_CTX_set_time(store, 0, (time_t)(s->core->wall_us / 1000000));
+    if (X509_verify_cert(store) != 1) {
+        if (X509_STORE_CTX_get_error(store) == X509_V_OK)
+            X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
+        return refuse_chain(s, store);
+    }
+    if (!policy_accepts(&s->ctx->policy, X509_STORE_CTX_get0_cert(store), why)) {
+        X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED); /* alert: bad_certificate */
+        return refuse_identity(s, why);
+    }
+    s->valid_until = first_end_of_validity(store);
+    return 1;
+}
+
+/* --- resumption --- */
+
+int verify_ticket_sealed(SSL *ssl, void *arg)
+{
+    const struct tls_session *s = SSL_get_app_data(ssl);
+
+    return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), &s->valid_until,
+                                           sizeof(s->valid_until));
+}
+
+/* The validity a ticket carries; false: it carries none, which ours never do. */
+static bool ticket_validity(SSL_SESSION *session, int64_t *ret)
+{
+    void *data;
+    size_t len;
+
+    if (SSL_SESSION_get0_ticket_appdata(session, &data, &len) != 1 || len != sizeof(*ret))
+        return false;
+    memcpy(ret, data, sizeof(*ret));
+    return true;
+}
+
+SSL_TICKET_RETURN verify_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                       size_t name_len, SSL_TICKET_STATUS status, void *arg)
+{
+    struct tls_session *s = SSL_get_app_data(ssl);
+    int64_t valid_until;
+
+    if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    /* A peer whose chain has run out since begins from the start, and is told why it fails. */
+    if (!ticket_validity(session, &valid_until) ||
+        valid_until < (int64_t)(s->core->wall_us / 1000000))
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+bool verify_resumed(SSL *ssl, char why[POLICY_WHY_LEN])
+{
+    struct tls_session *s = SSL_get_app_data(ssl);
+    X509 *leaf = SSL_get0_peer_certificate(ssl);
+
+    if (!ticket_validity(SSL_get_session(ssl), &s->valid_until)) {
+        snprintf(why, POLICY_WHY_LEN, "a resumed session without its validity");
+        return false;
+    }
+    if (leaf == NULL) {
+        snprintf(why, POLICY_WHY_LEN, "a resumed session without a certificate");
+        return false;
+    }
+    return policy_accepts(&s->ctx->policy, leaf, why);
+}
