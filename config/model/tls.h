@@ -48,3 +48,6 @@ struct tls_conf {
     uint64_t handshake_timeout_us; /* default 15 s */
     struct cfg_where where;
 };
+
+/* Do both say the same, whatever their certificates hold now? NULL (plaintext) equals NULL. */
+bool tls_conf_eq(const struct tls_conf *a, const struct tls_conf *b);

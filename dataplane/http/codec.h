@@ -20,9 +20,13 @@
  * http_conn_eof(), http_conn_writable() and http_conn_close(); never from a call
  * that a stream's owner makes. The owner may call anything on the stream in an
  * event. on_closed is a stream's last event and always comes, unless its owner
- * called http_stream_reset().
+ * called http_stream_reset(). So when the owner's call ends a stream (the last
+ * byte of a response), the conn asks for an http_conn_input() by on_want_input.
  *
- * A conn must not be freed from within its own stream events: owners defer.
+ * A conn must not be freed from within its own stream events, on_idle or
+ * on_want_input: owners defer. In on_finished it may be: that is the last thing
+ * the conn does. on_finished may also come from within http_conn_drain() and
+ * http_stream_reset().
  */
 #pragma once
 
@@ -34,14 +38,14 @@ struct http_stream;
 
 /* Why a stream ended. Details for the response flags of the proxy. */
 enum http_end {
-    HTTP_END_OK,          /* both messages complete */
+    HTTP_END_OK,          /* both messages complete; or the response was, and it came early */
     HTTP_END_PEER_RESET,  /* the peer gave this stream up: connection closed or reset in the middle
                            */
     HTTP_END_CONN_CLOSED, /* client side: closed before a byte of response ("connection
                              termination") */
     HTTP_END_PROTOCOL_ERROR, /* the peer's bytes are not HTTP */
     HTTP_END_OVERFLOW,       /* larger than our limits */
-    HTTP_END_ABORTED,        /* http_conn_close(): the transport failed or is going away */
+    HTTP_END_ABORTED, /* http_conn_close(): the transport failed or is going away; or no memory */
 };
 
 struct http_stream_ops {
@@ -55,10 +59,11 @@ struct http_stream_ops {
     /* http_stream_room() was 0 and no longer is. */
     void (*on_writable)(struct http_stream *s);
     /*
-     * Server only: the request is not HTTP or beyond a limit; @status (400, 431, 501, 505) is what
-     * to answer if the response has not begun. May come before on_headers or instead of a later
-     * part. The connection closes after this stream. @details: words for the access log, such as
-     * "http1.codec_error".
+     * Server only: the request is not HTTP or beyond a limit, or (503) there is no memory to read
+     * it; @status (400, 431, 501, 503, 505) is what to answer. May come before on_headers or
+     * instead of a later part. The connection closes after this stream: once the answer is
+     * complete, or at once if a response had begun before. @details: words for the access log,
+     * such as "http1.invalid_url"; a constant.
      */
     void (*on_bad_request)(struct http_stream *s, uint16_t status, const char *details);
     void (*on_closed)(struct http_stream *s, enum http_end why); /* last */
@@ -72,8 +77,8 @@ struct http_io {
 };
 
 struct http_conn_ops {
-    /* Server: a request begins. Set the stream's owner by http_stream_set_owner() before returning.
-     */
+    /* Server: the first byte of a request has come. Set the stream's owner by
+     * http_stream_set_owner(), or reset it, before returning. */
     void (*on_stream)(struct http_conn *c, struct http_stream *s);
     /* The last stream has ended and the connection can carry another (also: client side, may be
      * leased again). */
@@ -81,14 +86,14 @@ struct http_conn_ops {
     /* Nothing more will be carried: the owner closes the transport once what was sent is out. Once.
      */
     void (*on_finished)(struct http_conn *c);
-    /* A paused stream was resumed: call http_conn_input() with what waits, soon, not from within
-     * this call. */
+    /* A paused stream was resumed, or a response is complete: call http_conn_input() with what
+     * waits (also if that is nothing), soon, not from within this call. */
     void (*on_want_input)(struct http_conn *c);
 };
 
 struct http_conf {
-    uint32_t max_header_bytes; /* 0: HTTP_MAX_HEADER_BYTES */
-    uint16_t max_fields;       /* 0: HTTP_MAX_FIELDS */
+    uint32_t max_header_bytes; /* 0: HTTP_MAX_HEADER_BYTES. Trailers may have as many again */
+    uint16_t max_fields;       /* 0, or more than that: HTTP_MAX_FIELDS */
 };
 
 enum http_side { HTTP_SERVER, HTTP_CLIENT };
@@ -180,7 +185,7 @@ static inline void http_conn_input(struct http_conn *c, struct pktq *in)
     c->codec->input(c, in);
 }
 
-/* The peer will send no more. After all input has been given. */
+/* The peer will send no more. Once all input has been taken. */
 static inline void http_conn_eof(struct http_conn *c)
 {
     c->codec->eof(c);
@@ -221,7 +226,7 @@ static inline void http_stream_set_owner(struct http_stream *s, const struct htt
  * Sending. 0, or -ENOMEM, -EINVAL (a message that cannot be written; nothing was sent), -EPIPE
  * (finished).
  * @end: there is no body and there are no trailers. For a response to HEAD, or 204 and 304, @end
- * must be true.
+ * must be true. A response that begins before its request has ended makes the connection close.
  */
 static inline int http_stream_send_headers(struct http_stream *s, const struct http_msg *m,
                                            bool end)
@@ -229,7 +234,7 @@ static inline int http_stream_send_headers(struct http_stream *s, const struct h
     return s->conn->codec->send_headers(s, m, end);
 }
 
-/* An interim response: 100 or 103. */
+/* An interim response: 100 or 103. Nothing is sent to a client that does not know them (1.0). */
 static inline int http_stream_send_info(struct http_stream *s, uint16_t status)
 {
     return s->conn->codec->send_info(s, status);

@@ -41,14 +41,15 @@ struct http_msg {
 
     /* requests */
     struct slice method, scheme, authority,
-        path;             /* path: "/a?b", or "*" for OPTIONS; empty for CONNECT */
+        path; /* path: "/a?b", or "*" for OPTIONS; empty for CONNECT. scheme: empty, if unsaid */
     bool expect_continue; /* "expect: 100-continue" (taken out of the list) */
 
     /* responses */
     uint16_t status;
 
     uint64_t content_length; /* HTTP_LENGTH_UNKNOWN: chunked, or until close */
-    bool no_body; /* the message has no body, whatever content_length says (HEAD, 204, 304, GET) */
+    bool no_body; /* there is no body, whatever content_length says (HEAD, 204, 304; or a request
+                     that does not speak of one) */
     struct http_fields fields;
 };
 

@@ -1,0 +1,245 @@
+/*
+ * What an edge proxy does to header fields: x-forwarded-for, x-forwarded-proto,
+ * x-request-id, server, date, x-envoy-upstream-service-time, and
+ * x-forwarded-client-cert. Names and rules are Envoy's (HTTP header sanitising,
+ * ForwardClientCertDetails).
+ */
+#include "dataplane/proxy/proxy_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#define XFF SLICE("x-forwarded-for")
+#define XFP SLICE("x-forwarded-proto")
+#define XFCC SLICE("x-forwarded-client-cert")
+#define REQUEST_ID SLICE("x-request-id")
+#define XFCC_ELEMENT_MAX 4096
+
+static const struct http_chain_conf *conf_of(const struct session *s)
+{
+    return s->chain->conf->http;
+}
+
+/* What only proxies behind the edge may say. */
+static void drop_internal(struct http_fields *f)
+{
+    uint16_t kept = 0;
+
+    for (uint16_t i = 0; i < f->n; i++)
+        if (!slice_starts(f->v[i].name, SLICE("x-envoy-")))
+            f->v[kept++] = f->v[i];
+    f->n = kept;
+}
+
+/* Several fields of that name become one, as a list (RFC 9110, 5.3). */
+static struct slice joined(struct http_msg *m, struct slice name)
+{
+    struct slice all = SLICE_NONE;
+
+    for (uint16_t i = 0; i < m->fields.n; i++) {
+        const struct http_field *f = &m->fields.v[i];
+
+        if (!slice_eq(f->name, name))
+            continue;
+        if (all.len == 0)
+            all = f->value;
+        else
+            all =
+                slice_of(arena_printf(m->arena, "%.*s,%.*s", SLICE_ARG(all), SLICE_ARG(f->value)));
+    }
+    return all;
+}
+
+static bool append(struct http_msg *m, struct slice name, const char *value)
+{
+    struct slice old = joined(m, name);
+    const char *text = value;
+
+    if (old.len > 0)
+        text = arena_printf(m->arena, "%.*s,%s", SLICE_ARG(old), value);
+    return text != NULL && http_fields_set(&m->fields, m->arena, name, slice_of(text));
+}
+
+/* RFC 9562, version 4. */
+static const char *new_request_id(struct session *s, struct arena *a)
+{
+    struct core *c = s->proxy->core;
+    uint64_t hi = core_random(c), lo = core_random(c);
+
+    hi = (hi & ~UINT64_C(0xf000)) | 0x4000;
+    lo = (lo & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62;
+    return arena_printf(a, "%08" PRIx64 "-%04" PRIx64 "-%04" PRIx64 "-%04" PRIx64 "-%012" PRIx64,
+                        hi >> 32, hi >> 16 & 0xffff, hi & 0xffff, lo >> 48,
+                        lo & UINT64_C(0xffffffffffff));
+}
+
+static bool set_request_id(struct session *s, struct http_msg *req)
+{
+    bool keep = conf_of(s)->preserve_request_id || !conf_of(s)->use_remote_address;
+    const char *id;
+
+    if (keep && http_fields_get(&req->fields, REQUEST_ID) != NULL)
+        return true;
+    id = new_request_id(s, req->arena);
+    return id != NULL && http_fields_set(&req->fields, req->arena, REQUEST_ID, slice_of(id));
+}
+
+bool edge_request_headers(struct session *s, struct http_msg *req)
+{
+    struct slice scheme = s->chain->conf->tls != NULL ? SLICE("https") : SLICE("http");
+    char address[IPADDR_STRLEN];
+
+    req->scheme = scheme;
+    if (conf_of(s)->use_remote_address) {
+        drop_internal(&req->fields);
+        if (!append(req, XFF, ipaddr_str(&s->remote.addr, address)))
+            return false;
+    }
+    if (conf_of(s)->use_remote_address && conf_of(s)->xff_trusted_hops == 0)
+        http_fields_remove(&req->fields, XFP);
+    if (http_fields_get(&req->fields, XFP) == NULL &&
+        !http_fields_add(&req->fields, req->arena, XFP, scheme))
+        return false;
+    return set_request_id(s, req) && xfcc_apply(s, req);
+}
+
+/* "Tue, 15 Nov 1994 08:12:31 GMT" (RFC 9110, 5.6.7) */
+static bool set_date(struct session *s, struct http_msg *resp)
+{
+    time_t now = (time_t)(s->proxy->core->wall_us / 1000000);
+    char text[40];
+    struct tm tm;
+
+    if (http_fields_get(&resp->fields, SLICE("date")) != NULL)
+        return true;
+    gmtime_r(&now, &tm);
+    strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    return http_fields_add(&resp->fields, resp->arena, SLICE("date"), slice_of(text));
+}
+
+bool edge_response_headers(struct session *s, struct http_msg *resp, uint64_t service_time_us)
+{
+    struct slice server = slice_of(conf_of(s)->server_name);
+    char ms[24];
+
+    if (server.len > 0 && !http_fields_set(&resp->fields, resp->arena, SLICE("server"), server))
+        return false;
+    if (service_time_us != UINT64_MAX) {
+        snprintf(ms, sizeof(ms), "%" PRIu64, service_time_us / 1000);
+        if (!http_fields_set(&resp->fields, resp->arena, SLICE("x-envoy-upstream-service-time"),
+                             slice_of(ms)))
+            return false;
+    }
+    return set_date(s, resp);
+}
+
+/* --- x-forwarded-client-cert ----------------------------------------------------------------- */
+
+struct text {
+    char buf[XFCC_ELEMENT_MAX];
+    size_t len;
+    bool full;
+};
+
+static void put(struct text *t, const char *s, size_t len)
+{
+    if (len > sizeof(t->buf) - 1 - t->len) {
+        t->full = true;
+        return;
+    }
+    memcpy(t->buf + t->len, s, len);
+    t->len += len;
+    t->buf[t->len] = '\0';
+}
+
+static void put_str(struct text *t, const char *s)
+{
+    put(t, s, strlen(s));
+}
+
+/* In double quotes; a quote or backslash of the peer's is escaped and cannot end the value. */
+static void put_quoted(struct text *t, const char *s)
+{
+    put(t, "\"", 1);
+    for (; *s != '\0'; s++) {
+        if (*s == '"' || *s == '\\')
+            put(t, "\\", 1);
+        put(t, s, 1);
+    }
+    put(t, "\"", 1);
+}
+
+/* Quoted where a separator in it could be taken for the header's own. */
+static void put_value(struct text *t, const char *s)
+{
+    if (strpbrk(s, ",;=\"\\") != NULL)
+        put_quoted(t, s);
+    else
+        put_str(t, s);
+}
+
+static void put_dns(struct text *t, const char *names)
+{
+    while (*names != '\0') {
+        size_t len = strcspn(names, ",");
+
+        put_str(t, ";DNS=");
+        put(t, names, len);
+        names += len;
+        names += *names == ',';
+    }
+}
+
+/* One element: By, Hash, then what the chain asks for, in Envoy's order. */
+static bool describe(struct session *s, const struct tls_peer *peer, struct text *t)
+{
+    const struct http_chain_conf *conf = conf_of(s);
+
+    put_str(t, "By=");
+    put_value(t, tls_ctx_local_uri(transport_tls_ctx(s->transport)));
+    put_str(t, ";Hash=");
+    put_str(t, peer->hash);
+    if (conf->set_subject) {
+        put_str(t, ";Subject=");
+        put_quoted(t, peer->subject);
+    }
+    if (conf->set_uri) {
+        put_str(t, ";URI=");
+        put_value(t, peer->uri);
+    }
+    if (conf->set_dns)
+        put_dns(t, peer->dns);
+    return !t->full;
+}
+
+bool xfcc_apply(struct session *s, struct http_msg *req)
+{
+    const struct tls_peer *peer = s->transport != NULL ? transport_tls_peer(s->transport) : NULL;
+    bool is_mtls = peer != NULL && peer->has_cert;
+    struct text ours = { .len = 0 };
+
+    switch (conf_of(s)->forward_client_cert) {
+    case XFCC_ALWAYS_FORWARD_ONLY:
+        return true;
+    case XFCC_SANITIZE:
+        http_fields_remove(&req->fields, XFCC);
+        return true;
+    case XFCC_FORWARD_ONLY:
+        if (!is_mtls)
+            http_fields_remove(&req->fields, XFCC);
+        return true;
+    case XFCC_APPEND_FORWARD:
+        if (is_mtls)
+            return describe(s, peer, &ours) && append(req, XFCC, ours.buf);
+        http_fields_remove(&req->fields, XFCC);
+        return true;
+    case XFCC_SANITIZE_SET:
+        http_fields_remove(&req->fields, XFCC);
+        if (is_mtls)
+            return describe(s, peer, &ours) &&
+                   http_fields_add(&req->fields, req->arena, XFCC, slice_of(ours.buf));
+        return true;
+    }
+    return false;
+}

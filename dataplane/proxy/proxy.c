@@ -1,0 +1,308 @@
+#include "dataplane/proxy/proxy_priv.h"
+
+#include "dataplane/base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define ROW(name, kind, text) { #name, STAT_##kind, text },
+static const struct stat_desc http_descs[] = { HTTP_STATS(ROW) };
+static const struct stat_desc tcp_descs[] = { TCP_STATS(ROW) };
+static const struct stat_desc listener_descs[] = { LISTENER_STATS(ROW) };
+
+const struct stats_scope http_stats_scope = { "http", "envoy_http",
+                                              "envoy_http_conn_manager_prefix", http_descs,
+                                              ARRAY_SIZE(http_descs) };
+const struct stats_scope tcp_stats_scope = { "tcp_proxy", "envoy_tcp", "envoy_tcp_prefix",
+                                             tcp_descs, ARRAY_SIZE(tcp_descs) };
+const struct stats_scope listener_stats_scope = { "listener", "envoy_listener",
+                                                  "envoy_listener_address", listener_descs,
+                                                  ARRAY_SIZE(listener_descs) };
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+struct proxy *proxy_new(const struct proxy_conf *conf)
+{
+    struct proxy *p = calloc(1, sizeof(*p));
+
+    if (p == NULL)
+        return NULL;
+    p->conf = *conf;
+    p->core = conf->core;
+    list_init(&p->listeners);
+    if (slab_init(&p->sessions, sizeof(struct session), conf->max_sessions) == 0 &&
+        slab_init(&p->streams, (uint32_t)stream_size, conf->max_sessions) == 0 &&
+        slab_init(&p->tcp_proxies, (uint32_t)tcp_proxy_size, conf->max_sessions) == 0)
+        return p;
+    proxy_free(p);
+    return NULL;
+}
+
+static void free_listener(struct listener *l)
+{
+    struct list *at, *tmp;
+
+    if (l->tcp != NULL)
+        tcp_unlisten(l->tcp);
+    l->gone = false; /* not a second time, by its last session */
+    list_for_each_safe(at, tmp, &l->sessions) session_kill(container_of(at, struct session, link));
+    list_remove(&l->link);
+    free(l->name);
+    free(l);
+}
+
+void proxy_free(struct proxy *p)
+{
+    struct list *l, *tmp;
+
+    if (p == NULL)
+        return;
+    list_for_each_safe(l, tmp, &p->listeners) free_listener(container_of(l, struct listener, link));
+    slab_fini(&p->sessions);
+    slab_fini(&p->streams);
+    slab_fini(&p->tcp_proxies);
+    free(p);
+}
+
+uint32_t proxy_n_sessions(const struct proxy *p)
+{
+    return p->sessions.in_use;
+}
+
+uint32_t proxy_n_streams(const struct proxy *p)
+{
+    return p->streams.in_use;
+}
+
+/* --- adopting a configuration ---------------------------------------------------------------- */
+
+static struct listener *find_listener(struct proxy *p, const char *name)
+{
+    struct list *l;
+
+    list_for_each(l, &p->listeners)
+    {
+        struct listener *listener = container_of(l, struct listener, link);
+
+        if (!listener->gone && strcmp(listener->name, name) == 0)
+            return listener;
+    }
+    return NULL;
+}
+
+static struct listener *new_listener(struct proxy *p, const char *name)
+{
+    struct listener *l = calloc(1, sizeof(*l)); /* when adopting, not on the packet path */
+
+    if (l == NULL)
+        return NULL;
+    l->name = strdup(name);
+    if (l->name == NULL) {
+        free(l);
+        return NULL;
+    }
+    l->proxy = p;
+    list_init(&l->sessions);
+    list_push_tail(&p->listeners, &l->link);
+    return l;
+}
+
+static void drain_sessions(struct listener *l)
+{
+    struct list *at, *tmp;
+
+    list_for_each_safe(at, tmp, &l->sessions) session_drain(container_of(at, struct session, link));
+}
+
+void listener_forget(struct listener *l, struct session *s)
+{
+    list_remove(&s->link);
+    if (l->gone && list_is_empty(&l->sessions))
+        free_listener(l);
+}
+
+/* Nobody comes in any more. The struct stays while it has sessions. */
+static void retire_listener(struct listener *l)
+{
+    l->gone = true;
+    if (l->tcp != NULL)
+        tcp_unlisten(l->tcp);
+    l->tcp = NULL;
+    drain_sessions(l);
+    if (list_is_empty(&l->sessions))
+        free_listener(l);
+}
+
+/* Which chains are left is for each session to find out, with its next request or now if it is
+ * idle. */
+static void renew_sessions(struct listener *l)
+{
+    struct list *at, *tmp;
+
+    list_for_each_safe(at, tmp, &l->sessions)
+    {
+        struct session *s = container_of(at, struct session, link);
+
+        if (s->state == SESSION_OPEN && list_is_empty(&s->streams))
+            session_renew(s);
+    }
+}
+
+static bool address_moved(const struct listener *l, const struct listener_rt *rt)
+{
+    return l->rt != NULL && !ipport_eq(&l->rt->conf->address, &rt->conf->address);
+}
+
+static int adopt_listener(struct proxy *p, struct listener_rt *rt)
+{
+    struct listener *l = find_listener(p, rt->conf->name);
+    struct ipport address = rt->conf->address;
+
+    if (l != NULL && address_moved(l, rt)) {
+        retire_listener(l);
+        l = NULL;
+    }
+    if (l == NULL)
+        l = new_listener(p, rt->conf->name);
+    if (l == NULL)
+        return -ENOMEM;
+    l->rt = rt;
+    l->generation++;
+    renew_sessions(l);
+    if (l->tcp != NULL || p->draining)
+        return 0;
+    if (address.addr.family == IP_V4 && ipaddr_u32(&address.addr) == 0)
+        address.addr = (struct ipaddr){ 0 };
+    l->tcp = tcp_listen(p->conf.tcp, &address, session_accepted, l);
+    return l->tcp != NULL ? 0 : -EADDRINUSE;
+}
+
+static bool is_among(const struct listener *l, struct listener_rt **rts, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(l->name, rts[i]->conf->name) == 0)
+            return true;
+    return false;
+}
+
+int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n)
+{
+    struct list *l, *tmp;
+    int rc = 0;
+
+    /* First those that go, so that another may take their address. */
+    list_for_each_safe(l, tmp, &p->listeners)
+    {
+        struct listener *listener = container_of(l, struct listener, link);
+
+        if (!listener->gone && !is_among(listener, rts, n))
+            retire_listener(listener);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        int err = adopt_listener(p, rts[i]);
+
+        if (err < 0 && rc == 0)
+            rc = err;
+    }
+    return rc;
+}
+
+void proxy_drain(struct proxy *p)
+{
+    struct list *l, *tmp;
+
+    p->draining = true;
+    list_for_each_safe(l, tmp, &p->listeners)
+    {
+        struct listener *listener = container_of(l, struct listener, link);
+
+        if (listener->tcp != NULL)
+            tcp_unlisten(listener->tcp);
+        listener->tcp = NULL;
+        drain_sessions(listener);
+    }
+}
+
+/* --- telling --------------------------------------------------------------------------------- */
+
+bool proxy_log(struct proxy *p, const struct chain_rt *chain, const struct accesslog_record *r)
+{
+    char line[ACCESSLOG_LINE_MAX];
+    size_t len;
+
+    if (chain->log == NULL)
+        return true;
+    len = accesslog_render(chain->log, r, line, sizeof(line));
+    return accesslog_push(p->conf.log, chain->log_file, line, len);
+}
+
+static const char *state_name(const struct session *s)
+{
+    switch (s->state) {
+    case SESSION_HELLO:
+        return "hello";
+    case SESSION_SECURING:
+        return "handshake";
+    case SESSION_OPEN:
+        return s->draining                                     ? "draining"
+               : s->http != NULL && list_is_empty(&s->streams) ? "idle"
+                                                               : "active";
+    case SESSION_CLOSING:
+        return "closing";
+    }
+    return "";
+}
+
+static void tell(struct session *s, void (*fn)(const struct session_info *s, void *ctx), void *ctx)
+{
+    const struct tls_peer *peer = s->transport != NULL ? transport_tls_peer(s->transport) : NULL;
+    struct session_info info = {
+        .remote = s->remote,
+        .local = s->local,
+        .listener = s->listener->name,
+        .chain = s->chain != NULL ? s->chain->conf->name : "",
+        .state = state_name(s),
+        .tls = peer != NULL ? peer->version : "",
+        .sni = s->sni,
+        .peer = peer != NULL ? peer->uri : "",
+        .cluster = "",
+        .age_us = s->proxy->core->now_us - s->opened_us,
+        .requests = s->http != NULL ? s->http->total_streams : 0,
+    };
+
+    if (s->transport != NULL && transport_tcp(s->transport) != NULL)
+        tcp_info(transport_tcp(s->transport), &info.tcp);
+    if (s->tcp != NULL) {
+        info.cluster = s->chain->cluster != NULL ? s->chain->cluster->conf->name : "";
+        info.upstream = *tcp_proxy_upstream(s->tcp);
+    } else if (!list_is_empty(&s->streams)) {
+        const struct stream *stream = stream_of_link(s->streams.next);
+
+        if (stream_cluster(stream) != NULL)
+            info.cluster = stream_cluster(stream)->conf->name;
+        info.upstream = *stream_upstream(stream);
+    }
+    fn(&info, ctx);
+}
+
+bool proxy_each(struct proxy *p, uint32_t *at, uint32_t n,
+                void (*fn)(const struct session_info *s, void *ctx), void *ctx)
+{
+    uint32_t i = 0, end = *at + n;
+    struct list *l, *k;
+
+    list_for_each(l, &p->listeners)
+    {
+        list_for_each(k, &container_of(l, struct listener, link)->sessions)
+        {
+            if (i++ < *at)
+                continue;
+            if (i > end) {
+                *at = end;
+                return true;
+            }
+            tell(container_of(k, struct session, link), fn, ctx);
+        }
+    }
+    return false;
+}

@@ -1,0 +1,143 @@
+/*
+ * proxy_priv.h - what the files of this folder share
+ *
+ *   session:  HELLO --- chain chosen, TLS ---> SECURING --- on_open ---> OPEN --- finished --->
+ * CLOSING |                                                          ^                       |
+ *               +--- chain chosen, plaintext ------------------------------+       peer's FIN, or
+ * delayed_close | v
+ *               +--- no chain, timeout, error from below ---------------------------------------->
+ * gone
+ */
+#pragma once
+
+#include "dataplane/base/slab.h"
+#include "dataplane/proxy/proxy.h"
+
+struct proxy {
+    struct proxy_conf conf;
+    struct core *core;
+    struct slab sessions, streams, tcp_proxies;
+    struct list listeners;
+    bool draining;
+};
+
+struct listener {
+    struct list link;
+    struct proxy *proxy;
+    struct listener_rt *rt; /* of the newest runtime */
+    char *name;
+    struct tcp_listener *tcp; /* NULL: not listening */
+    struct list sessions;
+    bool gone;
+    uint64_t generation; /* of ->rt: sessions compare it with theirs */
+};
+
+enum session_state { SESSION_HELLO, SESSION_SECURING, SESSION_OPEN, SESSION_CLOSING };
+
+struct tcp_proxy;
+struct stream;
+
+struct session {
+    enum session_state state;
+    struct list link; /* in listener->sessions */
+    struct listener *listener;
+    struct proxy *proxy;
+    struct transport *transport; /* NULL: closed from below */
+    struct listener_rt *rt;      /* pinned */
+    struct chain_rt *chain;      /* in ->rt; NULL before it is chosen */
+    uint64_t generation;
+    struct http_conn *http;
+    struct tcp_proxy *tcp;
+    struct pktq in; /* received, not yet read by the codec */
+    struct list streams;
+    struct wheel_timer timer; /* hello, idle, header, delayed close */
+    struct work work;
+    bool eof;      /* the peer will send no more */
+    bool eof_told; /* and the codec knows */
+    bool draining; /* this connection carries no further stream */
+    bool dead;     /* freed at the end of the turn */
+    uint64_t opened_us, header_since_us;
+    struct ipport local, remote;
+    char sni[256];
+};
+
+/* --- session.c ------------------------------------------------------------------------------- */
+
+/* A connection was accepted; what tcp's accept function returns. */
+const struct tcp_ops *session_accepted(void *listener, struct tcp_conn *c, void **owner);
+
+/* Finishes what is open, then closes. */
+void session_drain(struct session *s);
+
+/* RST; streams end; freed. Not from within an event of this session. */
+void session_kill(struct session *s);
+
+/* The newest chain of this session's name; marks it draining if there is none. */
+void session_renew(struct session *s);
+
+/* A stream began or ended: the timers of the session follow. */
+void session_stream_changed(struct session *s);
+
+/* The TCP proxy is done: closes; @orderly: after what was sent, else by RST. */
+void session_finish(struct session *s, bool orderly);
+
+/* The last session of a listener that is gone takes it along. */
+void listener_forget(struct listener *l, struct session *s);
+
+/* --- stream.c -------------------------------------------------------------------------------- */
+
+extern const size_t stream_size, tcp_proxy_size; /* for the slabs */
+
+void stream_accept(struct session *session, struct http_stream *down);
+const struct cluster_rt *stream_cluster(const struct stream *s);
+const struct ipport *stream_upstream(const struct stream *s);
+struct stream *stream_of_link(struct list *l);
+
+/* The peer did not send its header in time. */
+void session_header_timeout(struct session *s);
+
+/* --- tcp_proxy.c ----------------------------------------------------------------------------- */
+
+/* False: no memory. The session's transport is the proxy's until session_finish(). */
+bool tcp_proxy_start(struct session *s);
+
+/* The session goes away under it. */
+void tcp_proxy_free(struct tcp_proxy *p);
+
+/* Events of the client's transport. */
+void tcp_proxy_readable(struct tcp_proxy *p);
+void tcp_proxy_writable(struct tcp_proxy *p);
+void tcp_proxy_eof(struct tcp_proxy *p);
+const struct ipport *tcp_proxy_upstream(const struct tcp_proxy *p);
+
+/* --- headers.c: what an edge proxy does to the fields ------------------------------------------
+ */
+
+/* False: no room (the request is answered 431). */
+bool edge_request_headers(struct session *s, struct http_msg *req);
+bool edge_response_headers(struct session *s, struct http_msg *resp, uint64_t service_time_us);
+
+/* x-forwarded-client-cert by the chain's mode. */
+bool xfcc_apply(struct session *s, struct http_msg *req);
+
+/* --- chain_match.c --------------------------------------------------------------------------- */
+
+/* By destination, then server name. @sni is "" for plaintext. NULL: none. */
+struct chain_rt *chain_match(const struct listener_rt *l, const struct ipaddr *destination,
+                             const char *sni, bool is_tls);
+struct chain_rt *chain_by_name(const struct listener_rt *l, const char *name);
+
+/* --- accounting ------------------------------------------------------------------------------ */
+
+static inline void listener_count(struct session *s, enum listener_stat stat, int64_t by)
+{
+    stat_add(s->rt->stats, s->proxy->core->id, stat, by);
+}
+
+static inline void http_count(struct session *s, enum http_stat stat, int64_t by)
+{
+    stat_add(s->chain->stats, s->proxy->core->id, stat, by);
+}
+
+/* Renders @r by the chain's format and hands the line to the control thread. False: lost. */
+bool proxy_log(struct proxy *p, const struct chain_rt *chain, const struct accesslog_record *r);

@@ -1,0 +1,105 @@
+#include "dataplane/telemetry/stats.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct stats {
+    unsigned n_workers, n, room;
+    struct stats_block **blocks;
+};
+
+static void *must(void *p)
+{
+    if (p == NULL) {
+        perror("stats");
+        abort();
+    }
+    return p;
+}
+
+struct stats *stats_new(unsigned n_workers)
+{
+    struct stats *s = must(calloc(1, sizeof(*s)));
+
+    s->n_workers = n_workers;
+    return s;
+}
+
+void stats_free(struct stats *s)
+{
+    for (unsigned i = 0; i < s->n; i++) {
+        for (unsigned w = 0; w < s->n_workers; w++)
+            free(s->blocks[i]->own[w]);
+        free((char *)(uintptr_t)s->blocks[i]->name);
+        free(s->blocks[i]);
+    }
+    free(s->blocks);
+    free(s);
+}
+
+static struct stats_block *find(struct stats *s, const struct stats_scope *scope, const char *name)
+{
+    struct stats_block *b;
+
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->blocks[i]->scope == scope && strcmp(s->blocks[i]->name, name) == 0)
+            return s->blocks[i];
+
+    if (s->n == s->room) {
+        s->room = s->room * 2 + 16;
+        s->blocks = must(realloc(s->blocks, s->room * sizeof(s->blocks[0])));
+    }
+    b = must(calloc(1, sizeof(*b)));
+    b->scope = scope;
+    b->name = must(strdup(name));
+    s->blocks[s->n++] = b;
+    return b;
+}
+
+struct stats_block *stats_block(struct stats *s, const struct stats_scope *scope, const char *name)
+{
+    struct stats_block *b = find(s, scope, name);
+    size_t len = (scope->n * sizeof(uint64_t) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
+
+    for (unsigned w = 0; w < s->n_workers; w++) {
+        if (b->own[w] != NULL)
+            continue;
+        b->own[w] = must(aligned_alloc(CACHE_LINE, len)); /* no line is shared by two workers */
+        memset(b->own[w], 0, len);
+        b->values[w] = b->own[w];
+    }
+    return b;
+}
+
+void stats_show(struct stats *s, const struct stats_scope *scope, const char *name, unsigned worker,
+                const uint64_t *values)
+{
+    find(s, scope, name)->values[worker] = values;
+}
+
+void stats_each(const struct stats *s, stats_fn fn, void *ctx)
+{
+    for (unsigned i = 0; i < s->n; i++) {
+        const struct stats_block *b = s->blocks[i];
+
+        for (unsigned k = 0; k < b->scope->n; k++) {
+            uint64_t sum = 0;
+
+            for (unsigned w = 0; w < s->n_workers; w++)
+                if (b->values[w] != NULL)
+                    sum += __atomic_load_n(&b->values[w][k], __ATOMIC_RELAXED);
+            fn(b, &b->scope->descs[k], sum, ctx);
+        }
+    }
+}
+
+char *stats_flat_name(const struct stats_block *b, const struct stat_desc *d, char *buf,
+                      unsigned len)
+{
+    if (b->name[0] != '\0')
+        snprintf(buf, len, "%s.%s.%s", b->scope->name, b->name, d->name);
+    else
+        snprintf(buf, len, "%s.%s", b->scope->name, d->name);
+    return buf;
+}

@@ -1,0 +1,251 @@
+/* TLS over TCP. All reading is done in transports_run(), so that its cost in one turn is bounded.
+ */
+#include "dataplane/transport/kind.h"
+
+#include <stdio.h>
+
+#define PULL_MAX (32 * 1024)  /* ciphertext taken from TCP at once */
+#define PLAIN_MAX (16 * 1024) /* plaintext that waits for its owner: beyond, reading stops */
+#define LINGER_US 1000000     /* for an alert to get out */
+
+/* Queues what there is to read. Doing so twice changes nothing. */
+static void want_read(struct transport *t)
+{
+    if (list_is_linked(&t->work))
+        return;
+    if (t->state == TRANSPORT_SECURING)
+        list_push_tail(&t->all->handshakes, &t->work);
+    else if (t->state == TRANSPORT_OPEN)
+        list_push_tail(&t->all->records, &t->work);
+}
+
+static void on_readable(struct transport *t)
+{
+    want_read(t);
+}
+
+static void on_eof(struct transport *t)
+{
+    t->tcp_eof = true;
+    want_read(t);
+}
+
+static bool drained(const struct transport *t)
+{
+    return t->tls_eof && pktq_is_empty(&t->plain);
+}
+
+/* An alert may wait in @out: it goes first, and gets a moment to arrive. */
+static void failed(struct transport *t, struct pktq *out)
+{
+    snprintf(t->reason, sizeof(t->reason), "%s", tls_error(t->tls));
+    if (t->tcp != NULL) {
+        tcp_send(t->tcp, out);
+        tcp_release(t->tcp, LINGER_US);
+        t->tcp = NULL;
+    }
+    pktq_clear(out);
+    transport_end(t, TRANSPORT_END_TLS);
+}
+
+static void broken_off(struct transport *t, const char *why)
+{
+    snprintf(t->reason, sizeof(t->reason), "TLS error: %s", why);
+    transport_end(t, TRANSPORT_END_RESET);
+}
+
+static void pull(struct transport *t)
+{
+    if (t->tcp != NULL && t->in.bytes < PULL_MAX)
+        tcp_recv(t->tcp, &t->in, PULL_MAX - t->in.bytes);
+}
+
+static bool more_to_read(const struct transport *t)
+{
+    return tls_read_pending(t->tls) || !pktq_is_empty(&t->in) ||
+           (t->tcp != NULL && tcp_recv_waiting(t->tcp) > 0);
+}
+
+static void opened(struct transport *t)
+{
+    wheel_stop(&t->all->core->wheel, &t->deadline);
+    t->state = TRANSPORT_OPEN;
+    t->was_open = true;
+    if (more_to_read(t) || t->tcp_eof)
+        want_read(t);
+    t->ev->on_open(t);
+}
+
+static void handshake_step(struct transport *t)
+{
+    struct pktq out;
+    enum tls_state state;
+
+    pktq_init(&out);
+    pull(t);
+    state = tls_read(t->tls, &t->in, &t->plain, PLAIN_MAX, &out);
+    if (state != TLS_FAILED)
+        tcp_send(t->tcp, &out);
+    switch (state) {
+    case TLS_OPEN:
+        opened(t);
+        return;
+    case TLS_FAILED:
+        failed(t, &out);
+        return;
+    case TLS_CLOSED:
+        broken_off(t, "closed during the handshake");
+        return;
+    case TLS_HANDSHAKING:
+        if (t->tcp_eof && tcp_recv_waiting(t->tcp) == 0) {
+            broken_off(t, "closed during the handshake");
+            return;
+        }
+        if (tcp_recv_waiting(t->tcp) > 0)
+            want_read(t);
+        return;
+    }
+}
+
+static void read_records(struct transport *t)
+{
+    struct pktq out;
+    enum tls_state state;
+
+    if (t->plain.bytes >= PLAIN_MAX)
+        return; /* recv_secure() comes back */
+    pktq_init(&out);
+    pull(t);
+    state = tls_read(t->tls, &t->in, &t->plain, PLAIN_MAX, &out);
+    if (state == TLS_FAILED) {
+        failed(t, &out);
+        return;
+    }
+    if (t->tcp != NULL)
+        tcp_send(t->tcp, &out);
+    pktq_clear(&out);
+    if (state == TLS_CLOSED) {
+        t->tls_eof = true;
+    } else if (t->tcp_eof && (t->tcp == NULL || tcp_recv_waiting(t->tcp) == 0) &&
+               pktq_is_empty(&t->plain)) {
+        /* RFC 8446, 6.1: without close_notify the end may have been forged. */
+        broken_off(t, "closed without close_notify");
+        return;
+    } else if (more_to_read(t) && t->plain.bytes < PLAIN_MAX) {
+        want_read(t);
+    }
+    if (pktq_is_empty(&t->plain))
+        transport_check_eof(t);
+    else
+        t->ev->on_readable(t);
+}
+
+static uint64_t recv_secure(struct transport *t, struct pktq *to, uint64_t max)
+{
+    uint64_t n = t->plain.bytes;
+
+    pktq_splice(to, &t->plain);
+    if (t->state == TRANSPORT_OPEN && !t->tls_eof && (more_to_read(t) || t->tcp_eof))
+        want_read(t);
+    transport_check_eof_later(t);
+    return n;
+}
+
+static void send_secure(struct transport *t, struct pktq *q)
+{
+    struct pktq out;
+
+    pktq_init(&out);
+    if (tls_write(t->tls, q, &out) == TLS_FAILED) {
+        snprintf(t->reason, sizeof(t->reason), "%s", tls_error(t->tls));
+        transport_fail(t, TRANSPORT_END_TLS);
+    }
+    pktq_clear(q);
+    tcp_send(t->tcp, &out);
+}
+
+static void close_secure(struct transport *t)
+{
+    struct pktq out;
+
+    if (t->state != TRANSPORT_OPEN)
+        return;
+    pktq_init(&out);
+    tls_close(t->tls, &out);
+    tcp_send(t->tcp, &out);
+}
+
+static uint32_t seg(const struct transport *t)
+{
+    return t->tls != NULL ? tls_plain_seg(t->tls) : 1024;
+}
+
+/* The client's handshake begins. */
+static void on_open(struct transport *t)
+{
+    struct pktq out;
+
+    pktq_init(&out);
+    t->state = TRANSPORT_SECURING;
+    t->tls = tls_session_new(t->ctx, t->all->core, tcp_mss(t->tcp));
+    if (t->tls == NULL) {
+        snprintf(t->reason, sizeof(t->reason), "TLS error: no memory");
+        transport_end(t, TRANSPORT_END_MEMORY);
+        return;
+    }
+    if (tls_connect(t->tls, &out) == TLS_FAILED)
+        failed(t, &out);
+    else
+        tcp_send(t->tcp, &out);
+}
+
+bool transport_secure(struct transport *t, struct tls_ctx *ctx)
+{
+    assert(t->kind == &transport_plain && t->state == TRANSPORT_OPEN);
+    t->tls = tls_session_new(ctx, t->all->core, tcp_mss(t->tcp));
+    if (t->tls == NULL)
+        return false;
+    t->ctx = tls_ctx_get(ctx);
+    t->kind = &transport_secure_kind;
+    t->state = TRANSPORT_SECURING;
+    wheel_start(&t->all->core->wheel, &t->deadline,
+                t->all->core->now_us + tls_ctx_handshake_timeout_us(ctx));
+    want_read(t);
+    return true;
+}
+
+const struct transport_kind transport_secure_kind = {
+    .on_open = on_open,
+    .on_readable = on_readable,
+    .on_eof = on_eof,
+    .drained = drained,
+    .recv = recv_secure,
+    .send = send_secure,
+    .close = close_secure,
+    .seg = seg,
+};
+
+/* --- once a turn ----------------------------------------------------------------------------- */
+
+bool transports_pending(const struct transports *ts)
+{
+    return !list_is_empty(&ts->handshakes) || !list_is_empty(&ts->records);
+}
+
+unsigned transports_run(struct transports *ts, unsigned handshakes)
+{
+    struct list now = LIST_INIT(now), *l;
+    unsigned n = 0;
+
+    /* What is queued meanwhile has its turn in the next one. */
+    list_splice_tail(&now, &ts->records);
+    while ((l = list_pop_head(&now)) != NULL) {
+        read_records(container_of(l, struct transport, work));
+        n++;
+    }
+    while (handshakes-- > 0 && (l = list_pop_head(&ts->handshakes)) != NULL) {
+        handshake_step(container_of(l, struct transport, work));
+        n++;
+    }
+    return n;
+}

@@ -1,0 +1,548 @@
+#include "dataplane/upstream/cluster_priv.h"
+
+#include <stdlib.h>
+
+#define ROW(name, kind, text) { #name, STAT_##kind, text },
+static const struct stat_desc descs[] = { CLUSTER_STATS(ROW) };
+
+const struct stats_scope cluster_stats_scope = { "cluster", "envoy_cluster", "envoy_cluster_name",
+                                                 descs, ARRAY_SIZE(descs) };
+
+void cluster_count(struct cluster *c, enum cluster_stat stat, int64_t by)
+{
+    stat_add(c->rt->stats, c->all->core->id, stat, by);
+}
+
+const struct cluster_rt *cluster_rt(const struct cluster *c)
+{
+    return c->rt;
+}
+
+/* --- endpoints ------------------------------------------------------------------------------- */
+
+static struct endpoint *of_link(struct list *l)
+{
+    return container_of(l, struct endpoint, link);
+}
+
+static struct endpoint *find_endpoint(struct cluster *c, const struct ipport *address)
+{
+    struct list *l;
+
+    list_for_each(l, &c->endpoints) if (ipport_eq(&of_link(l)->address, address)) return of_link(l);
+    return NULL;
+}
+
+static struct endpoint *new_endpoint(struct cluster *c, const struct ipport *address)
+{
+    struct endpoint *e = calloc(1, sizeof(*e)); /* when adopting, not on the packet path */
+
+    if (e == NULL)
+        return NULL;
+    e->cluster = c;
+    e->address = *address;
+    list_init(&e->link);
+    list_init(&e->conns);
+    list_init(&e->idle);
+    list_init(&e->waiting);
+    list_init(&e->serve_link);
+    return e;
+}
+
+static void drain_endpoint(struct endpoint *e)
+{
+    struct list *l, *tmp;
+
+    list_for_each_safe(l, tmp, &e->conns) upconn_drain(container_of(l, struct upconn, link));
+}
+
+static void free_cluster_if_over(struct cluster *c)
+{
+    if (!c->gone || c->n_conns > 0 || c->n_waiting > 0 || !list_is_empty(&c->endpoints) ||
+        !list_is_empty(&c->retired))
+        return;
+    core_cancel(&c->work);
+    list_remove(&c->link);
+    pin_put(c->rt->pins, c->all->core->id);
+    free(c->name);
+    free(c);
+}
+
+/* An endpoint that left the configuration goes with its last connection and waiter. */
+static void free_endpoint_if_over(struct endpoint *e)
+{
+    struct cluster *c = e->cluster;
+
+    if (!e->gone || e->n_conns > 0 || e->n_waiting > 0)
+        return;
+    list_remove(&e->link);
+    list_remove(&e->serve_link);
+    free(e);
+    free_cluster_if_over(c);
+}
+
+static void retire_endpoint(struct endpoint *e)
+{
+    e->gone = true;
+    list_push_tail(&e->cluster->retired, &e->link);
+    drain_endpoint(e);
+    free_endpoint_if_over(e);
+}
+
+/* --- adopting a configuration ---------------------------------------------------------------- */
+
+static struct cluster *find_cluster(struct upstreams *us, const char *name)
+{
+    struct list *l;
+
+    list_for_each(l, &us->clusters)
+    {
+        struct cluster *c = container_of(l, struct cluster, link);
+
+        if (!c->gone && strcmp(c->name, name) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static void serve(struct work *w);
+
+static struct cluster *new_cluster(struct upstreams *us, struct cluster_rt *rt)
+{
+    struct cluster *c = calloc(1, sizeof(*c));
+
+    if (c == NULL)
+        return NULL;
+    c->name = strdup(rt->conf->name);
+    if (c->name == NULL) {
+        free(c);
+        return NULL;
+    }
+    c->all = us;
+    c->rt = rt;
+    pin_get(rt->pins, us->core->id);
+    list_init(&c->endpoints);
+    list_init(&c->retired);
+    list_init(&c->to_serve);
+    list_init(&c->refused);
+    work_init(&c->work, serve);
+    list_push_tail(&us->clusters, &c->link);
+    return c;
+}
+
+/* Puts the endpoints in the configuration's order, keeping those that were there with their
+ * connections. */
+static void adopt_endpoints(struct cluster *c)
+{
+    const struct cluster_conf *conf = c->rt->conf;
+    struct list now = LIST_INIT(now), *l;
+    uint64_t start;
+
+    c->n_endpoints = 0;
+    for (uint32_t i = 0; i < conf->n_endpoints; i++) {
+        struct endpoint *e = find_endpoint(c, &conf->endpoints[i].address);
+
+        if (e == NULL)
+            e = new_endpoint(c, &conf->endpoints[i].address);
+        if (e == NULL)
+            continue;
+        list_remove(&e->link);
+        list_push_tail(&now, &e->link);
+        c->n_endpoints++;
+    }
+    while ((l = list_pop_head(&c->endpoints)) != NULL)
+        retire_endpoint(of_link(l));
+    list_splice_tail(&c->endpoints, &now);
+
+    /* Workers that all began with the first endpoint would march in step. */
+    c->next = list_is_empty(&c->endpoints) ? NULL : of_link(c->endpoints.next);
+    start = c->n_endpoints > 0 ? core_random(c->all->core) % c->n_endpoints : 0;
+    while (start-- > 0)
+        c->lb->pick(c);
+}
+
+static void set_membership(struct cluster *c)
+{
+    uint64_t now = c->rt->stats->own[c->all->core->id][CLUSTER_STAT_membership_total];
+
+    /* Every worker has the same endpoints: one tells. */
+    if (c->all->core->id == 0)
+        cluster_count(c, CLUSTER_STAT_membership_total, (int64_t)c->n_endpoints - (int64_t)now);
+}
+
+static void adopt_cluster(struct upstreams *us, struct cluster_rt *rt)
+{
+    struct cluster *c = find_cluster(us, rt->conf->name);
+    bool was_there = c != NULL, other_tls = false;
+
+    if (c == NULL)
+        c = new_cluster(us, rt);
+    if (c == NULL)
+        return; /* rt->live stays NULL: requests are answered as if there were no such cluster */
+    if (was_there) {
+        other_tls = !tls_conf_eq(c->rt->conf->tls, rt->conf->tls);
+        pin_get(rt->pins, us->core->id);
+        pin_put(c->rt->pins, us->core->id);
+        c->rt = rt;
+    }
+    c->lb = lb_find(rt->conf->lb_policy);
+    adopt_endpoints(c);
+    set_membership(c);
+    rt->live[us->core->id] = c;
+    if (other_tls) {
+        struct list *l;
+
+        list_for_each(l, &c->endpoints) drain_endpoint(of_link(l));
+    }
+}
+
+static void retire_cluster(struct cluster *c)
+{
+    struct list left = LIST_INIT(left), *l;
+
+    c->gone = true;
+    c->next = NULL;
+    c->n_endpoints = 0;
+    set_membership(c);
+    list_splice_tail(&left, &c->endpoints);
+    /* The cluster stays until this is done: an endpoint on its way out keeps it. */
+    c->n_waiting++;
+    while ((l = list_pop_head(&left)) != NULL)
+        retire_endpoint(of_link(l));
+    c->n_waiting--;
+    free_cluster_if_over(c);
+}
+
+static bool is_among(const struct cluster *c, struct cluster_rt **rts, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (c->rt == rts[i])
+            return true;
+    return false;
+}
+
+void upstreams_adopt(struct upstreams *us, struct cluster_rt **rts, uint32_t n)
+{
+    struct list *l, *tmp;
+
+    for (uint32_t i = 0; i < n; i++)
+        adopt_cluster(us, rts[i]);
+    list_for_each_safe(l, tmp, &us->clusters)
+    {
+        struct cluster *c = container_of(l, struct cluster, link);
+
+        if (!c->gone && !is_among(c, rts, n))
+            retire_cluster(c);
+    }
+}
+
+struct upstreams *upstreams_new(struct core *core, struct transports *ts, struct http *http,
+                                uint32_t max_conns)
+{
+    struct upstreams *us = calloc(1, sizeof(*us));
+
+    if (us == NULL)
+        return NULL;
+    us->core = core;
+    us->ts = ts;
+    us->http = http;
+    list_init(&us->clusters);
+    if (slab_init(&us->conns, sizeof(struct upconn), max_conns) < 0) {
+        free(us);
+        return NULL;
+    }
+    return us;
+}
+
+/* Resets every connection; @e goes, if it was retired. */
+static void kill_endpoint(struct endpoint *e)
+{
+    struct list *l, *tmp;
+
+    e->n_waiting++; /* keeps it until the last is gone */
+    list_for_each_safe(l, tmp, &e->conns) upconn_kill(container_of(l, struct upconn, link));
+    e->n_waiting--;
+    free_endpoint_if_over(e);
+}
+
+static void kill_cluster(struct cluster *c)
+{
+    struct list *l, *tmp;
+
+    c->n_waiting++; /* keeps it, likewise */
+    if (!c->gone)
+        retire_cluster(c);
+    list_for_each_safe(l, tmp, &c->retired) kill_endpoint(of_link(l));
+    c->n_waiting--;
+    free_cluster_if_over(c);
+}
+
+void upstreams_free(struct upstreams *us)
+{
+    struct list *l, *tmp;
+
+    if (us == NULL)
+        return;
+    list_for_each_safe(l, tmp, &us->clusters) kill_cluster(container_of(l, struct cluster, link));
+    slab_fini(&us->conns);
+    free(us);
+}
+
+uint32_t upstreams_n_conns(const struct upstreams *us)
+{
+    return us->conns.in_use;
+}
+
+/* --- asking ---------------------------------------------------------------------------------- */
+
+void cluster_waiter_init(struct cluster_waiter *w, const struct cluster_waiter_ops *ops)
+{
+    *w = (struct cluster_waiter){ .ops = ops };
+    list_init(&w->link);
+}
+
+void cluster_cancel(struct cluster *c, struct cluster_waiter *w)
+{
+    if (!list_is_linked(&w->link))
+        return;
+    list_remove(&w->link);
+    c->n_waiting--;
+    if (w->endpoint == NULL)
+        return;
+    w->endpoint->n_waiting--;
+    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_active, -1);
+    free_endpoint_if_over(w->endpoint); /* last: the cluster may go, too */
+}
+
+static void refuse(struct cluster *c, struct cluster_waiter *w, enum cluster_failure why,
+                   enum cluster_stat stat)
+{
+    w->why = why;
+    list_push_tail(&c->refused, &w->link);
+    c->n_waiting++;
+    cluster_count(c, stat, 1);
+    core_defer(c->all->core, &c->work);
+}
+
+static void want_service(struct endpoint *e)
+{
+    if (!list_is_linked(&e->serve_link))
+        list_push_tail(&e->cluster->to_serve, &e->serve_link);
+    core_defer(e->cluster->all->core, &e->cluster->work);
+}
+
+void cluster_request(struct cluster *c, struct cluster_waiter *w)
+{
+    struct endpoint *e = c->n_endpoints > 0 ? c->lb->pick(c) : NULL;
+
+    w->endpoint = NULL;
+    if (e == NULL) {
+        refuse(c, w, CLUSTER_NO_ENDPOINT, CLUSTER_STAT_upstream_cx_none_healthy);
+        return;
+    }
+    if (c->n_waiting >= c->rt->conf->max_pending) {
+        refuse(c, w, CLUSTER_OVERFLOW, CLUSTER_STAT_upstream_rq_pending_overflow);
+        return;
+    }
+    w->endpoint = e;
+    list_push_tail(&e->waiting, &w->link);
+    e->n_waiting++;
+    c->n_waiting++;
+    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_active, 1);
+    want_service(e);
+}
+
+bool cluster_pick(struct cluster *c, struct ipport *ret)
+{
+    struct endpoint *e = c->n_endpoints > 0 ? c->lb->pick(c) : NULL;
+
+    if (e == NULL)
+        return false;
+    *ret = e->address;
+    return true;
+}
+
+/* --- answering ------------------------------------------------------------------------------- */
+
+/* The waiter leaves its endpoint's queue; its answer comes next. */
+static void take_out(struct cluster_waiter *w)
+{
+    struct endpoint *e = w->endpoint;
+
+    list_remove(&w->link);
+    e->n_waiting--;
+    e->cluster->n_waiting--;
+    cluster_count(e->cluster, CLUSTER_STAT_upstream_rq_pending_active, -1);
+}
+
+static void fail(struct cluster_waiter *w, enum cluster_failure why, const char *text)
+{
+    struct ipport host = w->endpoint->address;
+
+    take_out(w);
+    cluster_count(w->endpoint->cluster, CLUSTER_STAT_upstream_rq_pending_failure_eject, 1);
+    w->ops->on_failed(w, why, text, &host); /* last: the owner may free @w */
+}
+
+/* A free connection for @w: the one used last, or one that was never used. */
+static struct upconn *free_conn(struct endpoint *e, const struct cluster_waiter *w)
+{
+    struct list *l;
+
+    list_for_each(l, &e->idle)
+    {
+        struct upconn *c = container_of(l, struct upconn, idle_link);
+
+        if (!w->fresh || c->http->total_streams == 0)
+            return c;
+    }
+    return NULL;
+}
+
+/* Gives @w a stream, if a connection is free. */
+static bool serve_waiter(struct endpoint *e, struct cluster_waiter *w)
+{
+    struct upconn *c = free_conn(e, w);
+    struct http_stream *s = c != NULL ? upconn_open_stream(c) : NULL;
+
+    if (s == NULL)
+        return false;
+    take_out(w);
+    w->ops->on_ready(w, s); /* last */
+    return true;
+}
+
+static bool may_dial(const struct endpoint *e)
+{
+    if (e->n_connecting >= e->n_waiting)
+        return false;
+    if (e->cluster->n_conns < e->cluster->rt->conf->max_connections || e->n_conns == 0)
+        return true;
+    cluster_count(e->cluster, CLUSTER_STAT_upstream_cx_overflow, 1);
+    return false;
+}
+
+static void dial_for_the_rest(struct endpoint *e)
+{
+    enum cluster_failure why;
+    const char *text;
+
+    while (may_dial(e)) {
+        if (upconn_dial(e, &why, &text)) {
+            cluster_count(e->cluster, CLUSTER_STAT_upstream_rq_pending_total, 1);
+            continue;
+        }
+        cluster_conn_failed(e, why, text);
+        return;
+    }
+}
+
+static void serve_endpoint(struct endpoint *e)
+{
+    struct list queue = LIST_INIT(queue), *l;
+
+    /* An answer may make its owner cancel or ask again: whoever is in @queue may leave it, and new
+     * ones wait. */
+    list_splice_tail(&queue, &e->waiting);
+    e->n_waiting++; /* keeps the endpoint */
+    while ((l = list_pop_head(&queue)) != NULL) {
+        struct cluster_waiter *w = container_of(l, struct cluster_waiter, link);
+
+        list_push_tail(&e->waiting, &w->link);
+        serve_waiter(e, w);
+    }
+    e->n_waiting--;
+    dial_for_the_rest(e);
+}
+
+static void serve(struct work *work)
+{
+    struct cluster *c = container_of(work, struct cluster, work);
+    struct list *l;
+
+    c->n_waiting++; /* keeps the cluster */
+    while ((l = list_pop_head(&c->refused)) != NULL) {
+        struct cluster_waiter *w = container_of(l, struct cluster_waiter, link);
+
+        c->n_waiting--;
+        w->ops->on_failed(w, w->why, "", NULL);
+    }
+    while ((l = list_pop_head(&c->to_serve)) != NULL) {
+        struct endpoint *e = container_of(l, struct endpoint, serve_link);
+
+        serve_endpoint(e);
+        free_endpoint_if_over(e);
+    }
+    c->n_waiting--;
+    free_cluster_if_over(c);
+}
+
+void cluster_conn_ready(struct upconn *u)
+{
+    struct endpoint *e = u->endpoint;
+
+    list_remove(&u->idle_link);
+    list_push_head(&e->idle, &u->idle_link);
+    wheel_start(&e->cluster->all->core->wheel, &u->idle_timer,
+                e->cluster->all->core->now_us + e->cluster->rt->conf->idle_timeout_us);
+    if (e->n_waiting > 0)
+        want_service(e);
+}
+
+void cluster_conn_failed(struct endpoint *e, enum cluster_failure why, const char *text)
+{
+    /* Whoever cannot hope for a connection that is still being opened fails with this one. */
+    e->n_waiting++;
+    while (e->n_waiting - 1 > e->n_connecting && !list_is_empty(&e->waiting))
+        fail(container_of(e->waiting.next, struct cluster_waiter, link), why, text);
+    e->n_waiting--;
+}
+
+void cluster_conn_closed(struct endpoint *e)
+{
+    e->n_conns--;
+    e->cluster->n_conns--;
+    if (e->n_waiting > 0)
+        want_service(e);
+    free_endpoint_if_over(e);
+}
+
+/* --- telling --------------------------------------------------------------------------------- */
+
+static void tell_endpoint(const struct endpoint *e,
+                          void (*fn)(const struct endpoint_info *e, void *ctx), void *ctx)
+{
+    struct endpoint_info info = {
+        .cluster = e->cluster->name,
+        .address = e->address,
+        .cx_active = e->n_conns,
+        .waiting = e->n_waiting,
+        .cx_total = e->cx_total,
+        .cx_connect_fail = e->cx_connect_fail,
+        .rq_total = e->rq_total,
+        .rq_error = e->rq_error,
+    };
+    struct list *l;
+
+    list_for_each(l, &e->conns)
+    {
+        const struct upconn *c = container_of(l, struct upconn, link);
+
+        info.rq_active += c->http != NULL ? c->http->n_streams : 0;
+    }
+    fn(&info, ctx);
+}
+
+void upstreams_each(struct upstreams *us, void (*fn)(const struct endpoint_info *e, void *ctx),
+                    void *ctx)
+{
+    struct list *l, *e;
+
+    list_for_each(l, &us->clusters)
+    {
+        struct cluster *c = container_of(l, struct cluster, link);
+
+        list_for_each(e, &c->endpoints) tell_endpoint(of_link(e), fn, ctx);
+        list_for_each(e, &c->retired) tell_endpoint(of_link(e), fn, ctx);
+    }
+}

@@ -1,0 +1,175 @@
+/* One turn, and what lies between two turns. */
+#include "dataplane/worker/worker.h"
+
+#include "dataplane/base/log.h"
+#include "dataplane/net/net.h"
+#include "dataplane/worker/loop.h"
+#include "drivers/eal.h"
+
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#define TIMERS_PER_TURN 256
+#define HANDSHAKES_PER_TURN 2
+#define WORK_PER_TURN 512
+#define LONG_TURN_US 200
+#define GAUGES_EVERY 1024 /* idle turns; busy ones always */
+
+#define SPIN_TURNS 512 /* turns without work before the first sleep */
+#define SLEEP_MIN_US 20
+#define SLEEP_MAX_US 1000
+#define SLEEP_STEP 64 /* sleeps before the next length */
+
+static void adopt(struct worker *w, struct runtime *rt)
+{
+    int rc;
+
+    upstreams_adopt(w->upstreams, rt->clusters, rt->n_clusters);
+    rc = proxy_adopt(w->proxy, rt->listeners, rt->n_listeners);
+    if (rc < 0)
+        log_error("worker", "%u: not every listener of configuration %lu listens: %s", w->core.id,
+                  (unsigned long)rt->version, strerror(-rc));
+    pin_get(&rt->pins, w->core.id);
+    if (w->runtime != NULL)
+        pin_put(&w->runtime->pins, w->core.id);
+    w->runtime = rt;
+    atomic_store_explicit(&w->adopted, rt->version, memory_order_release);
+}
+
+static unsigned check_published(struct worker *w)
+{
+    /* pairs with the release in publish(): the runtime is complete */
+    struct runtime *rt = atomic_load_explicit(&w->conf.published->runtime, memory_order_acquire);
+
+    if (likely(rt == w->runtime) || rt == NULL)
+        return 0;
+    adopt(w, rt);
+    return 1;
+}
+
+static unsigned read_mail(struct worker *w)
+{
+    void *letter = w->unfinished;
+
+    if (letter == NULL && ring_pop_burst(w->mailbox, &letter, 1) == 0)
+        return 0;
+    w->unfinished = letter;
+    if (((struct mail *)letter)->fn(w, letter)) {
+        w->unfinished = NULL;
+        ring_push(w->conf.answers, letter);
+    }
+    return 1;
+}
+
+static unsigned receive(struct worker *w)
+{
+    struct pkt *pkts[PORT_BURST];
+    uint32_t n_ports = ports_count(w->conf.ports);
+    unsigned total = 0;
+
+    for (uint32_t i = 0; i <= n_ports; i++) { /* the last: what other workers handed over */
+        unsigned n = port_rx(w->io, i, pkts);
+
+        if (n == 0)
+            continue;
+        net_rx(w->net, pkts, n);
+        total += n;
+    }
+    return total;
+}
+
+static void read_gauges(struct worker *w)
+{
+    w->gauges.connections = tcp_n_conns(w->tcp);
+    w->gauges.time_wait = tcp_n_time_wait(w->tcp);
+    w->gauges.sessions = proxy_n_sessions(w->proxy);
+    w->gauges.streams = proxy_n_streams(w->proxy);
+    w->gauges.upstream_connections = upstreams_n_conns(w->upstreams);
+}
+
+/* Returns how much there was to do. */
+static unsigned turn(struct worker *w)
+{
+    unsigned n = check_published(w);
+
+    n += read_mail(w);
+    n += wheel_run(&w->core.wheel, w->core.now_us, TIMERS_PER_TURN);
+    n += receive(w);
+    n += transports_run(w->transports, HANDSHAKES_PER_TURN);
+    n += core_run_work(&w->core, WORK_PER_TURN);
+    tcp_flush(w->tcp);
+    port_flush(w->io);
+    quiesce_report(w->conf.quiesce, w->core.id);
+    return n;
+}
+
+static void account(struct worker *w, uint64_t cycles, bool busy)
+{
+    uint64_t us = cycles * 1000000 / w->hz;
+
+    w->counters.turns++;
+    if (!busy) {
+        w->counters.idle_cycles += cycles;
+        if (w->counters.turns % GAUGES_EVERY == 0)
+            read_gauges(w);
+        return;
+    }
+    w->counters.busy_cycles += cycles;
+    w->counters.long_turns += us > LONG_TURN_US;
+    w->counters.longest_turn_us = MAX(w->counters.longest_turn_us, us);
+    read_gauges(w);
+}
+
+/* How long to sleep after @idle_turns turns without work; 0: not at all. */
+uint64_t loop_sleep_us(uint64_t idle_turns)
+{
+    uint64_t step, us = SLEEP_MIN_US;
+
+    if (idle_turns < SPIN_TURNS)
+        return 0;
+    for (step = (idle_turns - SPIN_TURNS) / SLEEP_STEP; step > 0 && us < SLEEP_MAX_US; step--)
+        us *= 2;
+    return MIN(us, SLEEP_MAX_US);
+}
+
+static void rest(struct worker *w, uint64_t idle_turns)
+{
+    uint64_t next = wheel_next_us(&w->core.wheel), us = loop_sleep_us(idle_turns);
+    struct timespec t = { 0 };
+
+    if (next != UINT64_MAX)
+        us = next > w->core.now_us ? MIN(us, next - w->core.now_us) : 0;
+    if (us == 0)
+        return;
+    t.tv_nsec = (long)us * 1000;
+    w->counters.sleeps++;
+    w->counters.sleep_us += us;
+    nanosleep(&t, NULL);
+}
+
+int worker_run(void *arg)
+{
+    struct worker *w = arg;
+    bool adaptive = w->conf.snapshot->machine.idle == IDLE_ADAPTIVE;
+    uint64_t idle_turns = 0, before, after;
+
+    prctl(PR_SET_TIMERSLACK, 1000UL); /* 1 us: or a sleep of 20 us lasts 70 */
+    quiesce_online(w->conf.quiesce, w->core.id);
+    while (!atomic_load_explicit(&w->stop, memory_order_acquire)) {
+        bool busy;
+
+        before = eal_cycles();
+        read_clock(w, before);
+        busy = turn(w) > 0;
+        after = eal_cycles();
+        account(w, after - before, busy);
+        idle_turns = busy || transports_pending(w->transports) || !list_is_empty(&w->core.work)
+                         ? 0
+                         : idle_turns + 1;
+        if (adaptive)
+            rest(w, idle_turns);
+    }
+    quiesce_offline(w->conf.quiesce, w->core.id);
+    return 0;
+}

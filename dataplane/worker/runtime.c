@@ -1,0 +1,241 @@
+#include "dataplane/worker/runtime.h"
+
+#include "dataplane/base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* --- secrets --------------------------------------------------------------------------------- */
+
+int secrets_load(const struct snapshot *s, struct secrets *ret, struct cfg_err *err)
+{
+    struct secrets all = { .v = calloc(s->n_secrets + 1, sizeof(all.v[0])) };
+
+    if (all.v == NULL)
+        return -ENOMEM;
+    for (; all.n < s->n_secrets; all.n++) {
+        all.v[all.n] = tls_secret_load(&s->secrets[all.n], err);
+        if (all.v[all.n] == NULL) {
+            secrets_put(&all);
+            return cfg_err_set(err, &s->secrets[all.n].where, "secret %s cannot be loaded",
+                               s->secrets[all.n].name);
+        }
+    }
+    *ret = all;
+    return 0;
+}
+
+void secrets_put(struct secrets *s)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        tls_secret_put(s->v[i]);
+    free(s->v);
+    *s = (struct secrets){ 0 };
+}
+
+unsigned secrets_refresh(const struct snapshot *s, struct secrets *secrets, unsigned *refused)
+{
+    unsigned replaced = 0;
+
+    for (uint32_t i = 0; i < secrets->n; i++) {
+        struct cfg_err err = { "" };
+        struct tls_secret *fresh = tls_secret_load(&s->secrets[i], &err);
+
+        if (fresh == NULL) {
+            ++*refused;
+            log_warning("secret", "%s: not replaced: %s", s->secrets[i].name, err.text);
+        } else if (tls_secret_eq(fresh, secrets->v[i])) {
+            tls_secret_put(fresh);
+        } else {
+            log_info("secret", "%s: replaced", s->secrets[i].name);
+            tls_secret_put(secrets->v[i]);
+            secrets->v[i] = fresh;
+            replaced++;
+        }
+    }
+    return replaced;
+}
+
+/* --- building -------------------------------------------------------------------------------- */
+
+struct build {
+    struct runtime *rt;
+    const struct snapshot *snapshot;
+    const struct secrets *secrets;
+    const struct runtime_env *env;
+    struct cfg_err *err;
+};
+
+static struct tls_secret *find_secret(const struct build *b, const char *name)
+{
+    const struct secret_conf *conf = name != NULL ? snapshot_secret(b->snapshot, name) : NULL;
+
+    return conf != NULL ? b->secrets->v[conf - b->snapshot->secrets] : NULL;
+}
+
+/* One context per worker, each in that worker's OpenSSL. */
+static int build_tls(const struct build *b, const char *name, bool is_server,
+                     const struct tls_conf *conf, struct tls_ctx **to)
+{
+    struct tls_ctx_conf ctx = {
+        .name = name,
+        .is_server = is_server,
+        .conf = conf,
+        .secret = find_secret(b, conf->secret),
+        .trust = find_secret(b, conf->trust != NULL ? conf->trust : conf->secret),
+        .tickets = is_server && conf->session_tickets ? b->env->tickets : NULL,
+    };
+
+    if (is_server && conf->mode == TLS_MODE_SIMPLE)
+        ctx.trust = NULL;
+    for (uint32_t w = 0; w < b->env->n_workers; w++) {
+        to[w] = tls_ctx_new(b->env->libs[w], &ctx, b->err);
+        if (to[w] == NULL)
+            return cfg_err_set(b->err, &conf->where, "TLS of %s cannot be set up", name);
+    }
+    return 0;
+}
+
+static int build_clusters(const struct build *b)
+{
+    struct runtime *rt = b->rt;
+
+    rt->clusters = arena_alloc(&rt->arena, b->snapshot->n_clusters * sizeof(rt->clusters[0]));
+    for (uint32_t i = 0; i < b->snapshot->n_clusters; i++) {
+        const struct cluster_conf *conf = &b->snapshot->clusters[i];
+        struct cluster_rt *c = arena_alloc(&rt->arena, sizeof(*c));
+
+        c->conf = conf;
+        c->pins = &rt->pins;
+        c->stats = stats_block(b->env->stats, &cluster_stats_scope, conf->name);
+        rt->clusters[rt->n_clusters++] = c;
+        if (conf->tls != NULL && build_tls(b, conf->name, false, conf->tls, c->tls) < 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+static struct cluster_rt *find_cluster(const struct runtime *rt, const char *name)
+{
+    for (uint32_t i = 0; i < rt->n_clusters; i++)
+        if (strcmp(rt->clusters[i]->conf->name, name) == 0)
+            return rt->clusters[i];
+    return NULL;
+}
+
+static void *resolve(void *ctx, const char *cluster)
+{
+    return find_cluster(ctx, cluster);
+}
+
+static int build_log(const struct build *b, const char *name, struct chain_rt *chain)
+{
+    const struct access_log_conf *conf =
+        name != NULL ? snapshot_access_log(b->snapshot, name) : NULL;
+    const char *format;
+    char why[256];
+    int id;
+
+    if (conf == NULL)
+        return 0;
+    id = logfiles_id(b->env->logfiles, conf->path);
+    if (id < 0)
+        return cfg_err_set(b->err, &conf->where, "access log %s: %s cannot be opened: %s",
+                           conf->name, conf->path, strerror(-id));
+    chain->log_file = (uint32_t)id;
+    format = conf->format != NULL ? conf->format : accesslog_default_format;
+    chain->log = accesslog_compile(&b->rt->arena, format, why, sizeof(why));
+    return chain->log != NULL
+               ? 0
+               : cfg_err_set(b->err, &conf->where, "access log %s: %s", conf->name, why);
+}
+
+static int build_chain(const struct build *b, const struct listener_conf *l,
+                       const struct chain_conf *conf, struct chain_rt *chain)
+{
+    struct runtime *rt = b->rt;
+    const struct route_config_conf *routes;
+
+    chain->conf = conf;
+    if (conf->tls != NULL && build_tls(b, arena_printf(&rt->arena, "%s/%s", l->name, conf->name),
+                                       true, conf->tls, chain->tls) < 0)
+        return -EINVAL;
+    if (conf->kind == CHAIN_TCP) {
+        chain->cluster = find_cluster(rt, conf->tcp->cluster);
+        chain->stats = stats_block(b->env->stats, &tcp_stats_scope, conf->tcp->stat_prefix);
+        return build_log(b, conf->tcp->access_log, chain);
+    }
+    routes = snapshot_route_config(b->snapshot, conf->http->route_config);
+    if (routes == NULL)
+        return cfg_err_set(b->err, &conf->http->where, "there is no route_config %s",
+                           conf->http->route_config);
+    chain->routes = route_table_new(&rt->arena, routes, resolve, rt);
+    chain->stats = stats_block(b->env->stats, &http_stats_scope, conf->http->stat_prefix);
+    return build_log(b, conf->http->access_log, chain);
+}
+
+static int build_listener(const struct build *b, const struct listener_conf *conf)
+{
+    struct runtime *rt = b->rt;
+    struct listener_rt *l = arena_alloc(&rt->arena, sizeof(*l));
+
+    l->conf = conf;
+    l->pins = &rt->pins;
+    l->stats = stats_block(b->env->stats, &listener_stats_scope, conf->name);
+    l->chains = arena_alloc(&rt->arena, conf->n_chains * sizeof(l->chains[0]));
+    l->all_tls = true;
+    rt->listeners[rt->n_listeners++] = l;
+    for (uint32_t i = 0; i < conf->n_chains; i++) {
+        l->any_tls |= conf->chains[i].tls != NULL;
+        l->all_tls &= conf->chains[i].tls != NULL;
+        if (build_chain(b, conf, &conf->chains[i], &l->chains[i]) < 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+struct runtime *runtime_build(struct snapshot *snapshot, const struct secrets *secrets,
+                              const struct runtime_env *env, struct cfg_err *err)
+{
+    struct build b = { .snapshot = snapshot, .secrets = secrets, .env = env, .err = err };
+    size_t size = (sizeof(struct runtime) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
+    struct runtime *rt = aligned_alloc(CACHE_LINE, size);
+
+    if (rt == NULL) {
+        cfg_err_set(err, NULL, "no memory");
+        return NULL;
+    }
+    memset(rt, 0, size);
+    arena_init(&rt->arena, 0);
+    rt->snapshot = snapshot_get(snapshot);
+    rt->n_workers = env->n_workers;
+    rt->built_wall = (uint64_t)time(NULL);
+    rt->listeners = arena_alloc(&rt->arena, snapshot->n_listeners * sizeof(rt->listeners[0]));
+    b.rt = rt;
+
+    if (build_clusters(&b) < 0)
+        goto err_rt;
+    for (uint32_t i = 0; i < snapshot->n_listeners; i++)
+        if (build_listener(&b, &snapshot->listeners[i]) < 0)
+            goto err_rt;
+    return rt;
+
+err_rt:
+    runtime_free(rt);
+    return NULL;
+}
+
+void runtime_free(struct runtime *rt)
+{
+    for (uint32_t w = 0; w < rt->n_workers; w++) {
+        for (uint32_t i = 0; i < rt->n_clusters; i++)
+            tls_ctx_put(rt->clusters[i]->tls[w]);
+        for (uint32_t i = 0; i < rt->n_listeners; i++)
+            for (uint32_t k = 0; k < rt->listeners[i]->conf->n_chains; k++)
+                tls_ctx_put(rt->listeners[i]->chains[k].tls[w]);
+    }
+    arena_fini(&rt->arena);
+    snapshot_put(rt->snapshot);
+    free(rt);
+}

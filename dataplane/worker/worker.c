@@ -1,0 +1,187 @@
+#include "dataplane/worker/worker.h"
+
+#include "dataplane/net/net.h"
+#include "dataplane/worker/loop.h"
+#include "drivers/eal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define MAILBOX 64
+#define US_PER_S UINT64_C(1000000)
+
+/* --- what net needs from the ports ----------------------------------------------------------- */
+
+static void net_port_tx(void *ctx, uint8_t port, struct pkt *p)
+{
+    struct worker *w = ctx;
+
+    p->port = port;
+    port_tx(w->io, p);
+}
+
+static void net_port_share(void *ctx, const struct pkt *p)
+{
+    struct worker *w = ctx;
+
+    port_share(w->io, p);
+}
+
+static bool net_port_owns(void *ctx, const struct ipport *remote, const struct ipport *local)
+{
+    struct worker *w = ctx;
+    const struct steer *steer = ports_steer(w->conf.ports);
+    uint32_t owner = steer->n_workers == 1 ? w->core.id : steer_tuple(steer, remote, local);
+
+    return owner == w->core.id || owner == STEER_ANY;
+}
+
+static const struct net_port_ops port_ops = { net_port_tx, net_port_share, net_port_owns };
+
+static struct net *new_net(struct worker *w)
+{
+    struct net_port_info info[MACHINE_MAX_PORTS] = { 0 };
+    struct net_conf conf = { &w->conf.snapshot->machine, info, &port_ops, w };
+
+    for (uint32_t i = 0; i < ports_count(w->conf.ports); i++) {
+        struct port_info port;
+
+        ports_info(w->conf.ports, i, &port);
+        memcpy(info[i].mac, port.mac, 6);
+        info[i].mtu = port.mtu;
+        info[i].tx_ip_csum = port.tx_ip_csum;
+        info[i].tx_tcp_csum = port.tx_tcp_csum;
+    }
+    return net_new(&w->core, &conf);
+}
+
+static struct tcp *new_tcp(struct worker *w)
+{
+    const struct machine_conf *m = &w->conf.snapshot->machine;
+    struct tcp_conf conf = {
+        .max_conns = m->tcp.max_connections,
+        .max_half_open = m->tcp.max_half_open,
+        .recv_buf = m->tcp.receive_buffer,
+        .send_buf = m->tcp.send_buffer,
+        .time_wait_us = m->tcp.time_wait_us,
+        .keepalive_us = m->tcp.keepalive_us,
+        .rto_min_us = m->tcp.rto_min_us,
+    };
+
+    return tcp_new(&w->core, w->net, &conf);
+}
+
+static struct proxy *new_proxy(struct worker *w)
+{
+    struct proxy_conf conf = {
+        .core = &w->core,
+        .tcp = w->tcp,
+        .transports = w->transports,
+        .http = w->http,
+        .upstreams = w->upstreams,
+        .log = w->log,
+        .max_sessions = w->conf.snapshot->machine.tcp.max_connections,
+    };
+
+    return proxy_new(&conf);
+}
+
+/* --- the clock ------------------------------------------------------------------------------- */
+
+static uint64_t clock_us(clockid_t id)
+{
+    struct timespec t;
+
+    clock_gettime(id, &t);
+    return (uint64_t)t.tv_sec * US_PER_S + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void start_clock(struct worker *w)
+{
+    w->hz = eal_hz();
+    w->tsc_start = eal_cycles();
+    w->us_start = clock_us(CLOCK_MONOTONIC);
+}
+
+/* The wall clock may be set: how far it is from ours is asked once a second. */
+void read_clock(struct worker *w, uint64_t tsc)
+{
+    uint64_t passed = tsc - w->tsc_start;
+
+    w->core.now_us = w->us_start + passed / w->hz * US_PER_S + passed % w->hz * US_PER_S / w->hz;
+    if (w->core.now_us - w->wall_checked_us > US_PER_S) {
+        w->wall_checked_us = w->core.now_us;
+        w->wall_offset_us = clock_us(CLOCK_REALTIME) - w->core.now_us;
+    }
+    w->core.wall_us = w->core.now_us + w->wall_offset_us;
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+struct worker *worker_new(const struct worker_conf *conf)
+{
+    size_t size = (sizeof(struct worker) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
+    uint32_t max = conf->snapshot->machine.tcp.max_connections;
+    struct worker *w = aligned_alloc(CACHE_LINE, size);
+
+    if (w == NULL)
+        return NULL;
+    memset(w, 0, size);
+    w->conf = *conf;
+    start_clock(w);
+    core_init(&w->core, conf->id, pktpool_pool(conf->pool), w->us_start, clock_us(CLOCK_REALTIME));
+    read_clock(w, eal_cycles());
+    w->mailbox = ring_new(MAILBOX, RING_ONE_PRODUCER);
+    w->log = accesslog_ring_new();
+    w->io = port_io_new(conf->ports, conf->id, w->core.pool);
+    if (w->mailbox == NULL || w->log == NULL || w->io == NULL)
+        goto err_worker;
+    w->net = new_net(w);
+    w->tcp = w->net != NULL ? new_tcp(w) : NULL;
+    w->transports = w->tcp != NULL ? transports_new(&w->core, w->tcp, max) : NULL;
+    w->http = http_new(&w->core, max);
+    if (w->transports == NULL || w->http == NULL)
+        goto err_worker;
+    w->upstreams = upstreams_new(&w->core, w->transports, w->http, max);
+    w->proxy = w->upstreams != NULL ? new_proxy(w) : NULL;
+    if (w->proxy == NULL)
+        goto err_worker;
+    return w;
+
+err_worker:
+    worker_free(w);
+    return NULL;
+}
+
+void worker_free(struct worker *w)
+{
+    /* Those above let go of those below. */
+    proxy_free(w->proxy);
+    upstreams_free(w->upstreams);
+    if (w->http != NULL)
+        http_free(w->http);
+    transports_free(w->transports);
+    if (w->tcp != NULL)
+        tcp_free(w->tcp);
+    if (w->io != NULL)
+        port_flush(w->io);
+    if (w->net != NULL)
+        net_free(w->net);
+    port_io_free(w->io);
+    if (w->runtime != NULL)
+        pin_put(&w->runtime->pins, w->core.id);
+    accesslog_ring_free(w->log);
+    ring_free(w->mailbox);
+    free(w);
+}
+
+void worker_stop(struct worker *w)
+{
+    atomic_store_explicit(&w->stop, true, memory_order_release);
+}
+
+bool worker_post(struct worker *w, struct mail *m)
+{
+    return ring_push(w->mailbox, m);
+}

@@ -1,0 +1,112 @@
+/*
+ * worker.h - one core and everything it owns
+ *
+ * One turn of its loop, in order: read the clock, adopt a new runtime, answer
+ * the mailbox, timers, receive and process one burst per port, TLS work, deferred
+ * work, TCP output, send, report a quiet point, account cycles. Every step is
+ * bounded. With nothing to do for a while an adaptive worker sleeps between
+ * turns: at first for tens of microseconds, in the end for a millisecond, so that
+ * a quiet gateway costs little and a timer is at most a tick late.
+ *
+ * The control thread reaches a worker by two means: the published runtime, and
+ * mail (a function to be run on the worker, answered by the same letter).
+ */
+#pragma once
+
+#include "dataplane/base/quiesce.h"
+#include "dataplane/base/ring.h"
+#include "dataplane/worker/runtime.h"
+#include "drivers/pktpool.h"
+#include "drivers/port.h"
+
+struct net;
+
+#define WORKER_COUNTERS(X)                                                                         \
+    X(turns, "turns of the loop")                                                                  \
+    X(busy_cycles, "cycles in turns that found something to do")                                   \
+    X(idle_cycles, "cycles in turns that found nothing")                                           \
+    X(sleeps, "times the worker slept for want of work")                                           \
+    X(sleep_us, "time slept")                                                                      \
+    X(long_turns, "turns of more than 200 us")                                                     \
+    X(longest_turn_us, "the longest turn so far")
+
+#define WORKER_COUNTER_FIELD(name, text) uint64_t name;
+struct worker_counters {
+    WORKER_COUNTERS(WORKER_COUNTER_FIELD)
+};
+
+/* What is in use now: written by the worker at the end of busy turns. */
+#define WORKER_GAUGES(X)                                                                           \
+    X(connections, "TCP connections")                                                              \
+    X(time_wait, "TCP connections in TIME_WAIT")                                                   \
+    X(sessions, "client connections")                                                              \
+    X(streams, "requests in progress")                                                             \
+    X(upstream_connections, "connections to endpoints")                                            \
+    X(packets, "packet buffers in use, those that wait in the ports' queues included")
+
+#define WORKER_GAUGE_FIELD(name, text) uint64_t name;
+struct worker_gauges {
+    WORKER_GAUGES(WORKER_GAUGE_FIELD)
+};
+
+struct worker;
+
+/* A letter: run on the worker, then it comes back. The sender owns it again once it is answered. */
+struct mail {
+    /* True: done, the letter goes back. False: call again next turn (long work, bit by bit). */
+    bool (*fn)(struct worker *w, struct mail *m);
+    void (*answered)(struct mail *m); /* on the control thread */
+};
+
+/* Where the newest runtime is: one pointer, stored by control, loaded by every worker once a turn.
+ */
+struct published {
+    _Atomic(struct runtime *) runtime;
+};
+
+struct worker_conf {
+    uint32_t id;
+    const struct snapshot *snapshot; /* machine settings; its reference is held by the caller */
+    struct ports *ports;
+    struct pktpool *pool;
+    struct tls_lib *lib;
+    struct quiesce *quiesce;
+    struct published *published;
+    struct ring *answers; /* mail on its way back, from all workers */
+};
+
+struct worker {
+    struct core core;
+    struct worker_conf conf;
+    struct port_io *io;
+    struct net *net;
+    struct tcp *tcp;
+    struct transports *transports;
+    struct http *http;
+    struct upstreams *upstreams;
+    struct proxy *proxy;
+    struct accesslog_ring *log;
+    struct ring *mailbox;
+    struct runtime *runtime; /* adopted, and pinned */
+    struct mail *unfinished; /* letter to be called again */
+    struct worker_counters counters;
+    struct worker_gauges gauges;
+    _Atomic uint64_t adopted; /* version of ->runtime */
+    _Atomic bool stop;
+    /* the clock */
+    uint64_t tsc_start, us_start, hz;
+    uint64_t wall_offset_us, wall_checked_us;
+};
+
+/* Everything a worker owns, made by the control thread before it runs. NULL: no memory. */
+struct worker *worker_new(const struct worker_conf *conf);
+
+/* The loop, on the worker's core, until worker_stop(). @arg is the worker; returns 0. */
+int worker_run(void *arg);
+void worker_stop(struct worker *w);
+
+/* After worker_run() has returned. */
+void worker_free(struct worker *w);
+
+/* False: the mailbox is full. */
+bool worker_post(struct worker *w, struct mail *m);

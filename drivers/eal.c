@@ -1,0 +1,143 @@
+#include "drivers/eal.h"
+
+#include "dataplane/base/arena.h"
+#include "dataplane/base/log.h"
+#include "drivers/vdev.h"
+
+#include <errno.h>
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define MAX_ARGS 128
+
+struct args {
+    struct arena arena;
+    char *v[MAX_ARGS];
+    int n;
+};
+
+static void add(struct args *a, const char *text)
+{
+    if (a->n < MAX_ARGS - 1)
+        a->v[a->n++] = arena_strdup(&a->arena, text);
+}
+
+/* DPDK's lines, one by one, into our log. */
+static ssize_t on_dpdk_line(void *cookie, const char *text, size_t len)
+{
+    size_t end = len;
+
+    while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'))
+        end--;
+    if (end > 0)
+        log_info("dpdk", "%.*s", (int)end, text);
+    return (ssize_t)len;
+}
+
+static void redirect_log(void)
+{
+    cookie_io_functions_t io = { .write = on_dpdk_line };
+    FILE *f = fopencookie(NULL, "w", io);
+
+    if (f == NULL)
+        return;
+    setvbuf(f, NULL, _IOLBF, 0);
+    rte_openlog_stream(f);
+}
+
+/* "0@(0-N),1@3,2@5": the control thread floats, worker i is lcore i + 1. */
+static char *lcores(struct args *a, const struct machine_conf *conf)
+{
+    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    char *all = arena_printf(&a->arena, "(0-%ld)", n_cpus - 1);
+    char *text = arena_printf(&a->arena, "0@%s", all);
+
+    for (uint32_t i = 0; i < conf->n_workers; i++) {
+        if (conf->cores[i] >= 0)
+            text = arena_printf(&a->arena, "%s,%u@%d", text, i + 1, conf->cores[i]);
+        else
+            text = arena_printf(&a->arena, "%s,%u@%s", text, i + 1, all);
+    }
+    return text;
+}
+
+static void build_args(struct args *a, const struct machine_conf *conf)
+{
+    bool pci = false;
+
+    add(a, "isthmusd");
+    add(a, "--lcores");
+    add(a, lcores(a, conf));
+    add(a, "--no-telemetry");
+    add(a, "--log-level=warning");
+    add(a, "-m");
+    add(a, arena_printf(&a->arena, "%u", conf->memory_mb));
+    if (conf->file_prefix != NULL)
+        add(a, arena_printf(&a->arena, "--file-prefix=%s", conf->file_prefix));
+    if (conf->hugepages) {
+        add(a, "--in-memory");
+    } else {
+        add(a, "--no-huge");
+        add(a, "--no-shconf");
+    }
+    for (uint32_t i = 0; i < conf->n_ports; i++) {
+        const struct port_conf *port = &conf->ports[i];
+
+        if (port->device == PORT_PCI) {
+            pci = true;
+            add(a, "-a");
+            add(a, port->pci);
+        }
+    }
+    if (!pci)
+        add(a, "--no-pci");
+    for (uint32_t i = 0; i < conf->n_eal; i++)
+        add(a, conf->eal[i]);
+    a->v[a->n] = NULL;
+}
+
+int eal_start(const struct machine_conf *conf, struct cfg_err *err)
+{
+    struct args a = { .n = 0 };
+    int rc;
+
+    arena_init(&a.arena, 0);
+    build_args(&a, conf);
+    redirect_log();
+    rc = rte_eal_init(a.n, a.v);
+    if (rc < 0)
+        cfg_err_set(err, NULL, "DPDK does not start: %s%s", rte_strerror(rte_errno),
+                    conf->hugepages ? "; are there enough hugepages? (isthmusctl check)" : "");
+    arena_fini(&a.arena);
+    return rc < 0 ? -EIO : 0;
+}
+
+void eal_stop(void)
+{
+    rte_eal_cleanup();
+}
+
+int eal_launch(unsigned i, int (*fn)(void *arg), void *arg)
+{
+    return rte_eal_remote_launch(fn, arg, i + 1);
+}
+
+void eal_join(unsigned i)
+{
+    rte_eal_wait_lcore(i + 1);
+}
+
+uint64_t eal_cycles(void)
+{
+    return rte_rdtsc();
+}
+
+uint64_t eal_hz(void)
+{
+    return rte_get_tsc_hz();
+}

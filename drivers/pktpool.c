@@ -1,0 +1,176 @@
+#include "drivers/pktpool.h"
+
+#include <rte_lcore.h>
+#include <rte_malloc.h>
+#include <rte_mbuf.h>
+
+#define MEMPOOL_CACHE 256
+#define PRIV_SIZE                                                                                  \
+    ((sizeof(struct pkt) + RTE_MBUF_PRIV_ALIGN - 1) & ~(size_t)(RTE_MBUF_PRIV_ALIGN - 1))
+
+_Static_assert(RTE_PKTMBUF_HEADROOM >= PKT_HEADROOM, "a received packet has our headroom");
+
+struct pktpool {
+    struct pkt_pool pool;
+    struct rte_mempool *mempool;
+};
+
+static struct pkt *pkt_of(struct rte_mbuf *m)
+{
+    return (struct pkt *)rte_mbuf_to_priv(m);
+}
+
+static struct rte_mbuf *mbuf_of(struct pkt *p)
+{
+    return (struct rte_mbuf *)((char *)p - sizeof(struct rte_mbuf));
+}
+
+static unsigned refill(struct pkt_pool *pool, struct pkt **to, unsigned n)
+{
+    struct pktpool *pp = container_of(pool, struct pktpool, pool);
+    struct rte_mbuf *m[PKT_POOL_CACHE];
+
+    if (rte_pktmbuf_alloc_bulk(pp->mempool, m, n) < 0) {
+        m[0] = rte_pktmbuf_alloc(pp->mempool);
+        if (m[0] == NULL)
+            return 0;
+        n = 1;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        to[i] = pkt_of(m[i]);
+        to[i]->pool = pool;
+    }
+    return n;
+}
+
+static void drain(struct pkt_pool *pool, struct pkt **from, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        rte_mbuf_raw_free(mbuf_of(from[i]));
+}
+
+static void put_shared(struct pkt_pool *pool, struct pkt *p)
+{
+    rte_pktmbuf_free_seg(mbuf_of(p));
+}
+
+static const struct pkt_pool_ops ops = { refill, drain, put_shared };
+
+/* What never changes in a packet's life. */
+static void init_pkt(struct rte_mempool *mp, void *opaque, void *obj, unsigned i)
+{
+    struct rte_mbuf *m = obj;
+    struct pkt *p = pkt_of(m);
+
+    memset(p, 0, sizeof(*p));
+    p->head = m->buf_addr;
+    p->end = p->head + m->buf_len;
+    p->refs = &m->refcnt;
+}
+
+struct pktpool *pktpool_new(uint32_t worker, uint32_t n)
+{
+    struct pktpool *pp = rte_zmalloc("pktpool", sizeof(*pp), CACHE_LINE);
+    char name[RTE_MEMPOOL_NAMESIZE];
+
+    if (pp == NULL)
+        return NULL;
+    snprintf(name, sizeof(name), "packets-%u", worker);
+    pp->mempool = rte_pktmbuf_pool_create(name, n, MEMPOOL_CACHE, PRIV_SIZE,
+                                          RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+    if (pp->mempool == NULL) {
+        rte_free(pp);
+        return NULL;
+    }
+    rte_mempool_obj_iter(pp->mempool, init_pkt, NULL);
+    pp->pool = (struct pkt_pool){ .ops = &ops,
+                                  .room = RTE_MBUF_DEFAULT_BUF_SIZE,
+                                  .cache_max = PKT_POOL_CACHE };
+    return pp;
+}
+
+void pktpool_free(struct pktpool *p)
+{
+    if (p == NULL)
+        return;
+    rte_mempool_free(p->mempool);
+    rte_free(p);
+}
+
+struct pkt_pool *pktpool_pool(struct pktpool *p)
+{
+    return &p->pool;
+}
+
+struct rte_mempool *pktpool_mempool(struct pktpool *p)
+{
+    return p->mempool;
+}
+
+uint32_t pktpool_in_use(const struct pktpool *p)
+{
+    uint32_t out = rte_mempool_in_use_count(p->mempool);
+    uint32_t cached = __atomic_load_n(&p->pool.n_free, __ATOMIC_RELAXED);
+
+    return out > cached ? out - cached : 0;
+}
+
+uint32_t pktpool_size(const struct pktpool *p)
+{
+    return p->mempool->size;
+}
+
+/* What the port says of the checksums, in our words. */
+static uint16_t rx_flags(uint64_t ol)
+{
+    uint16_t flags = 0;
+
+    if ((ol & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
+        flags |= PKT_RX_IP_CSUM_GOOD;
+    else if ((ol & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_BAD)
+        flags |= PKT_RX_IP_CSUM_BAD;
+    if ((ol & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+        flags |= PKT_RX_L4_CSUM_GOOD;
+    else if ((ol & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD)
+        flags |= PKT_RX_L4_CSUM_BAD;
+    if (ol & RTE_MBUF_F_RX_RSS_HASH)
+        flags |= PKT_RX_HASH;
+    return flags;
+}
+
+struct pkt *pkt_of_mbuf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port)
+{
+    struct pkt *p = pkt_of(m);
+
+    p->next = NULL;
+    p->data = rte_pktmbuf_mtod(m, uint8_t *);
+    p->len = m->data_len;
+    p->flags = rx_flags(m->ol_flags);
+    p->port = port;
+    p->l2_len = p->l3_len = 0;
+    p->hash = m->hash.rss;
+    p->pool = pool;
+    return p;
+}
+
+struct rte_mbuf *mbuf_of_pkt(struct pkt *p)
+{
+    struct rte_mbuf *m = mbuf_of(p);
+
+    m->data_off = (uint16_t)(p->data - p->head);
+    m->data_len = (uint16_t)p->len;
+    m->pkt_len = p->len;
+    m->nb_segs = 1;
+    m->next = NULL;
+    m->ol_flags = 0;
+    if (p->flags & (PKT_TX_IP_CSUM | PKT_TX_TCP_CSUM)) {
+        m->l2_len = p->l2_len;
+        m->l3_len = p->l3_len;
+        m->ol_flags = RTE_MBUF_F_TX_IPV4;
+        if (p->flags & PKT_TX_IP_CSUM)
+            m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
+        if (p->flags & PKT_TX_TCP_CSUM)
+            m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
+    }
+    return m;
+}

@@ -1,0 +1,41 @@
+/*
+ * pktpool.h - packets that are mbufs
+ *
+ * One mempool per worker. A packet's struct pkt is the private area of its
+ * mbuf, so that a received burst becomes packets by a few stores each, and a
+ * packet becomes an mbuf again when it is sent. Both count references in the
+ * mbuf's own counter.
+ *
+ * A packet may move to another worker (the redirect): pkt_adopt() makes it the
+ * new worker's, and when freed it goes into that worker's cache; mempools are
+ * safe for any thread.
+ */
+#pragma once
+
+#include "dataplane/base/pkt.h"
+
+struct pktpool;
+struct rte_mempool;
+struct rte_mbuf;
+
+/* @n packets for worker @worker. NULL: no memory. */
+struct pktpool *pktpool_new(uint32_t worker, uint32_t n);
+void pktpool_free(struct pktpool *p);
+
+/* For struct core. */
+struct pkt_pool *pktpool_pool(struct pktpool *p);
+struct rte_mempool *pktpool_mempool(struct pktpool *p);
+
+/* Packets held by anybody: queues, connections, descriptors of ports. Any thread. */
+uint32_t pktpool_in_use(const struct pktpool *p);
+uint32_t pktpool_size(const struct pktpool *p);
+
+/* The packet comes from another worker's pool: it is @pool's from now on. */
+static inline void pkt_adopt(struct pkt *p, struct pkt_pool *pool)
+{
+    p->pool = pool;
+}
+
+/* A received mbuf as a packet, an outgoing packet as an mbuf (which takes the reference). */
+struct pkt *pkt_of_mbuf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port);
+struct rte_mbuf *mbuf_of_pkt(struct pkt *p);

@@ -1,0 +1,510 @@
+#include "drivers/port.h"
+
+#include "dataplane/base/log.h"
+#include "dataplane/base/ring.h"
+#include "drivers/pktpool.h"
+#include "drivers/vdev.h"
+
+#include <errno.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_malloc.h>
+#include <stdlib.h>
+
+#define REDIRECT_RING 1024
+#define TX_BATCH 128
+
+struct port {
+    const struct port_conf *conf;
+    struct port_info info;
+    uint16_t ethdev;
+    bool started;
+};
+
+struct ports {
+    const struct machine_conf *conf;
+    struct steer steer;
+    uint32_t n;
+    struct port port[MACHINE_MAX_PORTS];
+    /* From any worker to worker w: received frames that w owns; frames to send by a queue that w
+     * has. */
+    struct ring *redirect[MACHINE_MAX_WORKERS];
+    struct ring *outbound[MACHINE_MAX_WORKERS];
+};
+
+struct tx_batch {
+    unsigned n;
+    struct pkt *pkts[TX_BATCH];
+};
+
+struct port_io {
+    struct ports *ports;
+    struct pkt_pool *pool;
+    uint32_t worker;
+    struct port_counters counters;
+    struct tx_batch tx[MACHINE_MAX_PORTS];
+};
+
+/* --- opening --------------------------------------------------------------------------------- */
+
+static const char *yes(bool b)
+{
+    return b ? "by the port" : "in software";
+}
+
+static void log_capabilities(const struct port *port, uint32_t n_workers)
+{
+    const struct port_info *i = &port->info;
+
+    log_info("port",
+             "%s: %s, %02x:%02x:%02x:%02x:%02x:%02x, mtu %u, %u queue%s for %u worker%s; "
+             "checksums: received %s, "
+             "sent %s; flows to cores: %s",
+             i->name, i->driver, i->mac[0], i->mac[1], i->mac[2], i->mac[3], i->mac[4], i->mac[5],
+             i->mtu, i->n_queues, i->n_queues == 1 ? "" : "s", n_workers, n_workers == 1 ? "" : "s",
+             yes(i->rx_csum), yes(i->tx_tcp_csum),
+             n_workers == 1 ? "one core has them all" : yes(i->rss));
+}
+
+static void offloads(const struct rte_eth_dev_info *dev, struct rte_eth_conf *eth,
+                     struct port_info *info)
+{
+    uint64_t rx = dev->rx_offload_capa, tx = dev->tx_offload_capa;
+
+    info->rx_csum = (rx & RTE_ETH_RX_OFFLOAD_CHECKSUM) == RTE_ETH_RX_OFFLOAD_CHECKSUM ||
+                    ((rx & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) && (rx & RTE_ETH_RX_OFFLOAD_TCP_CKSUM));
+    info->tx_ip_csum = tx & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
+    info->tx_tcp_csum = info->tx_ip_csum && (tx & RTE_ETH_TX_OFFLOAD_TCP_CKSUM);
+    if (info->rx_csum)
+        eth->rxmode.offloads |= RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
+    if (info->tx_tcp_csum)
+        eth->txmode.offloads |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+    info->tx_ip_csum = info->tx_tcp_csum;
+}
+
+/* Asks for RSS by our key. Whether the port keeps to it is seen after the start, by upload_reta().
+ */
+static bool ask_for_rss(const struct ports *p, const struct rte_eth_dev_info *dev,
+                        struct rte_eth_conf *eth)
+{
+    uint64_t types = RTE_ETH_RSS_NONFRAG_IPV4_TCP;
+
+    if (p->steer.n_workers == 1 || dev->hash_key_size != STEER_KEY_LEN ||
+        (dev->flow_type_rss_offloads & types) != types)
+        return false;
+    eth->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    eth->rx_adv_conf.rss_conf = (struct rte_eth_rss_conf){
+        .rss_key = (uint8_t *)(uintptr_t)p->steer.key, .rss_key_len = STEER_KEY_LEN, .rss_hf = types
+    };
+    return true;
+}
+
+/* The port's table, entry by entry: hash & (size - 1) must lead where steer says. */
+static bool upload_reta(const struct ports *p, const struct port *port, uint16_t reta_size)
+{
+    struct rte_eth_rss_reta_entry64 reta[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE];
+
+    if (reta_size == 0 || reta_size > RTE_ETH_RSS_RETA_SIZE_512 || reta_size % STEER_RETA != 0 ||
+        port->info.n_queues < p->steer.n_workers)
+        return false;
+    memset(reta, 0, sizeof(reta));
+    for (unsigned i = 0; i < reta_size; i++) {
+        reta[i / RTE_ETH_RETA_GROUP_SIZE].mask |= UINT64_C(1) << (i % RTE_ETH_RETA_GROUP_SIZE);
+        reta[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] =
+            p->steer.reta[i % STEER_RETA];
+    }
+    return rte_eth_dev_rss_reta_update(port->ethdev, reta, reta_size) == 0;
+}
+
+static int setup_queues(const struct port *port, const struct machine_conf *machine,
+                        struct pktpool **pools)
+{
+    uint16_t n_rx = port->conf->rx_descriptors, n_tx = port->conf->tx_descriptors;
+    int rc;
+
+    rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->ethdev, &n_rx, &n_tx);
+    for (uint16_t q = 0; rc == 0 && q < port->info.n_queues; q++)
+        rc = rte_eth_rx_queue_setup(port->ethdev, q, n_rx, SOCKET_ID_ANY, NULL,
+                                    pktpool_mempool(pools[q % machine->n_workers]));
+    for (uint16_t q = 0; rc == 0 && q < port->info.n_queues; q++)
+        rc = rte_eth_tx_queue_setup(port->ethdev, q, n_tx, SOCKET_ID_ANY, NULL);
+    return rc;
+}
+
+static void set_mtu(struct port *port, const struct rte_eth_dev_info *dev)
+{
+    uint16_t mtu = port->conf->mtu, now;
+    int rc;
+
+    if (rte_eth_dev_get_mtu(port->ethdev, &now) < 0)
+        now = 1500;
+    if (mtu == 0)
+        mtu = MIN(now, 1500);
+    rc = mtu == now ? 0 : rte_eth_dev_set_mtu(port->ethdev, mtu);
+    if (rc < 0)
+        log_warning("port",
+                    "%s: the device does not take mtu %u (%s): its interface must have it already",
+                    port->conf->name, mtu, rte_strerror(-rc));
+    port->info.mtu = mtu;
+}
+
+static int configure(struct ports *p, struct port *port, struct pktpool **pools)
+{
+    struct rte_eth_conf eth = { .rxmode.mq_mode = RTE_ETH_MQ_RX_NONE };
+    struct rte_ether_addr mac;
+    struct rte_eth_dev_info dev;
+    bool rss;
+    int rc;
+
+    rc = rte_eth_dev_info_get(port->ethdev, &dev);
+    if (rc < 0)
+        return rc;
+    port->info.driver = dev.driver_name;
+    port->info.n_queues = MIN(port->info.n_queues, MIN(dev.max_rx_queues, dev.max_tx_queues));
+    offloads(&dev, &eth, &port->info);
+    rss = ask_for_rss(p, &dev, &eth);
+
+    rc = rte_eth_dev_configure(port->ethdev, port->info.n_queues, port->info.n_queues, &eth);
+    if (rc < 0)
+        return rc;
+    set_mtu(port, &dev);
+    rc = setup_queues(port, p->conf, pools);
+    if (rc < 0)
+        return rc;
+    rc = rte_eth_dev_start(port->ethdev);
+    if (rc < 0)
+        return rc;
+    port->started = true;
+    port->info.rss = rss && upload_reta(p, port, dev.reta_size);
+    rte_eth_macaddr_get(port->ethdev, &mac);
+    memcpy(port->info.mac, mac.addr_bytes, 6);
+    log_capabilities(port, p->conf->n_workers);
+    return 0;
+}
+
+static int open_port(struct ports *p, uint32_t i, struct pktpool **pools, struct cfg_err *err)
+{
+    struct port *port = &p->port[i];
+    int rc;
+
+    port->conf = &p->conf->ports[i];
+    port->info.name = port->conf->name;
+    port->info.n_queues =
+        port->conf->queues != 0 ? port->conf->queues : (uint16_t)p->conf->n_workers;
+    rc = vdev_open(p->conf, i, &port->info.n_queues, &port->ethdev, err);
+    if (rc < 0)
+        return cfg_err_set(err, NULL, "port %s: %s", port->conf->name, rte_strerror(-rc));
+    p->n++;
+    rc = configure(p, port, pools);
+    if (rc < 0)
+        return cfg_err_set(err, NULL, "port %s: the device cannot be started: %s", port->conf->name,
+                           rte_strerror(-rc));
+    return 0;
+}
+
+struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools,
+                         struct cfg_err *err)
+{
+    struct ports *p = calloc(1, sizeof(*p));
+
+    if (p == NULL) {
+        cfg_err_set(err, NULL, "ports: no memory");
+        return NULL;
+    }
+    p->conf = conf;
+    steer_init(&p->steer, conf->n_workers);
+    for (uint32_t w = 0; w < conf->n_workers; w++) {
+        p->redirect[w] = ring_new(REDIRECT_RING, RING_MANY_PRODUCERS);
+        p->outbound[w] = ring_new(REDIRECT_RING, RING_MANY_PRODUCERS);
+        if (p->redirect[w] == NULL || p->outbound[w] == NULL) {
+            cfg_err_set(err, NULL, "ports: no memory");
+            goto err_ports;
+        }
+    }
+    for (uint32_t i = 0; i < conf->n_ports; i++)
+        if (open_port(p, i, pools, err) < 0)
+            goto err_ports;
+    return p;
+
+err_ports:
+    ports_close(p);
+    return NULL;
+}
+
+/* Gives back a reference of a packet that another worker may hold too, or whose pool is another's.
+ */
+static void put_anywhere(struct pkt *p)
+{
+    p->pool->ops->put_shared(p->pool, p);
+}
+
+static void free_ring(struct ring *r)
+{
+    struct pkt *left;
+
+    if (r == NULL)
+        return;
+    while (ring_pop_burst(r, (void **)&left, 1) == 1)
+        put_anywhere(left);
+    ring_free(r);
+}
+
+void ports_close(struct ports *p)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (p->port[i].started)
+            rte_eth_dev_stop(p->port[i].ethdev);
+        rte_eth_dev_close(p->port[i].ethdev);
+        vdev_close(p->conf, i);
+    }
+    for (uint32_t w = 0; w < MACHINE_MAX_WORKERS; w++) {
+        free_ring(p->redirect[w]);
+        free_ring(p->outbound[w]);
+    }
+    free(p);
+}
+
+uint32_t ports_count(const struct ports *p)
+{
+    return p->n;
+}
+
+void ports_info(struct ports *p, uint32_t i, struct port_info *ret)
+{
+    struct rte_eth_link link = { 0 };
+
+    if (rte_eth_link_get_nowait(p->port[i].ethdev, &link) == 0)
+        p->port[i].info.link_up = link.link_status == RTE_ETH_LINK_UP;
+    *ret = p->port[i].info;
+}
+
+const struct steer *ports_steer(const struct ports *p)
+{
+    return &p->steer;
+}
+
+void ports_stats(struct ports *p, uint32_t i, struct port_stats *ret)
+{
+    struct rte_eth_stats s = { 0 };
+
+    rte_eth_stats_get(p->port[i].ethdev, &s);
+    *ret = (struct port_stats){
+        .rx_pkts = s.ipackets,
+        .tx_pkts = s.opackets,
+        .rx_bytes = s.ibytes,
+        .tx_bytes = s.obytes,
+        .rx_missed = s.imissed,
+        .rx_errors = s.ierrors,
+        .tx_errors = s.oerrors,
+        .rx_no_mbuf = s.rx_nombuf,
+    };
+}
+
+/* --- one worker's side ----------------------------------------------------------------------- */
+
+struct port_io *port_io_new(struct ports *p, uint32_t worker, struct pkt_pool *pool)
+{
+    struct port_io *io = rte_zmalloc("port_io", sizeof(*io), CACHE_LINE);
+
+    if (io == NULL)
+        return NULL;
+    io->ports = p;
+    io->worker = worker;
+    io->pool = pool;
+    return io;
+}
+
+void port_io_free(struct port_io *io)
+{
+    if (io == NULL)
+        return;
+    for (uint32_t i = 0; i < MACHINE_MAX_PORTS; i++)
+        for (unsigned n = 0; n < io->tx[i].n; n++)
+            pkt_free(io->tx[i].pkts[n]);
+    rte_free(io);
+}
+
+/* From now on another worker's. */
+static void hand_over(struct port_io *io, uint32_t owner, struct pkt *p)
+{
+    if (likely(ring_push(io->ports->redirect[owner], p))) {
+        io->counters.redirect_out++;
+        return;
+    }
+    io->counters.redirect_dropped++;
+    pkt_free(p);
+}
+
+static unsigned receive_redirected(struct port_io *io, struct pkt **pkts)
+{
+    unsigned n = ring_pop_burst(io->ports->redirect[io->worker], (void **)pkts, PORT_BURST);
+
+    for (unsigned i = 0; i < n; i++)
+        pkt_adopt(pkts[i], io->pool);
+    io->counters.redirect_in += n;
+    return n;
+}
+
+/* Keeps what belongs to this worker, in order, and returns how much. */
+static unsigned steer_burst(struct port_io *io, const struct port *port, struct pkt **pkts,
+                            unsigned n)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t owner = steer_frame(&io->ports->steer, pkts[i]);
+
+        if (owner == STEER_ANY || owner == io->worker) {
+            pkts[kept++] = pkts[i];
+            continue;
+        }
+        if (port->info.rss)
+            io->counters.misdirected++;
+        hand_over(io, owner, pkts[i]);
+    }
+    return kept;
+}
+
+unsigned port_rx(struct port_io *io, uint32_t i, struct pkt **pkts)
+{
+    struct rte_mbuf *burst[PORT_BURST];
+    struct port *port;
+    unsigned n;
+
+    if (i == io->ports->n)
+        return io->ports->steer.n_workers > 1 ? receive_redirected(io, pkts) : 0;
+    port = &io->ports->port[i];
+    if (io->worker >= port->info.n_queues)
+        return 0;
+    n = rte_eth_rx_burst(port->ethdev, (uint16_t)io->worker, burst, PORT_BURST);
+    if (n == 0)
+        return 0;
+    for (unsigned k = 0; k < n; k++)
+        pkts[k] = pkt_of_mbuf(burst[k], io->pool, (uint8_t)i);
+    io->counters.rx += n;
+    return io->ports->steer.n_workers > 1 ? steer_burst(io, port, pkts, n) : n;
+}
+
+static void send_on(struct port_io *io, const struct port *port, uint16_t q, struct pkt **pkts,
+                    unsigned n)
+{
+    struct rte_mbuf *burst[TX_BATCH];
+    unsigned sent;
+
+    for (unsigned i = 0; i < n; i++)
+        burst[i] = mbuf_of_pkt(pkts[i]);
+    sent = rte_eth_tx_burst(port->ethdev, q, burst, (uint16_t)n);
+    io->counters.tx += sent;
+    io->counters.tx_dropped += n - sent;
+    for (unsigned i = sent; i < n; i++)
+        put_anywhere(pkts[i]);
+}
+
+/*
+ * The ring's far side takes the very buffer and will write into it: what TCP still holds for
+ * retransmission is sent as a copy. Returns NULL if there is no packet for that.
+ */
+static struct pkt *exclusive(struct port_io *io, struct pkt *p)
+{
+    struct pkt *copy;
+
+    if (!pkt_is_shared(p))
+        return p;
+    copy = pkt_copy(io->pool, p);
+    if (copy == NULL)
+        io->counters.tx_dropped++;
+    put_anywhere(p);
+    return copy;
+}
+
+/* What RSS does in a NIC: the frame's hash chooses the queue that it arrives on. */
+static void demultiplex(struct port_io *io, const struct port *port, struct tx_batch *tx)
+{
+    for (unsigned i = 0; i < tx->n; i++) {
+        struct pkt *p = exclusive(io, tx->pkts[i]);
+        uint32_t owner;
+
+        if (p == NULL)
+            continue;
+        owner = steer_frame(&io->ports->steer, p);
+        send_on(io, port, owner == STEER_ANY ? 0 : (uint16_t)(owner % port->info.n_queues), &p, 1);
+    }
+}
+
+/* A queue has one sender: a worker without a queue of its own gives its frames to one that has. */
+static void send_by_other(struct port_io *io, uint32_t other, struct tx_batch *tx)
+{
+    unsigned sent = ring_push_burst(io->ports->outbound[other], (void *const *)tx->pkts, tx->n);
+
+    io->counters.tx_by_other += sent;
+    io->counters.tx_dropped += tx->n - sent;
+    for (unsigned i = sent; i < tx->n; i++)
+        pkt_free(tx->pkts[i]);
+}
+
+static void flush_port(struct port_io *io, uint32_t i)
+{
+    struct port *port = &io->ports->port[i];
+    struct tx_batch *tx = &io->tx[i];
+
+    if (tx->n == 0)
+        return;
+    if (port->conf->device == PORT_RING)
+        demultiplex(io, port, tx);
+    else if (io->worker < port->info.n_queues)
+        send_on(io, port, (uint16_t)io->worker, tx->pkts, tx->n);
+    else
+        send_by_other(io, io->worker % port->info.n_queues, tx);
+    tx->n = 0;
+}
+
+static void send_for_others(struct port_io *io)
+{
+    struct pkt *pkts[PORT_BURST];
+    unsigned n = ring_pop_burst(io->ports->outbound[io->worker], (void **)pkts, PORT_BURST);
+
+    for (unsigned i = 0; i < n; i++)
+        port_tx(io, pkts[i]);
+}
+
+void port_tx(struct port_io *io, struct pkt *p)
+{
+    struct tx_batch *tx = &io->tx[p->port];
+
+    if (unlikely(tx->n == TX_BATCH))
+        flush_port(io, p->port);
+    tx->pkts[tx->n++] = p;
+}
+
+void port_flush(struct port_io *io)
+{
+    if (io->ports->steer.n_workers > 1)
+        send_for_others(io);
+    for (uint32_t i = 0; i < io->ports->n; i++)
+        flush_port(io, i);
+}
+
+void port_share(struct port_io *io, const struct pkt *p)
+{
+    for (uint32_t w = 0; w < io->ports->steer.n_workers; w++) {
+        struct pkt *copy;
+
+        if (w == io->worker)
+            continue;
+        copy = pkt_copy(io->pool, p);
+        if (copy == NULL)
+            return;
+        copy->flags |= PKT_STEERED;
+        if (ring_push(io->ports->redirect[w], copy)) {
+            io->counters.shared_out++;
+        } else {
+            io->counters.redirect_dropped++;
+            pkt_free(copy);
+        }
+    }
+}
+
+const struct port_counters *port_counters(const struct port_io *io)
+{
+    return &io->counters;
+}

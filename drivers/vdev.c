@@ -1,0 +1,205 @@
+#include "drivers/vdev.h"
+
+#include "dataplane/base/log.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <rte_bus_vdev.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_ring.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RING_SIZE 1024
+#define ARGS_LEN 512
+
+static int need_interface(const struct port_conf *conf, struct cfg_err *err)
+{
+    if (if_nametoindex(conf->interface) != 0)
+        return 0;
+    cfg_err_set(err, NULL, "port %s: there is no interface %s (ip link)", conf->name,
+                conf->interface);
+    return -ENODEV;
+}
+
+static void add_mac(char *args, const struct port_conf *conf)
+{
+    size_t n = strlen(args);
+
+    if (conf->mac != NULL)
+        snprintf(args + n, ARGS_LEN - n, ",mac=%s", conf->mac);
+}
+
+/* The driver's arguments; the interface of the kernel that it needs must be there. */
+static int arguments(const struct port_conf *conf, uint16_t n_queues, const char **driver,
+                     char args[ARGS_LEN], struct cfg_err *err)
+{
+    switch (conf->device) {
+    case PORT_AF_PACKET:
+        *driver = "net_af_packet";
+        snprintf(args, ARGS_LEN, "iface=%s,qpairs=%u,blocksz=65536,framesz=2048,framecnt=2048",
+                 conf->interface, n_queues);
+        return need_interface(conf, err);
+    case PORT_AF_XDP:
+        *driver = "net_af_xdp";
+        snprintf(args, ARGS_LEN, "iface=%s,start_queue=0,queue_count=%u", conf->interface,
+                 n_queues);
+        return need_interface(conf, err);
+    case PORT_TAP:
+        *driver = "net_tap";
+        snprintf(args, ARGS_LEN, "iface=%s", conf->interface);
+        add_mac(args, conf);
+        return 0;
+    case PORT_MEMIF:
+        *driver = "net_memif";
+        snprintf(args, ARGS_LEN, "role=%s,id=%u,socket=%s,socket-abstract=no,bsize=2048,rsize=10",
+                 conf->memif_server ? "server" : "client", conf->memif_id, conf->socket);
+        add_mac(args, conf);
+        return 0;
+    case PORT_PCAP:
+        *driver = "net_pcap";
+        snprintf(args, ARGS_LEN, "rx_pcap=%s,tx_pcap=%s", conf->pcap_rx, conf->pcap_tx);
+        return 0;
+    case PORT_PCI:
+    case PORT_RING:
+        break;
+    }
+    return -EINVAL;
+}
+
+/* The ring that carries frames to queue @q of port @index. */
+static struct rte_ring *inbound(uint32_t index, uint16_t q)
+{
+    char name[RTE_RING_NAMESIZE];
+    struct rte_ring *r;
+
+    snprintf(name, sizeof(name), "wire-%u-%u", index, q);
+    r = rte_ring_lookup(name);
+    /* Any worker of the other port may send to it, by our demultiplexer; one worker receives. */
+    return r != NULL ? r : rte_ring_create(name, RING_SIZE, SOCKET_ID_ANY, RING_F_SC_DEQ);
+}
+
+static int find_peer(const struct machine_conf *machine, uint32_t index, uint32_t *ret)
+{
+    const char *peer = machine->ports[index].ring_peer;
+
+    for (uint32_t i = 0; i < machine->n_ports; i++) {
+        if (i != index && machine->ports[i].device == PORT_RING &&
+            strcmp(machine->ports[i].name, peer) == 0) {
+            *ret = i;
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+static int open_ring(const struct machine_conf *machine, uint32_t index, uint16_t n_queues,
+                     uint16_t *ethdev, struct cfg_err *err)
+{
+    const struct port_conf *conf = &machine->ports[index];
+    struct rte_ring *rx[MACHINE_MAX_WORKERS], *tx[MACHINE_MAX_WORKERS];
+    uint32_t peer;
+    int id;
+
+    if (find_peer(machine, index, &peer) < 0) {
+        cfg_err_set(err, NULL, "port %s: there is no other ring port named %s", conf->name,
+                    conf->ring_peer);
+        return -ENOENT;
+    }
+    for (uint16_t q = 0; q < n_queues; q++) {
+        rx[q] = inbound(index, q);
+        tx[q] = inbound(peer, q);
+        if (rx[q] == NULL || tx[q] == NULL)
+            return -ENOMEM;
+    }
+    id = rte_eth_from_rings(conf->name, rx, n_queues, tx, n_queues, SOCKET_ID_ANY);
+    if (id < 0)
+        return -rte_errno;
+    *ethdev = (uint16_t)id;
+    return 0;
+}
+
+static void device_name(char name[RTE_ETH_NAME_MAX_LEN], const char *driver, uint32_t index)
+{
+    snprintf(name, RTE_ETH_NAME_MAX_LEN, "%s%u", driver, index);
+}
+
+/* Where the device is one of DPDK's virtual ones: its name. */
+static bool name_of(const struct machine_conf *machine, uint32_t index,
+                    char name[RTE_ETH_NAME_MAX_LEN])
+{
+    char args[ARGS_LEN];
+    const char *driver = NULL;
+    struct cfg_err unused = { "" };
+
+    (void)arguments(&machine->ports[index], 1, &driver, args, &unused);
+    if (driver == NULL)
+        return false;
+    device_name(name, driver, index);
+    return true;
+}
+
+static int open_vdev(const struct machine_conf *machine, uint32_t index, uint16_t *n_queues,
+                     uint16_t *ethdev, struct cfg_err *err)
+{
+    const struct port_conf *conf = &machine->ports[index];
+    char name[RTE_ETH_NAME_MAX_LEN], args[ARGS_LEN];
+    const char *driver = NULL;
+    int rc;
+
+    rc = arguments(conf, *n_queues, &driver, args, err);
+    if (rc < 0)
+        return rc;
+    device_name(name, driver, index);
+    rc = rte_vdev_init(name, args);
+    if (rc < 0 && *n_queues > 1 && conf->queues == 0) {
+        /* One queue is what veth gives AF_XDP; the other workers get their packets by redirect. */
+        *n_queues = 1;
+        arguments(conf, *n_queues, &driver, args, err);
+        rc = rte_vdev_init(name, args);
+    }
+    if (rc < 0) {
+        cfg_err_set(err, NULL, "port %s: device %s (%s) does not start: %s", conf->name, driver,
+                    args, rte_strerror(-rc));
+        return rc;
+    }
+    return rte_eth_dev_get_port_by_name(name, ethdev);
+}
+
+int vdev_open(const struct machine_conf *machine, uint32_t index, uint16_t *n_queues,
+              uint16_t *ethdev, struct cfg_err *err)
+{
+    const struct port_conf *conf = &machine->ports[index];
+
+    switch (conf->device) {
+    case PORT_PCI:
+        if (rte_eth_dev_get_port_by_name(conf->pci, ethdev) < 0) {
+            cfg_err_set(err, NULL,
+                        "port %s: DPDK has no device %s; is it bound to vfio-pci? (dpdk-devbind.py "
+                        "--status)",
+                        conf->name, conf->pci);
+            return -ENODEV;
+        }
+        return 0;
+    case PORT_RING:
+        return open_ring(machine, index, *n_queues, ethdev, err);
+    case PORT_AF_XDP:
+    case PORT_AF_PACKET:
+    case PORT_TAP:
+    case PORT_MEMIF:
+    case PORT_PCAP:
+        return open_vdev(machine, index, n_queues, ethdev, err);
+    }
+    return -EINVAL;
+}
+
+void vdev_close(const struct machine_conf *machine, uint32_t index)
+{
+    char name[RTE_ETH_NAME_MAX_LEN];
+
+    if (name_of(machine, index, name))
+        rte_vdev_uninit(name);
+}
