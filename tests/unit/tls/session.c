@@ -710,16 +710,17 @@ static void what_is_not_tls_fails_at_once(void **state)
 
 static void close_notify_in_a_handshake_is_an_end(void **state)
 {
-    struct tls_conf s = server_conf();
+    struct tls_conf c = client_conf();
     struct link l;
 
     link_init(&l, 1);
-    use_server(&l, &s);
-    l.server.session = tls_session_new(l.server.ctx, &l.core, SEG);
-    pktq_append(&l.server.in, &l.tp.pool, "\x15\x03\x03\x00\x02\x01\x00", 7, SEG);
-    tls_read(l.server.session, &l.server.in, &l.server.plain, 1000, &l.server.out);
-    assert_int_equal(tls_state(l.server.session), TLS_FAILED);
-    assert_string_equal(tls_error(l.server.session),
+    use_client(&l, &c, pki.client);
+    l.client.session = tls_session_new(l.client.ctx, &l.core, SEG);
+    tls_connect(l.client.session, &l.client.out);
+    pktq_append(&l.client.in, &l.tp.pool, "\x15\x03\x03\x00\x02\x01\x00", 7, SEG);
+    tls_read(l.client.session, &l.client.in, &l.client.plain, 1000, &l.client.out);
+    assert_int_equal(tls_state(l.client.session), TLS_FAILED);
+    assert_string_equal(tls_error(l.client.session),
                         "TLS error: the peer closed during the handshake");
     link_fini(&l);
 }
