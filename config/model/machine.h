@@ -80,3 +80,6 @@ struct machine_conf {
         uint64_t time_wait_us, keepalive_us, rto_min_us;
     } tcp;
 };
+
+/* The name of the first setting that differs; NULL: none does. */
+const char *machine_conf_diff(const struct machine_conf *a, const struct machine_conf *b);

@@ -17,7 +17,10 @@
  * Ownership: a packet is in exactly one place (a queue, a ring, a local
  * variable). pkt_free() gives it back. A transport that must keep bytes for
  * retransmission while the port also holds them takes a second reference; while
- * pkt_is_shared(), neither the bytes nor the headroom may be written.
+ * pkt_is_shared(), neither the bytes nor the headroom may be written, with one
+ * exception: a packet handed to net_tx() belongs to the way out, which writes
+ * headers in front and moves ->data, until that reference is dropped. ->next
+ * stays with the transport: the way out keeps packets in arrays, not in queues.
  */
 #pragma once
 
@@ -53,8 +56,9 @@ struct pkt {
     uint8_t l2_len; /* transmit: Ethernet and VLAN header */
     uint8_t l3_len; /* transmit: IP header */
     uint8_t _pad[3];
-    uint32_t hash; /* if PKT_RX_HASH */
-    uint32_t seq;  /* for tcp/: sequence number of the first byte of payload */
+    uint32_t hash;             /* if PKT_RX_HASH */
+    uint32_t seq;              /* for tcp/: sequence number of the first byte of payload */
+    uint16_t pay_off, pay_len; /* for tcp/: the payload, from ->head, wherever ->data points */
     uint8_t *head, *end;
     struct pkt_pool *pool;
     uint16_t *refs; /* number of holders, wherever the pool keeps it */

@@ -3,7 +3,10 @@
  *
  * A layer that refuses a packet returns the reason; net_rx() counts it and frees
  * the packet. So each early return names its counter, and there is one place
- * that frees. The words are what an operator reads in `isthmusctl stats`.
+ * that frees. The words are what an operator reads in `isthmusctl stats`, the
+ * names are the stable part of a metric's name.
+ *
+ * The last group is the other direction: packets of ours that never left.
  */
 #pragma once
 
@@ -12,7 +15,50 @@
     X(ETH_SHORT, "ethernet: shorter than its header")                                              \
     X(ETH_NOT_OURS, "ethernet: destination is not our address")                                    \
     X(ETH_TYPE, "ethernet: no handler for this type")                                              \
-    X(ETH_VLAN, "ethernet: no interface for this vlan")
+    X(ETH_VLAN, "ethernet: no interface for this port and vlan")                                   \
+    X(ARP_SHORT, "arp: shorter than an arp packet")                                                \
+    X(ARP_BAD, "arp: not ethernet and ipv4, or an impossible sender")                              \
+    X(ARP_OWN, "arp: sent by ourselves")                                                           \
+    X(ARP_CONFLICT, "arp: another machine claims an address of ours")                              \
+    X(ARP_STRANGER, "arp: sender is not in a prefix of the interface")                             \
+    X(ARP_NOT_ASKED, "arp: not about an address of ours or a known neighbour")                     \
+    X(ARP_TABLE_FULL, "arp: no room to remember the sender")                                       \
+    X(IP4_SHORT, "ipv4: shorter than its header says")                                             \
+    X(IP4_VERSION, "ipv4: version is not 4")                                                       \
+    X(IP4_CSUM, "ipv4: header checksum is wrong")                                                  \
+    X(IP4_OPTIONS, "ipv4: malformed options")                                                      \
+    X(IP4_SOURCE_ROUTE, "ipv4: source routed")                                                     \
+    X(IP4_MARTIAN, "ipv4: source address that cannot be a sender")                                 \
+    X(IP4_NOT_OURS, "ipv4: destination is not an address of ours")                                 \
+    X(IP4_L2_BROADCAST, "ipv4: unicast destination in a broadcast frame")                          \
+    X(IP4_FRAGMENT, "ipv4: fragment")                                                              \
+    X(IP4_PROTOCOL, "ipv4: no handler for this protocol")                                          \
+    X(ICMP4_SHORT, "icmp: too short for its type")                                                 \
+    X(ICMP4_CSUM, "icmp: checksum is wrong")                                                       \
+    X(ICMP4_TYPE, "icmp: a type we do not handle")                                                 \
+    X(ICMP4_LIMITED, "icmp: echo requests beyond the rate limit")                                  \
+    X(ICMP4_NOT_OURS, "icmp: error about a packet we did not send")                                \
+    X(TCP_SHORT, "tcp: shorter than its header says")                                              \
+    X(TCP_CSUM, "tcp: checksum is wrong")                                                          \
+    X(TCP_OPTIONS, "tcp: malformed options")                                                       \
+    X(TCP_FLAGS, "tcp: flags that make no sense together")                                         \
+    X(TCP_NO_CONN, "tcp: no connection and no listener")                                           \
+    X(TCP_HALF_OPEN_FULL, "tcp: SYN dropped, too many half-open connections")                      \
+    X(TCP_NO_MEMORY, "tcp: no memory for the connection")                                          \
+    X(TCP_WINDOW, "tcp: outside the receive window")                                               \
+    X(TCP_PAWS, "tcp: timestamp too old or missing (PAWS)")                                        \
+    X(TCP_RST, "tcp: RST that is not exactly in place")                                            \
+    X(TCP_SYN, "tcp: SYN on an open connection")                                                   \
+    X(TCP_ACK, "tcp: no ACK, or of data never sent or long acknowledged")                          \
+    X(TCP_TIME_WAIT, "tcp: for a connection in TIME_WAIT")                                         \
+    X(TCP_CLOSED, "tcp: data after the receiver went away")                                        \
+    X(TX_NO_PKT, "send: no packet buffer")                                                         \
+    X(TX_HEADROOM, "send: no room for headers")                                                    \
+    X(TX_TOO_BIG, "send: larger than the interface's MTU")                                         \
+    X(TX_NO_ROUTE, "send: no route")                                                               \
+    X(TX_ICMP_LIMITED, "send: icmp errors beyond the rate limit")                                  \
+    X(NEIGH_QUEUE_FULL, "neighbour: too many packets wait for its address")                        \
+    X(NEIGH_UNREACHABLE, "neighbour: did not answer")
 
 #define DROP_ENUM(name, text) DROP_##name,
 enum drop { DROP_REASONS(DROP_ENUM) DROP_COUNT };

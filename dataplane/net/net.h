@@ -9,11 +9,17 @@
  * net_rx() is the one place where a received packet is counted and freed when a
  * layer refuses it: each layer returns an enum drop (net/drop.h).
  *
- * Sending: net_route4() resolves a destination once into a struct net_dst that a
- * connection keeps; net_tx4() writes the Ethernet and IP headers into the
+ * Sending: net_route() resolves a destination once into a struct net_dst that a
+ * connection keeps; net_tx() writes the Ethernet and IP headers into the
  * packet's headroom and hands it to the transmit function. While a neighbour
  * is being resolved a few packets per neighbour wait; the rest are dropped and
- * counted.
+ * counted. If it never answers, the owners of those that wait are told by the
+ * same call as for an ICMP "host unreachable".
+ *
+ * A packet given to net_tx() may have a second holder (TCP's retransmission
+ * queue): see base/pkt.h for what the way out may do with it.
+ *
+ * IPv4 only, so far: net_new() refuses other addresses.
  */
 #pragma once
 
@@ -23,14 +29,15 @@
 #include "dataplane/net/drop.h"
 
 struct net;
-struct flow;
+struct flow_table;
 
 /* What net needs from the ports below it; the worker (or a test) fills it in. */
 struct net_port_ops {
-    /* Takes the packet in any case. Sent at the end of the turn. */
+    /* Takes the packet in any case; it is a whole frame. Sent at the end of the turn. Until then it
+     * may not be linked by ->next, which belongs to the other holder. */
     void (*tx)(void *ctx, uint8_t port, struct pkt *p);
-    /* Gives other workers a copy of an ARP frame, so that each learns its neighbours. May be NULL.
-     */
+    /* Gives other workers a copy of an ARP frame, so that each learns its neighbours: a copy for
+     * each, with PKT_STEERED set, into its net_rx(). May be NULL. */
     void (*share)(void *ctx, const struct pkt *p);
     /* May this worker use @local_port for a connection whose replies are (remote -> local)? May be
      * NULL: always. */
@@ -48,10 +55,15 @@ struct net_conf {
     const struct net_port_info *ports;  /* by port index, as in machine->ports */
     const struct net_port_ops *ops;
     void *ctx;
+    uint32_t max_flows; /* of the flow table; 0: twice the machine's connections and half-open */
 };
 
+/* NULL, with a line in the log, if an address or a route makes no sense, or out of memory. */
 struct net *net_new(struct core *core, const struct net_conf *conf);
 void net_free(struct net *net);
+
+/* Tells the network our addresses (gratuitous ARP). Once, by the first worker, at the start. */
+void net_announce(struct net *net);
 
 /* Takes every packet. */
 void net_rx(struct net *net, struct pkt **pkts, unsigned n);
@@ -61,11 +73,11 @@ struct net_dst {
     struct neigh *neigh; /* next hop, referenced; NULL after net_dst_put() */
     struct ipaddr local; /* source address */
     uint16_t mtu;        /* of the path, as far as known */
-    uint8_t iface;
+    uint8_t iface;       /* index, for net alone */
 };
 
-/* Resolves @remote; @local as source if given (family IP_NONE: choose). 0, -EHOSTUNREACH or
- * -EADDRNOTAVAIL. */
+/* Resolves @remote; @local as source if given (NULL, or family IP_NONE: choose). 0, -EHOSTUNREACH
+ * or -EADDRNOTAVAIL. Not for addresses of ours. */
 NODISCARD int net_route(struct net *net, const struct ipaddr *remote, const struct ipaddr *local,
                         struct net_dst *ret);
 void net_dst_put(struct net *net, struct net_dst *dst);
@@ -77,8 +89,14 @@ void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *rem
 /* What the port that @dst leaves by computes itself. */
 bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst);
 
+/* The neighbour has just shown that it receives what we send: it need not be asked again. */
+void net_dst_confirm(struct net *net, const struct net_dst *dst);
+
 /* Is this an address of ours? */
 bool net_is_local(const struct net *net, const struct ipaddr *addr);
+
+/* Where flows of this worker are found (net/flow_table.h). */
+struct flow_table *net_flows(struct net *net);
 
 /*
  * A packet of a flow nobody has. Its data starts at the transport header, the IP
@@ -97,9 +115,21 @@ typedef void (*net_error_fn)(void *ctx, const struct ipport *local, const struct
                              int err, uint16_t mtu, const uint8_t payload[8]);
 void net_set_error(struct net *net, uint8_t protocol, net_error_fn fn, void *ctx);
 
-/* Counters of net itself: packets and bytes in and out, and drops by reason. */
+/* Counters of net itself, and drops by reason. */
+#define NET_COUNTERS(X)                                                                            \
+    X(pkts_in, "packets received")                                                                 \
+    X(bytes_in, "bytes received, with Ethernet headers")                                           \
+    X(pkts_out, "packets sent")                                                                    \
+    X(bytes_out, "bytes sent, with Ethernet headers")                                              \
+    X(arp_conflicts, "ARP frames in which another machine claims an address of ours")              \
+    X(neigh_failed, "neighbours that did not answer")                                              \
+    X(neigh_table_full, "neighbours not remembered for want of room")                              \
+    X(icmp_errors_in, "ICMP errors about packets of ours")                                         \
+    X(icmp_errors_out, "ICMP errors sent")
+
+#define NET_COUNTER_FIELD(name, text) uint64_t name;
 struct net_counters {
-    uint64_t pkts_in, pkts_out, bytes_in, bytes_out;
+    NET_COUNTERS(NET_COUNTER_FIELD)
     uint64_t drops[DROP_COUNT];
 };
 const struct net_counters *net_counters(const struct net *net);
@@ -109,7 +139,8 @@ struct neigh_info {
     struct ipaddr addr;
     uint8_t mac[6];
     uint8_t port;
+    uint16_t vlan;
     const char *state;
-    uint64_t age_us;
+    uint64_t age_us; /* since it was last heard of; since it was first asked for, if never */
 };
 void net_each_neigh(struct net *net, void (*fn)(const struct neigh_info *n, void *ctx), void *ctx);

@@ -25,8 +25,10 @@
  *   tcp_listen() ops->on_accept <-------------- SYN_RCVD
  *   tcp_shutdown(): no more from us (FIN after what is queued); on_peer_closed: no more from them
  *   both done ------------------> on_closed(0); TIME_WAIT is kept by TCP alone in a small struct
- *   RST, timeout ---------------> on_closed(-ECONNRESET, -ETIMEDOUT, -ECONNREFUSED,
- * -EHOSTUNREACH...)
+ *   RST, timeout, ICMP ---------> on_closed(-ECONNRESET, -ETIMEDOUT, -ECONNREFUSED, ...)
+ *
+ * on_closed(0) waits until the owner has taken every byte with tcp_recv(); any other reason does
+ * not, and drops what waits.
  */
 #pragma once
 
@@ -41,6 +43,7 @@ struct tcp;
 struct tcp_conn;
 struct tcp_listener;
 
+/* Any but on_closed may be NULL. */
 struct tcp_ops {
     void (*on_open)(struct tcp_conn *c);     /* active open: the handshake is done */
     void (*on_readable)(struct tcp_conn *c); /* new in-order bytes wait in tcp_recv() */
@@ -62,10 +65,10 @@ struct tcp_conf {
     uint32_t send_buf;       /* bytes queued or unacknowledged, default 64 KiB */
     uint32_t ooo_pkts;       /* out-of-order packets a connection may hold, default 64 */
     uint64_t time_wait_us;   /* default 60 s (2 MSL) */
-    uint64_t syn_timeout_us; /* give up a half-open connection, default 30 s */
+    uint64_t syn_timeout_us; /* give up opening, either way, default 30 s */
     uint32_t max_retries;    /* retransmissions of one segment before -ETIMEDOUT, default 15 */
     uint64_t rto_min_us;     /* default 200 ms */
-    uint64_t keepalive_us;   /* idle time before probes, 0: none; default 2 h */
+    uint64_t keepalive_us;   /* idle time before probes, default 2 h; UINT64_MAX: none */
 };
 
 struct tcp_info {
@@ -86,7 +89,7 @@ void tcp_free(struct tcp *tcp);
 
 /*
  * Listens on @local; an address of IP_NONE takes any address of ours. Returns NULL if
- * that exact pair is taken. @mss_clamp 0: none.
+ * that exact pair is taken, or out of memory.
  */
 struct tcp_listener *tcp_listen(struct tcp *tcp, const struct ipport *local, tcp_accept_fn accept,
                                 void *ctx);
@@ -113,7 +116,9 @@ uint32_t tcp_mss(const struct tcp_conn *c);
  */
 uint32_t tcp_send_room(const struct tcp_conn *c);
 
-/* Takes every packet of @q. Sent at tcp_flush() at the latest. After tcp_shutdown(): freed, -EPIPE.
+/*
+ * Takes every packet of @q. Sent at tcp_flush() at the latest. After tcp_shutdown() or the end of
+ * the connection: freed, -EPIPE. -ENOBUFS, also freed, if more than 1 GiB would be queued.
  */
 int tcp_send(struct tcp_conn *c, struct pktq *q);
 
@@ -134,7 +139,7 @@ void tcp_abort(struct tcp_conn *c);
 /*
  * The owner lets go: queued bytes and a FIN are still delivered, later input is answered with
  * RST (RFC 9293, 3.6.1), unread input too (RFC 2525, 2.17). No event follows. Bounded by
- * @linger_us, then RST.
+ * @linger_us, then RST; 0: at once, as tcp_abort().
  */
 void tcp_release(struct tcp_conn *c, uint64_t linger_us);
 

@@ -42,7 +42,9 @@ static const struct net_port_ops port_ops = { net_port_tx, net_port_share, net_p
 static struct net *new_net(struct worker *w)
 {
     struct net_port_info info[MACHINE_MAX_PORTS] = { 0 };
-    struct net_conf conf = { &w->conf.snapshot->machine, info, &port_ops, w };
+    struct net_conf conf = {
+        .machine = &w->conf.snapshot->machine, .ports = info, .ops = &port_ops, .ctx = w
+    };
 
     for (uint32_t i = 0; i < ports_count(w->conf.ports); i++) {
         struct port_info port;

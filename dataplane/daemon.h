@@ -1,0 +1,62 @@
+/*
+ * daemon.h - the control thread: what isthmusd is, apart from its workers
+ *
+ * Owns everything that is started once (DPDK, ports, workers) and everything that
+ * is replaced while it runs (the snapshot, the certificates). Lives on a libuv
+ * loop: signals, timers, file changes, the control socket.
+ *
+ *   SIGHUP            reload            SIGTERM, SIGINT   drain, then stop; again: stop now
+ *   SIGUSR1           reopen the access logs
+ */
+#pragma once
+
+#include "dataplane/telemetry/logfiles.h"
+#include "dataplane/telemetry/stats.h"
+#include "dataplane/worker/publish.h"
+
+#include <uv.h>
+
+struct watch;
+struct control;
+
+enum daemon_state { DAEMON_RUNNING, DAEMON_DRAINING, DAEMON_STOPPING };
+
+struct daemon {
+    enum daemon_state state;
+    const char *conf_path;
+    uv_loop_t loop;
+    uv_timer_t tick;
+    uv_signal_t signals[4];
+    struct gateway gateway;
+    struct snapshot *first; /* the machine's settings: those the process was started with */
+    struct ports *ports;
+    struct pktpool *pools[MACHINE_MAX_WORKERS];
+    struct tls_lib *libs[MACHINE_MAX_WORKERS];
+    struct tls_tickets *tickets;
+    struct stats *stats;
+    struct logfiles *logfiles;
+    struct watch *watch;
+    struct control *control;
+    struct ring *answers; /* mail coming back */
+    unsigned n_letters;   /* out */
+    uint64_t started_wall;
+    uint64_t drain_until_ms;   /* of uv_now() */
+    uint64_t rotate_at_ms;     /* ticket keys */
+    struct cfg_err last_error; /* of the last reload, "" if it succeeded */
+};
+
+/* In order; on failure everything is walked back and @err says why. */
+NODISCARD int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err);
+
+/* Until it was told to stop. */
+void daemon_run(struct daemon *d);
+void daemon_stop(struct daemon *d);
+
+/* Reads the configuration again and publishes it. On failure nothing changes. */
+int daemon_reload(struct daemon *d, struct cfg_err *err);
+
+/* No new connections; then, with @stop, the end once all are done, or when drain_time is over. */
+void daemon_drain(struct daemon *d, bool stop);
+
+/* Sends a letter to worker @i; false: its mailbox is full. */
+bool daemon_post(struct daemon *d, uint32_t i, struct mail *m);

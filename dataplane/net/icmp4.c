@@ -1,0 +1,173 @@
+#include "dataplane/net/bytes.h"
+#include "dataplane/net/cksum.h"
+#include "dataplane/net/ip4.h"
+#include "dataplane/net/net_impl.h"
+
+#include <errno.h>
+
+/* RFC 792, 1191, 1812. */
+enum {
+    ICMP_HDR = 8,
+    ICMP_ECHO_REPLY = 0,
+    ICMP_UNREACHABLE = 3,
+    ICMP_ECHO = 8,
+    ICMP_TIME_EXCEEDED = 11,
+    ICMP_PARAMETER = 12,
+    CODE_NET = 0,
+    CODE_HOST = 1,
+    CODE_PROTOCOL = 2,
+    CODE_PORT = 3,
+    CODE_TOO_BIG = 4,
+    CODE_ADMIN_NET = 9,
+    CODE_ADMIN_HOST = 10,
+    CODE_ADMIN = 13,
+    QUOTE = 8, /* bytes of the offending transport header that every host sends */
+};
+
+/* Sends @p, an ICMP message whose checksum is still 0, to @to. Takes @p. */
+static void send(struct net *net, struct pkt *p, uint32_t from, uint32_t to)
+{
+    const struct ipaddr remote = ipaddr_v4(to), local = ipaddr_v4(from);
+    struct net_dst dst;
+
+    if (net_route(net, &remote, &local, &dst) < 0) {
+        net_drop(net, p, DROP_TX_NO_ROUTE);
+        return;
+    }
+    cksum_store(p->data + 2, cksum_finish(cksum_add(0, p->data, p->len)));
+    net_tx(net, &dst, &remote, IP4_PROTO_ICMP, p);
+    net_dst_put(net, &dst);
+}
+
+static struct pkt *message(struct net *net, uint32_t len)
+{
+    struct pkt *p = pkt_alloc(net->core->pool);
+
+    if (p != NULL && pkt_tailroom(p) >= len)
+        return p;
+    net->counters.drops[DROP_TX_NO_PKT]++;
+    pkt_free(p);
+    return NULL;
+}
+
+static enum drop echo(struct net *net, struct pkt *p, const struct ip4 *ip)
+{
+    struct pkt *reply;
+    uint8_t *icmp;
+
+    if (!limit_pass(&net->echo, net->core->now_us))
+        return DROP_ICMP4_LIMITED;
+    reply = message(net, p->len);
+    if (reply != NULL) {
+        icmp = pkt_put(reply, p->len);
+        memcpy(icmp, p->data, p->len);
+        icmp[0] = ICMP_ECHO_REPLY;
+        icmp[1] = 0;
+        put16(icmp + 2, 0);
+        send(net, reply, ip->dst, ip->src);
+    }
+    pkt_free(p);
+    return DROP_NONE;
+}
+
+static int error_of(uint8_t type, uint8_t code)
+{
+    if (type == ICMP_TIME_EXCEEDED)
+        return -EHOSTUNREACH;
+    if (type == ICMP_PARAMETER)
+        return -EPROTO;
+    switch (code) {
+    case CODE_NET:
+        return -ENETUNREACH;
+    case CODE_PROTOCOL:
+    case CODE_PORT:
+        return -ECONNREFUSED;
+    case CODE_TOO_BIG:
+        return -EMSGSIZE;
+    case CODE_ADMIN_NET:
+    case CODE_ADMIN_HOST:
+    case CODE_ADMIN:
+        return -EACCES;
+    default:
+        return -EHOSTUNREACH;
+    }
+}
+
+/* An error quotes the packet it is about: ours, if anything is true about it. */
+static enum drop error(struct net *net, struct pkt *p)
+{
+    const uint8_t *icmp = p->data, *ip = icmp + ICMP_HDR, *l4;
+    struct ipport local, remote;
+    const struct net_proto *proto;
+    uint32_t hdr_len;
+    uint16_t mtu = 0;
+    int err;
+
+    if (p->len < ICMP_HDR + IP4_HDR + QUOTE)
+        return DROP_ICMP4_SHORT;
+    hdr_len = (ip[0] & 0xfu) * 4;
+    if (ip[0] >> 4 != 4 || hdr_len < IP4_HDR || p->len < ICMP_HDR + hdr_len + QUOTE)
+        return DROP_ICMP4_SHORT;
+    if (!iface_any_has(&net->ifaces, get32(ip + 12)))
+        return DROP_ICMP4_NOT_OURS;
+
+    proto = &net->protos[ip[9]];
+    if (proto->error == NULL)
+        return DROP_ICMP4_NOT_OURS;
+    l4 = ip + hdr_len;
+    local = (struct ipport){ ipaddr_v4(get32(ip + 12)), get16(l4) };
+    remote = (struct ipport){ ipaddr_v4(get32(ip + 16)), get16(l4 + 2) };
+    err = error_of(icmp[0], icmp[1]);
+    if (err == -EMSGSIZE)
+        mtu = get16(icmp + 6);
+    net->counters.icmp_errors_in++;
+    proto->error(proto->error_ctx, &local, &remote, err, mtu, l4);
+    pkt_free(p);
+    return DROP_NONE;
+}
+
+enum drop icmp4_rx(struct net *net, const struct iface *i, struct pkt *p, const struct ip4 *ip)
+{
+    if (p->len < ICMP_HDR)
+        return DROP_ICMP4_SHORT;
+    if (!cksum_is_good(cksum_add(0, p->data, p->len)))
+        return DROP_ICMP4_CSUM;
+
+    switch (p->data[0]) {
+    case ICMP_ECHO:
+        return echo(net, p, ip);
+    case ICMP_UNREACHABLE:
+    case ICMP_TIME_EXCEEDED:
+    case ICMP_PARAMETER:
+        return error(net, p);
+    default:
+        return DROP_ICMP4_TYPE;
+    }
+}
+
+/*
+ * RFC 1122, 3.2.2: never about an ICMP error, a broadcast, a fragment, or a source that is not one
+ * host. ip4_rx() has sorted out all but the first, and ICMP has a handler.
+ */
+void icmp4_unreachable(struct net *net, const struct iface *i, const struct pkt *p,
+                       const struct ip4 *ip)
+{
+    const uint32_t quote = ip->hdr_len + MIN(p->len, (uint32_t)QUOTE);
+    struct pkt *msg;
+    uint8_t *icmp;
+
+    if (!limit_pass(&net->errors, net->core->now_us)) {
+        net->counters.drops[DROP_TX_ICMP_LIMITED]++;
+        return;
+    }
+    msg = message(net, ICMP_HDR + quote);
+    if (msg == NULL)
+        return;
+    icmp = pkt_put(msg, ICMP_HDR + quote);
+    memset(icmp, 0, ICMP_HDR);
+    icmp[0] = ICMP_UNREACHABLE;
+    icmp[1] = ip->protocol == IP4_PROTO_UDP ? CODE_PORT : CODE_PROTOCOL;
+    memcpy(icmp + ICMP_HDR, ip->hdr, quote);
+    net->counters.icmp_errors_out++;
+    send(net, msg, ip->dst, ip->src);
+}

@@ -1,0 +1,622 @@
+#include "dataplane/net/ephemeral.h"
+#include "dataplane/net/flow_table.h"
+#include "dataplane/tcp/tcp_conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define CHALLENGE_RATE 1000, 1000
+#define RESET_RATE 1000, 200
+
+#define TO(name) (1u << TCP_##name)
+
+#define ALLOWED(name, next) [TCP_##name] = (next),
+static const unsigned allowed[] = { TCP_STATES(ALLOWED) };
+
+#define NAME(name, next) [TCP_##name] = #name,
+static const char *const names[] = { TCP_STATES(NAME) };
+
+void tcp_conn_move(struct tcp_conn *c, enum tcp_state next)
+{
+    assert(allowed[c->state] & (1u << next));
+
+    c->state = next;
+}
+
+bool tcp_conn_is_synchronized(const struct tcp_conn *c)
+{
+    return c->state != TCP_CLOSED && c->state != TCP_SYN_SENT;
+}
+
+/* ---- one worker's TCP */
+
+static void set_defaults(struct tcp_conf *conf)
+{
+#define DEFAULT(field, value) conf->field = conf->field != 0 ? conf->field : (value)
+    DEFAULT(max_conns, 65536);
+    DEFAULT(max_half_open, 4096);
+    DEFAULT(max_time_wait, 65536);
+    DEFAULT(recv_buf, 64 * 1024);
+    DEFAULT(send_buf, 64 * 1024);
+    DEFAULT(ooo_pkts, 64);
+    DEFAULT(time_wait_us, 60 * TCP_SECOND);
+    DEFAULT(syn_timeout_us, 30 * TCP_SECOND);
+    DEFAULT(max_retries, 15);
+    DEFAULT(rto_min_us, 200000);
+    DEFAULT(keepalive_us, 7200 * TCP_SECOND);
+#undef DEFAULT
+    conf->recv_buf = MIN(conf->recv_buf, (uint32_t)UINT16_MAX << TCP_WSCALE_MAX);
+    if (conf->keepalive_us != UINT64_MAX)
+        conf->keepalive_us = MIN(conf->keepalive_us, UINT64_MAX / 4);
+    conf->max_retries = MIN(conf->max_retries, UINT8_MAX - 1);
+}
+
+/* A key of its own for each use, so that one gives nothing away about another. */
+static struct hash_key derive(const struct hash_key *secret, const char *use)
+{
+    char half[8] = { 0 };
+    struct hash_key key;
+
+    strncpy(half, use, sizeof(half) - 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(key.k); i++) {
+        half[7] = (char)i;
+        key.k[i] = hash_sip(secret, half, sizeof(half));
+    }
+    return key;
+}
+
+static size_t live_words(const struct tcp *tcp)
+{
+    return ((size_t)tcp->conf.max_conns + 63) / 64;
+}
+
+static int init_memory(struct tcp *tcp)
+{
+    const struct tcp_conf *conf = &tcp->conf;
+
+    tcp->live = calloc(live_words(tcp), sizeof(tcp->live[0]));
+    if (tcp->live == NULL)
+        return -ENOMEM;
+    if (slab_init(&tcp->conns, sizeof(struct tcp_conn), conf->max_conns) < 0)
+        goto err_live;
+    if (slab_init(&tcp->halves, sizeof(struct tcp_half), conf->max_half_open) < 0)
+        goto err_conns;
+    if (slab_init(&tcp->tws, sizeof(struct tcp_tw), conf->max_time_wait) < 0)
+        goto err_halves;
+    return 0;
+
+err_halves:
+    slab_fini(&tcp->halves);
+err_conns:
+    slab_fini(&tcp->conns);
+err_live:
+    free(tcp->live);
+    return -ENOMEM;
+}
+
+struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *conf)
+{
+    struct tcp *tcp = calloc(1, sizeof(*tcp));
+
+    if (tcp == NULL)
+        return NULL;
+    tcp->core = core;
+    tcp->net = net;
+    tcp->conf = *conf;
+    set_defaults(&tcp->conf);
+    if (init_memory(tcp) < 0) {
+        free(tcp);
+        return NULL;
+    }
+    tcp->cc = &cc_newreno;
+    tcp->isn_key = derive(&core->secret, "isn");
+    tcp->ts_key = derive(&core->secret, "tstamp");
+    limit_init(&tcp->challenges, CHALLENGE_RATE, core->now_us);
+    limit_init(&tcp->resets, RESET_RATE, core->now_us);
+    while (((uint32_t)UINT16_MAX << tcp->rcv_shift) < tcp->conf.recv_buf)
+        tcp->rcv_shift++;
+    list_init(&tcp->pending);
+    list_init(&tcp->delayed_acks);
+    wheel_timer_init(&tcp->delayed_ack_timer, tcp_on_delayed_acks);
+    for (unsigned i = 0; i < TCP_LISTENER_BUCKETS; i++)
+        list_init(&tcp->listeners[i]);
+    tcp_tw_init(tcp);
+    net_set_proto(net, TCP_PROTOCOL, tcp_unknown_rx, tcp);
+    net_set_error(net, TCP_PROTOCOL, tcp_icmp_error, tcp);
+    return tcp;
+}
+
+static void abort_one(struct tcp_conn *c, void *ctx)
+{
+    tcp_abort(c);
+}
+
+void tcp_free(struct tcp *tcp)
+{
+    uint32_t at = 0;
+
+    if (tcp == NULL)
+        return;
+    while (tcp_each(tcp, &at, UINT32_MAX, abort_one, NULL))
+        continue;
+    tcp_listeners_free(tcp);
+    tcp_tw_free_all(tcp);
+    wheel_stop(&tcp->core->wheel, &tcp->delayed_ack_timer);
+    net_set_proto(tcp->net, TCP_PROTOCOL, NULL, NULL);
+    net_set_error(tcp->net, TCP_PROTOCOL, NULL, NULL);
+    slab_fini(&tcp->tws);
+    slab_fini(&tcp->halves);
+    slab_fini(&tcp->conns);
+    free(tcp->live);
+    free(tcp);
+}
+
+/* ---- numbers nobody can guess */
+
+uint32_t tcp_isn(const struct tcp *tcp, const struct flow_key *key)
+{
+    return (uint32_t)(tcp->core->now_us / 4) + (uint32_t)hash_sip(&tcp->isn_key, key, sizeof(*key));
+}
+
+uint32_t tcp_ts_offset(const struct tcp *tcp, const struct flow_key *key)
+{
+    const struct ipaddr hosts[2] = { key->remote, key->local };
+
+    return (uint32_t)hash_sip(&tcp->ts_key, hosts, sizeof(hosts));
+}
+
+/* ---- one connection */
+
+static uint32_t place_of(const struct tcp_conn *c)
+{
+    const struct slab *s = &c->tcp->conns;
+
+    return (uint32_t)((size_t)((const char *)c - s->base) / s->size);
+}
+
+struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
+                              const struct net_dst *dst)
+{
+    struct tcp_conn *c = slab_alloc(&tcp->conns);
+    uint32_t place;
+
+    if (c == NULL) {
+        tcp->counters.no_conn++;
+        return NULL;
+    }
+    c->tcp = tcp;
+    c->flow.key = *key;
+    c->flow.ops = &tcp_conn_flow_ops;
+    c->state = TCP_CLOSED;
+    c->busy = 1;
+    c->dst = *dst;
+    c->remote = (struct ipport){ key->remote, key->remote_port };
+    c->local = (struct ipport){ key->local, key->local_port };
+    c->peer_mss = TCP_MSS_DEFAULT;
+    c->ts_offset = tcp_ts_offset(tcp, key);
+    c->quick_acks = TCP_QUICK_ACKS;
+    c->opened_us = c->last_rx_us = c->last_tx_us = tcp->core->now_us;
+    rtt_init(&c->rtt);
+    pktq_init(&c->rxq);
+    list_init(&c->pending);
+    list_init(&c->delayed_ack);
+    tcp_timer_init(c);
+    place = place_of(c);
+    tcp->live[place / 64] |= UINT64_C(1) << (place % 64);
+    return c;
+}
+
+void tcp_conn_set_mss(struct tcp_conn *c)
+{
+    const struct pkt_pool *pool = c->tcp->core->pool;
+    uint32_t mss = MIN(c->peer_mss, (uint32_t)tcp_our_mss(c->tcp, &c->dst));
+
+    mss = MAX(mss, TCP_MSS_MIN);
+    mss -= c->ts_on ? (uint32_t)TCP_OPT_TS_LEN : 0;
+    c->mss = (uint16_t)MIN(mss, pool->room - PKT_HEADROOM);
+}
+
+static void clear_tx(struct tcp_conn *c)
+{
+    while (c->tx_head != NULL) {
+        struct pkt *p = c->tx_head;
+
+        c->tx_head = p->next;
+        pkt_free(p);
+    }
+    c->tx_tail = c->tx_next = NULL;
+}
+
+/* Everything but what waits unread and the memory itself. */
+static void dismantle(struct tcp_conn *c)
+{
+    struct tcp *tcp = c->tcp;
+
+    if (c->state != TCP_TIME_WAIT)
+        flow_table_del(net_flows(tcp->net), &c->flow);
+    tcp_conn_move(c, TCP_CLOSED);
+    wheel_stop(&tcp->core->wheel, &c->timer);
+    list_remove(&c->pending);
+    list_remove(&c->delayed_ack);
+    clear_tx(c);
+    tcp_reass_clear(c);
+    net_dst_put(tcp->net, &c->dst);
+}
+
+void tcp_conn_end(struct tcp_conn *c, int why)
+{
+    dismantle(c);
+    c->ended = true;
+    c->why = why;
+    if (why != 0)
+        pktq_clear(&c->rxq);
+    if (c->released)
+        tcp_conn_drop(c);
+    else
+        tcp_schedule(c);
+}
+
+void tcp_conn_drop(struct tcp_conn *c)
+{
+    if (c->state != TCP_CLOSED)
+        dismantle(c);
+    list_remove(&c->pending);
+    pktq_clear(&c->rxq);
+    c->gone = true;
+    c->events = 0;
+    if (c->busy == 0)
+        tcp_conn_leave(c);
+}
+
+void tcp_conn_leave(struct tcp_conn *c)
+{
+    struct tcp *tcp = c->tcp;
+    uint32_t place;
+
+    if (c->busy > 0)
+        c->busy--;
+    if (c->busy > 0 || !c->gone)
+        return;
+    place = place_of(c);
+    tcp->live[place / 64] &= ~(UINT64_C(1) << (place % 64));
+    slab_free(&tcp->conns, c);
+}
+
+static void tell(struct tcp_conn *c, enum tcp_event ev, void (*fn)(struct tcp_conn *c))
+{
+    if ((c->events & ev) == 0)
+        return;
+    c->events &= (uint8_t)~ev;
+    if (fn != NULL)
+        fn(c);
+}
+
+/* The owner, and with it ->ops, may change in any of them; dropping clears ->events. */
+void tcp_events(struct tcp_conn *c)
+{
+    if (c->released)
+        c->events = 0;
+    if (c->events != 0 && !(c->ended && c->why != 0)) {
+        tell(c, TCP_EV_OPEN, c->ops->on_open);
+        tell(c, TCP_EV_READABLE, c->ops->on_readable);
+        tell(c, TCP_EV_PEER_CLOSED, c->ops->on_peer_closed);
+        tell(c, TCP_EV_WRITABLE, c->ops->on_writable);
+    }
+    if (!c->ended || c->gone || !pktq_is_empty(&c->rxq))
+        return;
+    c->released = true; /* the owner has nothing to say any more */
+    c->ops->on_closed(c, c->why);
+    tcp_conn_drop(c);
+}
+
+/* ---- what owners call */
+
+static struct tcp_conn *open_conn(struct tcp *tcp, const struct ipport *remote,
+                                  const struct ipport *from, struct net_dst *dst, int *err)
+{
+    struct ipport local = { dst->local, from != NULL ? from->port : 0 };
+    struct flow_key key;
+    struct tcp_conn *c;
+
+    if (local.port == 0 && ephemeral_pick(tcp->net, TCP_PROTOCOL, remote, &local) < 0) {
+        *err = -EADDRNOTAVAIL;
+        return NULL;
+    }
+    flow_key_init(&key, TCP_PROTOCOL, remote, &local);
+    *err = -ENOMEM;
+    c = tcp_conn_new(tcp, &key, dst);
+    if (c == NULL)
+        return NULL;
+    *err = flow_table_add(net_flows(tcp->net), &c->flow);
+    if (*err == 0) {
+        tcp_conn_move(c, TCP_SYN_SENT);
+        return c;
+    }
+    *err = *err == -EEXIST ? -EADDRNOTAVAIL : *err;
+    tcp_conn_drop(c);
+    tcp_conn_leave(c);
+    return NULL;
+}
+
+struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
+                             const struct ipport *local, const struct tcp_ops *ops, void *owner,
+                             int *err)
+{
+    struct tcp_conn *c;
+    struct net_dst dst;
+
+    *err = net_route(tcp->net, &remote->addr, local != NULL ? &local->addr : NULL, &dst);
+    if (*err < 0)
+        return NULL;
+    c = open_conn(tcp, remote, local, &dst, err);
+    if (c == NULL) {
+        net_dst_put(tcp->net, &dst);
+        return NULL;
+    }
+    c->ops = ops;
+    c->owner = owner;
+    c->iss = tcp_isn(tcp, &c->flow.key);
+    c->snd_una = c->iss;
+    c->snd_nxt = c->snd_max = c->snd_end = c->iss + 1;
+    c->recover = c->iss;
+    c->rcv_shift = tcp->rcv_shift;
+    tcp_conn_set_mss(c);
+    c->give_up_at_us = tcp->core->now_us + tcp->conf.syn_timeout_us;
+    tcp->counters.active_opens++;
+    tcp_send_syn(c);
+    tcp_timer_arm(c);
+    tcp_conn_leave(c);
+    return c;
+}
+
+void *tcp_owner(const struct tcp_conn *c)
+{
+    return c->owner;
+}
+
+void tcp_set_owner(struct tcp_conn *c, const struct tcp_ops *ops, void *owner)
+{
+    c->ops = ops;
+    c->owner = owner;
+}
+
+uint32_t tcp_mss(const struct tcp_conn *c)
+{
+    return c->mss;
+}
+
+static uint32_t queued(const struct tcp_conn *c)
+{
+    return seq_gt(c->snd_una, c->snd_end) ? 0 : c->snd_end - c->snd_una;
+}
+
+uint32_t tcp_send_room(const struct tcp_conn *c)
+{
+    const uint32_t limit = c->tcp->conf.send_buf, used = queued(c);
+
+    return c->fin_queued || c->state == TCP_CLOSED || used >= limit ? 0 : limit - used;
+}
+
+/* Several little packets go into one buffer, and one segment. */
+static bool append_to_last(struct tcp_conn *c, struct pkt *p)
+{
+    struct pkt *last = c->tx_tail;
+    uint8_t *end;
+
+    if (last == NULL || p->len >= TCP_COPY_BELOW || seq_lt(last->seq, c->snd_max) ||
+        pkt_is_shared(last) || last->pay_len + p->len > c->mss)
+        return false;
+    end = last->head + last->pay_off + last->pay_len;
+    if ((size_t)(last->end - end) < p->len)
+        return false;
+    memcpy(end, p->data, p->len);
+    last->pay_len += (uint16_t)p->len;
+    c->snd_end += p->len;
+    pkt_free(p);
+    return true;
+}
+
+static void queue(struct tcp_conn *c, struct pkt *p)
+{
+    if (p->len == 0) {
+        pkt_free(p);
+        return;
+    }
+    if (append_to_last(c, p))
+        return;
+    assert(p->len <= UINT16_MAX && pkt_headroom(p) <= UINT16_MAX);
+    p->seq = c->snd_end;
+    p->pay_off = (uint16_t)pkt_headroom(p);
+    p->pay_len = (uint16_t)p->len;
+    c->snd_end += p->len;
+    p->next = NULL;
+    if (c->tx_tail != NULL)
+        c->tx_tail->next = p;
+    else
+        c->tx_head = p;
+    c->tx_tail = p;
+    if (c->tx_next == NULL)
+        c->tx_next = p;
+}
+
+int tcp_send(struct tcp_conn *c, struct pktq *q)
+{
+    struct pkt *p;
+
+    if (c->fin_queued || c->state == TCP_CLOSED || q->bytes > TCP_QUEUE_MAX - queued(c)) {
+        const bool closed = c->fin_queued || c->state == TCP_CLOSED;
+
+        pktq_clear(q);
+        return closed ? -EPIPE : -ENOBUFS;
+    }
+    while ((p = pktq_pop(q)) != NULL)
+        queue(c, p);
+    if (tcp_send_room(c) < c->tcp->conf.send_buf / 2)
+        c->room_low = true;
+    tcp_schedule(c);
+    return 0;
+}
+
+uint64_t tcp_recv(struct tcp_conn *c, struct pktq *to, uint64_t max)
+{
+    uint64_t moved = 0;
+
+    while (!pktq_is_empty(&c->rxq) && (moved == 0 || moved + c->rxq.head->len <= max)) {
+        struct pkt *p = pktq_pop(&c->rxq);
+
+        moved += p->len;
+        pktq_push(to, p);
+    }
+    if (moved == 0)
+        return 0;
+    if (c->state != TCP_CLOSED)
+        tcp_window_opened(c);
+    else if (pktq_is_empty(&c->rxq))
+        tcp_schedule(c); /* on_closed has waited for this */
+    return moved;
+}
+
+uint64_t tcp_recv_waiting(const struct tcp_conn *c)
+{
+    return c->rxq.bytes;
+}
+
+bool tcp_recv_eof(const struct tcp_conn *c)
+{
+    return c->fin_rcvd && pktq_is_empty(&c->rxq);
+}
+
+static void finish_sending(struct tcp_conn *c)
+{
+    switch (c->state) {
+    case TCP_ESTABLISHED:
+        tcp_conn_move(c, TCP_FIN_WAIT_1);
+        break;
+    case TCP_CLOSE_WAIT:
+        tcp_conn_move(c, TCP_LAST_ACK);
+        break;
+    case TCP_SYN_SENT:
+    case TCP_SYN_RCVD: /* the move follows the handshake */
+    case TCP_FIN_WAIT_1:
+    case TCP_FIN_WAIT_2:
+    case TCP_CLOSING:
+    case TCP_LAST_ACK:
+    case TCP_TIME_WAIT:
+    case TCP_CLOSED:
+        break;
+    }
+}
+
+void tcp_shutdown(struct tcp_conn *c)
+{
+    if (c->fin_queued || c->state == TCP_CLOSED)
+        return;
+    c->fin_queued = true;
+    c->room_low = false;
+    finish_sending(c);
+    tcp_schedule(c);
+}
+
+void tcp_abort(struct tcp_conn *c)
+{
+    if (tcp_conn_is_synchronized(c))
+        tcp_send_rst(c);
+    c->released = true;
+    tcp_conn_drop(c);
+}
+
+void tcp_release(struct tcp_conn *c, uint64_t linger_us)
+{
+    const bool open = c->state != TCP_CLOSED && c->state != TCP_SYN_SENT;
+
+    if (!open || linger_us == 0 || !pktq_is_empty(&c->rxq)) {
+        tcp_abort(c);
+        return;
+    }
+    c->released = true;
+    c->events = 0;
+    c->give_up_at_us = c->tcp->core->now_us + MIN(linger_us, UINT64_MAX / 2);
+    tcp_shutdown(c);
+    tcp_schedule(c);
+    tcp_timer_arm(c);
+}
+
+void tcp_info(const struct tcp_conn *c, struct tcp_info *ret)
+{
+    *ret = (struct tcp_info){
+        .local = c->local,
+        .remote = c->remote,
+        .state = names[c->state],
+        .bytes_in = c->bytes_in,
+        .bytes_out = c->bytes_out,
+        .retransmits = c->retransmits,
+        .cwnd = c->cc.cwnd,
+        .ssthresh = c->cc.ssthresh,
+        .srtt_us = c->rtt.srtt_us,
+        .rto_us = (uint32_t)rtt_backed_off(&c->rtt, c->backoff),
+        .mss = c->mss,
+        .snd_wnd = c->snd_wnd,
+        .rcv_wnd = c->rcv_adv - c->rcv_nxt,
+        .send_queue = queued(c),
+        .recv_queue = (uint32_t)c->rxq.bytes,
+        .opened_us = c->opened_us,
+    };
+}
+
+const struct ipport *tcp_local(const struct tcp_conn *c)
+{
+    return &c->local;
+}
+
+const struct ipport *tcp_remote(const struct tcp_conn *c)
+{
+    return &c->remote;
+}
+
+void tcp_flush(struct tcp *tcp)
+{
+    struct list *l;
+
+    while ((l = list_pop_head(&tcp->pending)) != NULL) {
+        struct tcp_conn *c = container_of(l, struct tcp_conn, pending);
+
+        tcp_conn_enter(c);
+        if (c->state != TCP_CLOSED)
+            tcp_output(c, false);
+        tcp_events(c);
+        if (c->state != TCP_CLOSED)
+            tcp_timer_arm(c);
+        tcp_conn_leave(c);
+    }
+}
+
+uint32_t tcp_n_conns(const struct tcp *tcp)
+{
+    return tcp->conns.in_use;
+}
+
+uint32_t tcp_n_time_wait(const struct tcp *tcp)
+{
+    return tcp->tws.in_use;
+}
+
+bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_conn *c, void *ctx),
+              void *ctx)
+{
+    while (*at < tcp->conns.n_touched) {
+        const uint32_t place = (*at)++;
+
+        if ((tcp->live[place / 64] >> (place % 64) & 1) == 0)
+            continue;
+        fn((struct tcp_conn *)(tcp->conns.base + (size_t)place * tcp->conns.size), ctx);
+        if (--n == 0)
+            return true;
+    }
+    return false;
+}
+
+const struct tcp_counters *tcp_counters(const struct tcp *tcp)
+{
+    return &tcp->counters;
+}

@@ -1,0 +1,377 @@
+/*
+ * tcp_conn.h - struct tcp and what it is made of, for the files of this folder
+ *
+ * A connection passes through three structs, each in the flow table under the
+ * same key: struct tcp_half from a SYN to the handshake's last ACK, struct
+ * tcp_conn while somebody owns it, struct tcp_tw for the two minutes' silence
+ * (RFC 9293, 3.6.1). Strangers who send SYNs and peers who have gone cost the
+ * small ones.
+ *
+ *   sequence numbers, our side
+ *
+ *        snd_una        snd_nxt      snd_max       snd_end
+ *   ------->|--in flight-->|--to be sent->|---unsent--->| (FIN)
+ *           tx_head        tx_next   again, after a timeout
+ *
+ * The send queue (tx_head ...) holds packets from snd_una to snd_end. A packet's payload is
+ * found by ->pay_off and ->pay_len: ->data and ->len belong to the way out
+ * from net_tx() on, for as long as the packet is shared.
+ *
+ * Events are remembered as bits and told by tcp_events(), last of all in
+ * whatever called them forth: an owner may end the connection in any of them.
+ * ->busy keeps the memory until its user is done.
+ */
+#pragma once
+
+#include "dataplane/base/core.h"
+#include "dataplane/base/list.h"
+#include "dataplane/base/slab.h"
+#include "dataplane/net/flow.h"
+#include "dataplane/net/limit.h"
+#include "dataplane/net/net.h"
+#include "dataplane/tcp/cc.h"
+#include "dataplane/tcp/opts.h"
+#include "dataplane/tcp/rtt.h"
+#include "dataplane/tcp/seq.h"
+#include "dataplane/tcp/tcp.h"
+
+/* RFC 9293, 3.3.2: state, then the states it may move to. LISTEN is struct tcp_listener. */
+#define TCP_STATES(X)                                                                              \
+    X(CLOSED, TO(SYN_SENT) | TO(SYN_RCVD))                                                         \
+    X(SYN_SENT, TO(SYN_RCVD) | TO(ESTABLISHED) | TO(CLOSED))                                       \
+    X(SYN_RCVD, TO(ESTABLISHED) | TO(CLOSED))                                                      \
+    X(ESTABLISHED, TO(FIN_WAIT_1) | TO(CLOSE_WAIT) | TO(CLOSED))                                   \
+    X(FIN_WAIT_1, TO(FIN_WAIT_2) | TO(CLOSING) | TO(CLOSED))                                       \
+    X(FIN_WAIT_2, TO(TIME_WAIT) | TO(CLOSED))                                                      \
+    X(CLOSE_WAIT, TO(LAST_ACK) | TO(CLOSED))                                                       \
+    X(CLOSING, TO(TIME_WAIT) | TO(CLOSED))                                                         \
+    X(LAST_ACK, TO(CLOSED))                                                                        \
+    X(TIME_WAIT, TO(CLOSED))
+
+#define TCP_STATE_ENUM(name, next) TCP_##name,
+enum tcp_state { TCP_STATES(TCP_STATE_ENUM) };
+
+enum tcp_limit {
+    TCP_HDR = 20,
+    TCP_PROTOCOL = 6,
+    TCP_MSS_DEFAULT = 536,   /* RFC 9293, 3.7.1 */
+    TCP_MSS_MIN = 48,        /* a peer may not make us send dust */
+    TCP_MTU_MIN = 552,       /* nor may an ICMP message (RFC 5927, 7.2) */
+    TCP_COPY_BELOW = 256,    /* payloads shorter than this share a buffer */
+    TCP_DUP_ACKS = 3,        /* RFC 5681, 3.2 */
+    TCP_QUICK_ACKS = 16,     /* segments acknowledged at once while the peer is in slow start */
+    TCP_ACK_EVERY = 2,       /* segments; RFC 9293, 3.8.6.3 */
+    TCP_KEEPALIVE_TRIES = 9, /* probes without an answer */
+};
+
+#define TCP_SECOND UINT64_C(1000000)
+#define TCP_DELAYED_ACK_US                                                                         \
+    UINT64_C(40000) /* RFC 9293 allows 500 ms; peers' timers start at 200                          \
+                     */
+#define TCP_KEEPALIVE_RETRY_US (75 * TCP_SECOND)
+#define TCP_PAWS_IDLE_US (24 * 86400 * TCP_SECOND) /* RFC 7323, 5.5 */
+#define TCP_QUEUE_MAX (UINT32_C(1) << 30)          /* sequence numbers must stay comparable */
+
+enum tcp_flag {
+    TCP_FIN = 1 << 0,
+    TCP_SYN = 1 << 1,
+    TCP_RST = 1 << 2,
+    TCP_PSH = 1 << 3,
+    TCP_ACK = 1 << 4,
+};
+
+/* A received segment; @p's data is its payload. */
+struct tcp_seg {
+    uint32_t seq, ack;
+    uint32_t len; /* payload */
+    uint16_t wnd; /* as in the header */
+    uint8_t flags;
+    struct tcp_opts opts;
+};
+
+enum tcp_event {
+    TCP_EV_OPEN = 1 << 0,
+    TCP_EV_READABLE = 1 << 1,
+    TCP_EV_PEER_CLOSED = 1 << 2,
+    TCP_EV_WRITABLE = 1 << 3,
+};
+
+struct tcp_conn {
+    struct flow flow; /* first: net finds a connection by it */
+
+    /* Every segment. */
+    struct tcp *tcp;
+    enum tcp_state state;
+    uint32_t snd_una, snd_nxt, snd_max, snd_end;
+    uint32_t snd_wnd, snd_wnd_max, snd_wl1, snd_wl2;
+    uint32_t rcv_nxt;
+    uint32_t rcv_adv; /* right edge of the window, as promised to the peer */
+    uint32_t ts_recent, ts_offset, last_ack_sent;
+    uint16_t mss; /* payload of a full segment */
+    uint8_t snd_shift, rcv_shift;
+    uint8_t dup_acks, backoff;
+    uint8_t unacked; /* segments received since our last ACK */
+    uint8_t quick_acks;
+    bool ts_on : 1;
+    bool fin_queued : 1;  /* the owner has finished: a FIN at snd_end */
+    bool fin_seen : 1;    /* the peer's FIN is at rcv_fin; it may still be out of order */
+    bool fin_rcvd : 1;    /* and everything before it has come */
+    bool ack_now : 1;     /* owed at the next flush */
+    bool recovering : 1;  /* RFC 6582 */
+    bool partial_ack : 1; /* the first one of this recovery has come */
+    bool persisting : 1;  /* rtx_at is for window probes */
+    bool timing : 1;      /* rtt_seq is being timed */
+    bool cwnd_full : 1;   /* cwnd, not data or the peer's window, held us back */
+    bool room_low : 1;    /* on_writable is owed */
+    bool released : 1;    /* nobody owns it */
+    bool ended : 1;       /* the protocol is done: on_closed as soon as everything is read */
+    bool gone : 1;        /* freed as soon as it is not busy */
+    bool rto_lost : 1;    /* a timeout has happened and nothing new was acknowledged since */
+    bool syn_lost : 1;    /* the SYN was sent more than once */
+    uint8_t events;       /* enum tcp_event */
+    uint8_t busy;
+    struct cc cc;
+    struct pkt *tx_head, *tx_tail, *tx_next;
+    struct pktq rxq;
+    struct list pending;     /* in tcp->pending */
+    struct list delayed_ack; /* in tcp->delayed_acks */
+
+    /* Timers. */
+    struct wheel_timer timer;
+    uint64_t rtx_at_us;     /* retransmission or window probe; 0: none */
+    uint64_t give_up_at_us; /* opening, or lingering; 0: none */
+    uint64_t last_rx_us, last_tx_us, delayed_at_us;
+    struct rtt rtt;
+    uint32_t rtt_seq;
+    uint64_t rtt_at_us;
+    uint32_t recover;
+    uint8_t retries, keepalives;
+
+    /* Rarely. */
+    uint16_t peer_mss;
+    uint32_t iss, irs, rcv_fin;
+    struct pkt *ooo; /* sorted, without overlaps */
+    uint32_t n_ooo;
+    int why; /* of on_closed */
+    const struct tcp_ops *ops;
+    void *owner;
+    struct net_dst dst;
+    struct ipport remote, local; /* tcp_remote() hands these out */
+    uint64_t ts_recent_us, opened_us;
+    uint64_t bytes_in, bytes_out, retransmits;
+};
+
+struct tcp_listener {
+    struct list link; /* in its bucket */
+    struct list halves;
+    struct tcp *tcp;
+    struct ipport local;
+    tcp_accept_fn accept;
+    void *ctx;
+};
+
+/* Between a SYN and the handshake's last ACK. */
+struct tcp_half {
+    struct flow flow;
+    struct list link; /* in the listener's */
+    struct wheel_timer timer;
+    struct tcp_listener *listener;
+    uint64_t since_us;
+    uint32_t iss, irs, ts_recent;
+    uint32_t snd_wnd;
+    uint16_t peer_mss;
+    uint8_t tries; /* SYN-ACKs sent */
+    uint8_t snd_shift;
+    bool ts_on, wscale_on;
+};
+
+/* TIME_WAIT. */
+struct tcp_tw {
+    struct flow flow;
+    struct list link; /* in tcp->tws, the oldest first */
+    uint64_t until_us, ts_recent_us;
+    struct tcp *tcp;
+    uint32_t snd_nxt, rcv_nxt, ts_recent, ts_offset;
+    bool ts_on;
+};
+
+#define TCP_LISTENER_BUCKETS 64
+
+struct tcp {
+    struct core *core;
+    struct net *net;
+    struct tcp_conf conf;
+    const struct cc_ops *cc;
+    struct slab conns, halves, tws;
+    uint64_t *live; /* a bit for every connection in use, by its place in the slab */
+    struct list pending, delayed_acks, tw_list;
+    struct wheel_timer delayed_ack_timer, tw_timer;
+    struct list listeners[TCP_LISTENER_BUCKETS];
+    struct hash_key isn_key, ts_key;
+    struct limit challenges, resets;
+    uint8_t rcv_shift;
+    struct tcp_counters counters;
+};
+
+/* ---- conn.c: make, free, and the one place that assigns ->state */
+
+/* A connection in state CLOSED under @key, busy once, not in the flow table. Takes @dst's reference
+ * if it does not return NULL. */
+struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
+                              const struct net_dst *dst);
+void tcp_conn_move(struct tcp_conn *c, enum tcp_state next);
+
+/* The protocol is done with @c: out of the flow table, on_closed(why) will follow. */
+void tcp_conn_end(struct tcp_conn *c, int why);
+
+/* Nobody wants to hear of @c any more: freed, at once or when it is not busy. */
+void tcp_conn_drop(struct tcp_conn *c);
+
+/* Keeps the memory of @c until the matching tcp_conn_leave(), which may free it. */
+static inline void tcp_conn_enter(struct tcp_conn *c)
+{
+    c->busy++;
+}
+void tcp_conn_leave(struct tcp_conn *c);
+
+/* Tells the owner what has happened. @c is busy. */
+void tcp_events(struct tcp_conn *c);
+
+/* Has it sent and received a SYN? (RFC 9293: a synchronized state) */
+bool tcp_conn_is_synchronized(const struct tcp_conn *c);
+
+/* From the MTU of the path and what the peer takes. */
+void tcp_conn_set_mss(struct tcp_conn *c);
+
+/* Has a FIN of ours been acknowledged? */
+static inline bool tcp_fin_acked(const struct tcp_conn *c)
+{
+    return c->fin_queued && seq_gt(c->snd_una, c->snd_end);
+}
+
+/* @c's output is looked at in the next tcp_flush(). */
+static inline void tcp_schedule(struct tcp_conn *c)
+{
+    if (!list_is_linked(&c->pending))
+        list_push_tail(&c->tcp->pending, &c->pending);
+}
+
+/* RFC 6528. */
+uint32_t tcp_isn(const struct tcp *tcp, const struct flow_key *key);
+
+/* Our timestamp clock: 1 ms, from an offset of its own for every pair of hosts (RFC 7323, 7.1). */
+uint32_t tcp_ts_offset(const struct tcp *tcp, const struct flow_key *key);
+static inline uint32_t tcp_ts_now(const struct tcp *tcp, uint32_t offset)
+{
+    return (uint32_t)(tcp->core->now_us / 1000) + offset;
+}
+
+/* ---- input.c */
+extern const struct flow_ops tcp_conn_flow_ops;
+
+/* Checks header, options and checksum; then @p's data is the payload. */
+enum drop tcp_parse(struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst,
+                    struct tcp_seg *ret);
+
+/* One segment, in the order of RFC 9293, 3.10.7. Takes @p only if DROP_NONE. */
+enum drop tcp_segment(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p);
+
+/* Payload that starts at rcv_nxt: to the owner's queue. Takes @p. */
+void tcp_deliver(struct tcp_conn *c, struct pkt *p);
+
+/* Counts a received segment towards the next ACK. */
+void tcp_ack_owed(struct tcp_conn *c);
+
+/* True if the timestamp says that the segment is from an earlier life (RFC 7323, 5.3). */
+bool tcp_ts_is_old(uint32_t tsval, uint32_t ts_recent, uint64_t ts_recent_us, uint64_t now_us);
+
+/* ICMP: net_error_fn. */
+void tcp_icmp_error(void *ctx, const struct ipport *local, const struct ipport *remote, int err,
+                    uint16_t mtu, const uint8_t payload[8]);
+
+/* ---- fast.c: true if @s was the expected next segment of an open connection. Takes @p then. */
+bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p);
+
+/* ---- ack.c */
+
+/* An ACK that is acceptable: snd_una <= ack <= snd_max, or older. */
+void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s);
+
+/* The part of it that the fast path needs: @s->ack is new. */
+void tcp_ack_advance(struct tcp_conn *c, const struct tcp_seg *s);
+void tcp_window_rcvd(struct tcp_conn *c, const struct tcp_seg *s);
+
+/* ---- reass.c */
+
+/* Keeps a segment until what comes before it is there. Takes @p. */
+void tcp_reass_add(struct tcp_conn *c, struct pkt *p, uint32_t seq);
+
+/* Delivers what has become in order. True if anything has. */
+bool tcp_reass_drain(struct tcp_conn *c);
+void tcp_reass_clear(struct tcp_conn *c);
+
+/* ---- output.c */
+
+/* What goes into a header. */
+struct tcp_hdr {
+    uint32_t seq, ack;
+    uint16_t wnd;
+    uint8_t flags;
+    struct tcp_opts opts;
+};
+
+/* Sends whatever may be sent now, and the ACK that is owed. @force: also what is too small for its
+ * own good (the persist timer's override). */
+void tcp_output(struct tcp_conn *c, bool force);
+
+/* The first unacknowledged segment, again. */
+void tcp_retransmit(struct tcp_conn *c);
+void tcp_send_syn(struct tcp_conn *c);
+void tcp_send_ack(struct tcp_conn *c);
+void tcp_send_rst(struct tcp_conn *c);
+
+/* snd_una - 1 and no payload: the peer must answer with an ACK. */
+void tcp_send_probe(struct tcp_conn *c);
+
+/* An ACK that says "prove it" (RFC 5961), rate limited. */
+void tcp_challenge(struct tcp_conn *c);
+bool tcp_challenge_pass(struct tcp *tcp);
+
+/* A segment without payload, and without a connection. */
+void tcp_send_ctl(struct tcp *tcp, const struct flow_key *key, const struct tcp_hdr *h);
+
+/* The RST that answers @s (RFC 9293, 3.10.7.1), rate limited. */
+void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s);
+
+/* MSS to announce towards @dst. */
+uint16_t tcp_our_mss(const struct tcp *tcp, const struct net_dst *dst);
+
+/* Is there anything to acknowledge the peer for having room again? Schedules it. */
+void tcp_window_opened(struct tcp_conn *c);
+
+/* The window in the header of a SYN, which is never scaled. */
+uint16_t tcp_syn_window(const struct tcp *tcp);
+
+/* ---- timer.c */
+void tcp_timer_init(struct tcp_conn *c);
+
+/* Starts the wheel timer if a deadline comes before it. */
+void tcp_timer_arm(struct tcp_conn *c);
+void tcp_on_delayed_acks(struct wheel_timer *t, uint64_t now_us);
+
+/* ---- listen.c */
+enum drop tcp_unknown_rx(void *ctx, struct pkt *p, const struct ipaddr *src,
+                         const struct ipaddr *dst);
+
+/* A SYN for a listener of ours, or not. @min_iss: where the last life of this tuple ended; 0 and
+ * !@has_min: there was none. */
+enum drop tcp_syn_rcvd(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s,
+                       bool has_min, uint32_t min_iss);
+void tcp_listeners_free(struct tcp *tcp);
+
+/* ---- timewait.c */
+
+/* Puts a struct tcp_tw where @c is in the flow table. False: no memory, @c is still there. */
+bool tcp_tw_enter(struct tcp_conn *c);
+void tcp_tw_init(struct tcp *tcp);
+void tcp_tw_free_all(struct tcp *tcp);

@@ -1,0 +1,167 @@
+#include "dataplane/tcp/tcp_conn.h"
+
+#include <errno.h>
+
+/*
+ * Each connection has one wheel timer, for the earliest of its deadlines:
+ *
+ *   retransmission  something is in flight and was not acknowledged in time (RFC 6298);
+ *   persist         nothing is in flight, and the peer's window keeps us from sending
+ *                   (RFC 9293, 3.8.6.1);
+ *   keepalive       nothing has been heard for very long (RFC 9293, 3.8.4);
+ *   give up         opening takes too long, or the owner has let go and the rest takes too long.
+ *
+ * It is started early and never moved back: if it fires before anything is due, it starts
+ * again. TIME_WAIT and delayed ACKs have the same length for all, so they wait in lists of
+ * their own, each with one timer.
+ */
+
+static uint64_t keepalive_at(const struct tcp_conn *c)
+{
+    const uint64_t idle = c->tcp->conf.keepalive_us;
+
+    if (idle == UINT64_MAX || !tcp_conn_is_synchronized(c))
+        return UINT64_MAX;
+    return c->last_rx_us + idle + c->keepalives * TCP_KEEPALIVE_RETRY_US;
+}
+
+static uint64_t next_deadline(const struct tcp_conn *c)
+{
+    uint64_t at = keepalive_at(c);
+
+    if (c->rtx_at_us != 0)
+        at = MIN(at, c->rtx_at_us);
+    if (c->give_up_at_us != 0)
+        at = MIN(at, c->give_up_at_us);
+    return at;
+}
+
+void tcp_timer_arm(struct tcp_conn *c)
+{
+    const uint64_t at = next_deadline(c);
+
+    if (at == UINT64_MAX)
+        return;
+    if (!wheel_timer_is_running(&c->timer) || at / WHEEL_TICK_US < c->timer.tick)
+        wheel_start(&c->tcp->core->wheel, &c->timer, at);
+}
+
+/* RFC 6298, 5.4 to 5.7: everything unacknowledged is to be sent again, one segment first. */
+static void on_retransmission(struct tcp_conn *c)
+{
+    struct tcp *tcp = c->tcp;
+
+    tcp->counters.retrans_timeouts++;
+    c->backoff += c->backoff < UINT8_MAX;
+    c->timing = false;
+    c->rtx_at_us = 0;
+    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD) {
+        c->syn_lost = true;
+        c->retransmits++;
+        tcp->counters.retrans_segs++;
+        tcp_send_syn(c);
+        return;
+    }
+    if (!c->rto_lost)
+        tcp->cc->on_timeout(&c->cc, c->snd_max - c->snd_una, c->mss);
+    c->cc.cwnd = c->mss;
+    c->rto_lost = true;
+    c->recovering = false;
+    c->dup_acks = 0;
+    c->recover = c->snd_max;
+    c->snd_nxt = c->snd_una;
+    c->tx_next = c->tx_head;
+    tcp_output(c, false);
+}
+
+/* Sends what fits into a window that is open but small; else asks whether it is open again. */
+static void on_persist(struct tcp_conn *c)
+{
+    c->backoff += c->backoff < UINT8_MAX;
+    c->rtx_at_us = 0;
+    tcp_output(c, true);
+    if (!c->persisting)
+        return;
+    c->tcp->counters.zero_window_probes++;
+    tcp_send_probe(c);
+}
+
+static void on_rtx(struct tcp_conn *c)
+{
+    if (c->retries++ >= c->tcp->conf.max_retries) {
+        c->tcp->counters.timeouts++;
+        tcp_send_rst(c);
+        tcp_conn_end(c, -ETIMEDOUT);
+        return;
+    }
+    if (c->persisting)
+        on_persist(c);
+    else
+        on_retransmission(c);
+}
+
+static void on_keepalive(struct tcp_conn *c)
+{
+    if (c->keepalives >= TCP_KEEPALIVE_TRIES) {
+        c->tcp->counters.timeouts++;
+        tcp_send_rst(c);
+        tcp_conn_end(c, -ETIMEDOUT);
+        return;
+    }
+    c->keepalives++;
+    if (c->rtx_at_us != 0)
+        return; /* the other timers ask already, and more often */
+    c->tcp->counters.keepalive_probes++;
+    tcp_send_probe(c);
+}
+
+static void on_give_up(struct tcp_conn *c)
+{
+    c->tcp->counters.timeouts++;
+    if (tcp_conn_is_synchronized(c))
+        tcp_send_rst(c);
+    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD)
+        c->tcp->counters.open_failed++;
+    tcp_conn_end(c, -ETIMEDOUT);
+}
+
+static void on_timer(struct wheel_timer *t, uint64_t wheel_now_us)
+{
+    struct tcp_conn *c = container_of(t, struct tcp_conn, timer);
+    const uint64_t now_us = MAX(wheel_now_us, c->tcp->core->now_us);
+
+    tcp_conn_enter(c);
+    if (c->give_up_at_us != 0 && now_us >= c->give_up_at_us)
+        on_give_up(c);
+    else if (c->rtx_at_us != 0 && now_us >= c->rtx_at_us)
+        on_rtx(c);
+    else if (now_us >= keepalive_at(c))
+        on_keepalive(c);
+    tcp_events(c);
+    if (c->state != TCP_CLOSED)
+        tcp_timer_arm(c);
+    tcp_conn_leave(c);
+}
+
+void tcp_timer_init(struct tcp_conn *c)
+{
+    wheel_timer_init(&c->timer, on_timer);
+}
+
+void tcp_on_delayed_acks(struct wheel_timer *t, uint64_t wheel_now_us)
+{
+    struct tcp *tcp = container_of(t, struct tcp, delayed_ack_timer);
+    const uint64_t now_us = MAX(wheel_now_us, tcp->core->now_us);
+
+    while (!list_is_empty(&tcp->delayed_acks)) {
+        struct tcp_conn *c = container_of(tcp->delayed_acks.next, struct tcp_conn, delayed_ack);
+
+        if (c->delayed_at_us > now_us) {
+            wheel_start(&tcp->core->wheel, t, c->delayed_at_us);
+            return;
+        }
+        list_remove(&c->delayed_ack);
+        c->ack_now = true;
+        tcp_schedule(c);
+    }
+}

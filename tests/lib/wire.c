@@ -1,0 +1,306 @@
+#include "tests/lib/wire.h"
+
+#include "dataplane/net/bytes.h"
+#include "dataplane/net/cksum.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MILLION 1000000
+#define ETH_HDR 14
+#define VLAN_TAG 4
+#define TIMERS 1000
+
+struct wire_frame {
+    struct wire_frame *next;
+    uint64_t at_us;
+    unsigned to;
+    uint16_t flags; /* what the receiving port says about it */
+    uint32_t len;
+    uint8_t bytes[];
+};
+
+struct wire_held {
+    struct wire_held *next;
+    uint64_t until_us;
+    struct pkt *p;
+};
+
+uint64_t wire_random(struct wire *w, uint64_t n)
+{
+    w->rng = w->rng * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return hash_mix(w->rng) % n;
+}
+
+static bool happens(struct wire *w, uint32_t ppm)
+{
+    return ppm > 0 && wire_random(w, MILLION) < ppm;
+}
+
+static void tx(void *ctx, uint8_t port, struct pkt *p)
+{
+    struct wire_node *n = ctx;
+
+    assert(port == 0 && n->n_out < WIRE_BURST);
+    n->out[n->n_out++] = p;
+}
+
+static void node_init(struct wire *w, unsigned i)
+{
+    struct wire_node *n = &w->nodes[i];
+    struct port_conf *port = &n->machine.ports[0];
+    struct net_conf conf;
+
+    n->wire = w;
+    n->index = i;
+    test_pool_init(&n->pool, w->conf.max_pkts);
+    n->core = (struct core){ .now_us = w->now_us, .id = i, .pool = &n->pool.pool };
+    n->core.secret.k[0] = wire_random(w, UINT64_MAX);
+    n->core.secret.k[1] = wire_random(w, UINT64_MAX);
+    n->core.rng = 1 + wire_random(w, UINT64_MAX - 1);
+    wheel_init(&n->core.wheel, w->now_us);
+    n->addr = ipaddr_v4(0x0a000001 + i);
+    n->machine.n_ports = 1;
+    n->machine.tcp.max_connections = 1024;
+    n->machine.tcp.max_half_open = 256;
+    port->name = "wire";
+    port->n_addrs = 1;
+    port->addrs[0] = (struct addr_conf){ .addr = n->addr, .prefix_len = 24, .vlan = w->conf.vlan };
+    n->port = (struct net_port_info){ .mac = { 2, 0, 0, 0, 0, (uint8_t)(1 + i) },
+                                      .mtu = w->conf.mtu[i] != 0 ? w->conf.mtu[i] : 1500,
+                                      .tx_ip_csum = w->conf.offload[i],
+                                      .tx_tcp_csum = w->conf.offload[i] };
+    n->ops = (struct net_port_ops){ .tx = tx };
+    conf = (struct net_conf){ .machine = &n->machine, .ports = &n->port, .ops = &n->ops, .ctx = n };
+    n->net = net_new(&n->core, &conf);
+    assert(n->net != NULL);
+    n->tcp = tcp_new(&n->core, n->net, &w->conf.tcp[i]);
+    assert(n->tcp != NULL);
+    n->next_turn_us = UINT64_MAX;
+}
+
+void wire_init(struct wire *w, const struct wire_conf *conf)
+{
+    *w = (struct wire){ .conf = *conf, .rng = conf->seed };
+    w->now_us = conf->start_us != 0 ? conf->start_us : UINT64_C(1000000);
+    for (unsigned i = 0; i < 2; i++)
+        node_init(w, i);
+}
+
+static void release_held(struct wire *w, uint64_t now_us)
+{
+    struct wire_held **at = &w->held;
+
+    while (*at != NULL) {
+        struct wire_held *h = *at;
+
+        if (h->until_us > now_us) {
+            at = &h->next;
+            continue;
+        }
+        *at = h->next;
+        pkt_free(h->p);
+        free(h);
+    }
+}
+
+static void drop_frames(struct wire *w)
+{
+    while (w->frames != NULL) {
+        struct wire_frame *f = w->frames;
+
+        w->frames = f->next;
+        free(f);
+    }
+}
+
+void wire_fini(struct wire *w)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct wire_node *n = &w->nodes[i];
+
+        tcp_free(n->tcp);
+        for (unsigned k = 0; k < n->n_out; k++)
+            pkt_free(n->out[k]);
+    }
+    release_held(w, UINT64_MAX);
+    drop_frames(w);
+    for (unsigned i = 0; i < 2; i++) {
+        net_free(w->nodes[i].net);
+        if (w->nodes[i].core.wheel.n != 0) {
+            fprintf(stderr, "%u timers still run\n", w->nodes[i].core.wheel.n);
+            abort();
+        }
+        test_pool_fini(&w->nodes[i].pool);
+    }
+}
+
+static void enqueue(struct wire *w, struct wire_frame *f)
+{
+    struct wire_frame **at = &w->frames;
+
+    while (*at != NULL && (*at)->at_us <= f->at_us)
+        at = &(*at)->next;
+    f->next = *at;
+    *at = f;
+}
+
+static void deliver_at(struct wire *w, unsigned to, const uint8_t *bytes, uint32_t len,
+                       uint16_t flags, uint64_t at_us)
+{
+    struct wire_frame *f = malloc(sizeof(*f) + len);
+
+    assert(f != NULL);
+    *f = (struct wire_frame){ .at_us = at_us, .to = to, .flags = flags, .len = len };
+    memcpy(f->bytes, bytes, len);
+    enqueue(w, f);
+}
+
+void wire_inject(struct wire *w, unsigned to, const uint8_t *frame, uint32_t len)
+{
+    deliver_at(w, to, frame, len, 0, w->now_us);
+}
+
+/* What drivers/offload.c or the NIC would do. */
+static void finish_checksums(const struct pkt *p, uint8_t *frame)
+{
+    uint8_t *ip = frame + p->l2_len, *l4 = ip + p->l3_len;
+
+    if ((p->flags & PKT_TX_IP_CSUM) != 0)
+        cksum_store(ip + 10, cksum_finish(cksum_add(0, ip, p->l3_len)));
+    if ((p->flags & PKT_TX_TCP_CSUM) != 0)
+        cksum_store(l4 + 16, cksum_finish(cksum_add(0, l4, p->len - p->l2_len - p->l3_len)));
+}
+
+static uint64_t arrival(struct wire *w, struct wire_node *n, uint32_t len)
+{
+    const struct wire_conf *c = &w->conf;
+    uint64_t at = w->now_us;
+
+    if (c->rate_bps != 0) {
+        at = MAX(at, n->line_free_us) + (uint64_t)len * 8 * MILLION / c->rate_bps;
+        n->line_free_us = at;
+    }
+    at += c->delay_us + (c->jitter_us > 0 ? wire_random(w, c->jitter_us) : 0);
+    if (happens(w, c->reorder))
+        at += 1 + wire_random(w, MAX(c->reorder_us, 1));
+    return at;
+}
+
+static void send_frame(struct wire *w, struct wire_node *n, const struct pkt *p)
+{
+    uint8_t frame[4096];
+    uint16_t flags = 0, type;
+
+    assert(p->len <= sizeof(frame));
+    memcpy(frame, p->data, p->len);
+    finish_checksums(p, frame);
+    w->n_frames++;
+    if (w->filter != NULL && !w->filter(w, n->index, frame, p->len, w->filter_ctx))
+        return;
+    if (happens(w, w->conf.loss)) {
+        w->n_lost++;
+        return;
+    }
+    type = get16(frame + p->l2_len - 2);
+    if (w->conf.offload[!n->index] && type == 0x0800)
+        flags = PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD;
+    /* Only what has a checksum of its own: Ethernet's would have caught the rest. */
+    if (type == 0x0800 && happens(w, w->conf.corrupt)) {
+        frame[wire_random(w, p->len)] ^= (uint8_t)(1 << wire_random(w, 8));
+        flags = 0;
+    }
+    deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len));
+    if (happens(w, w->conf.dup))
+        deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len));
+}
+
+/* The port lets go of a packet some time after it was sent. */
+static void hold(struct wire *w, struct pkt *p)
+{
+    struct wire_held *h;
+
+    if (w->conf.hold_us == 0) {
+        pkt_free(p);
+        return;
+    }
+    h = malloc(sizeof(*h));
+    assert(h != NULL);
+    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), p };
+    w->held = h;
+}
+
+static void transmit(struct wire *w, struct wire_node *n)
+{
+    for (unsigned i = 0; i < n->n_out; i++) {
+        send_frame(w, n, n->out[i]);
+        hold(w, n->out[i]);
+    }
+    n->n_out = 0;
+}
+
+static void receive(struct wire *w, struct wire_node *n)
+{
+    struct wire_frame **at = &w->frames;
+
+    while (*at != NULL && (*at)->at_us <= w->now_us) {
+        struct wire_frame *f = *at;
+        struct pkt *p;
+
+        if (f->to != n->index) {
+            at = &f->next;
+            continue;
+        }
+        *at = f->next;
+        p = pkt_alloc(&n->pool.pool);
+        if (p != NULL) {
+            memcpy(pkt_put(p, f->len), f->bytes, f->len);
+            p->flags = f->flags;
+            p->port = 0;
+            net_rx(n->net, &p, 1);
+        }
+        free(f);
+    }
+}
+
+static void turn(struct wire *w, struct wire_node *n)
+{
+    n->core.now_us = n->core.wall_us = w->now_us;
+    wheel_run(&n->core.wheel, w->now_us, TIMERS);
+    receive(w, n);
+    if (n->turn != NULL)
+        n->next_turn_us = n->turn(n, n->ctx);
+    tcp_flush(n->tcp);
+    transmit(w, n);
+}
+
+static uint64_t next_event(const struct wire *w)
+{
+    uint64_t at = w->frames != NULL ? w->frames->at_us : UINT64_MAX;
+
+    for (unsigned i = 0; i < 2; i++) {
+        at = MIN(at, wheel_next_us(&w->nodes[i].core.wheel));
+        at = MIN(at, w->nodes[i].next_turn_us);
+    }
+    return at;
+}
+
+void wire_step(struct wire *w, uint64_t until_us)
+{
+    const uint64_t at = MIN(next_event(w), until_us);
+
+    w->now_us = MAX(at, MIN(w->now_us + 1, until_us));
+    release_held(w, w->now_us);
+    for (unsigned i = 0; i < 2; i++)
+        turn(w, &w->nodes[i]);
+}
+
+void wire_run(struct wire *w, uint64_t for_us)
+{
+    const uint64_t until = w->now_us + for_us;
+
+    for (unsigned i = 0; i < 2; i++) /* what the test has just asked for */
+        turn(w, &w->nodes[i]);
+    while (w->now_us < until)
+        wire_step(w, until);
+}

@@ -1,0 +1,462 @@
+/*
+ * wire_tcp - many short lives of TCP connections over bad links, each from a seed
+ *
+ *   wire_tcp --seeds N --first S     N seeds from S on
+ *
+ * Each seed chooses a link, two stacks and some connections with random
+ * sizes, readers, writers and ways to end. Every byte is checked where it
+ * arrives, and at the end everything must have come home. A failure prints
+ * its seed, and the seed alone repeats it.
+ */
+#include "tests/lib/wire.h"
+
+#include "dataplane/net/flow_table.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MS UINT64_C(1000)
+#define SEC UINT64_C(1000000)
+#define MAX_PAIRS 4
+#define PATIENCE (2 * 3600 * SEC)
+#define NEVER UINT64_MAX
+
+enum ending { CLOSE_WHEN_SENT, CLOSE_AFTER_PEER, ABORT, RELEASE };
+
+static uint64_t seed; /* for whoever fails */
+
+#define CHECK(cond)                                                                                \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            fprintf(stderr, "seed %" PRIu64 ": %s:%d: %s\n", seed, __FILE__, __LINE__, #cond);     \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+struct end {
+    struct wire_node *node;
+    struct tcp_conn *conn;
+    struct end *peer;
+    uint32_t id; /* of the bytes it sends */
+    uint64_t to_send, sent, received;
+    enum ending ending;
+    uint64_t end_at; /* bytes received, after which it aborts or releases */
+    uint64_t read_pause_us, write_pause_us;
+    uint64_t read_at_us, write_at_us;
+    uint32_t max_read, max_write;
+    bool in_event;             /* acts from within events, too */
+    bool shut, eof, done, cut; /* @cut: went away without an orderly close */
+    int why;
+};
+
+struct pair {
+    struct end ends[2];
+};
+
+struct run {
+    struct wire wire;
+    struct pair pairs[MAX_PAIRS];
+    unsigned n_pairs, n_accepted;
+};
+
+static struct run *current;
+
+static uint8_t byte_at(uint32_t id, uint64_t at)
+{
+    return (uint8_t)(hash_mix((uint64_t)id << 40 | at >> 3) >> (at & 7) * 8);
+}
+
+static uint64_t pick(uint64_t n)
+{
+    return wire_random(&current->wire, n);
+}
+
+static bool one_in(uint64_t n)
+{
+    return pick(n) == 0;
+}
+
+/* A function, not MIN(): the arguments roll dice. */
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t now(void)
+{
+    return current->wire.now_us;
+}
+
+static void go_away(struct end *e)
+{
+    struct tcp_conn *c = e->conn;
+
+    e->conn = NULL;
+    e->done = e->cut = true;
+    if (e->ending == RELEASE)
+        tcp_release(c, 20 * SEC);
+    else
+        tcp_abort(c);
+}
+
+static void check_bytes(struct end *e, const struct pkt *p)
+{
+    for (uint32_t i = 0; i < p->len; i++)
+        CHECK(p->data[i] == byte_at(e->peer->id, e->received + i));
+    e->received += p->len;
+    CHECK(e->received <= e->peer->sent);
+}
+
+static void read_some(struct end *e)
+{
+    struct pktq q;
+    struct pkt *p;
+    uint64_t waiting = tcp_recv_waiting(e->conn), got;
+
+    pktq_init(&q);
+    got = tcp_recv(e->conn, &q, 1 + pick(e->max_read));
+    CHECK((got > 0) == (waiting > 0));
+    CHECK(q.bytes == got && tcp_recv_waiting(e->conn) == waiting - got);
+    while ((p = pktq_pop(&q)) != NULL) {
+        check_bytes(e, p);
+        pkt_free(p);
+    }
+    if (tcp_recv_eof(e->conn)) {
+        e->eof = true;
+        CHECK(e->peer->cut || e->received == e->peer->to_send);
+    }
+}
+
+/* A chunk in packets of random sizes, some longer than a segment. False: no memory. */
+static bool build(struct end *e, struct pktq *q, uint64_t len)
+{
+    while (len > 0) {
+        struct pkt *p = pkt_alloc(&e->node->pool.pool);
+        uint32_t part;
+
+        if (p == NULL)
+            return false;
+        part = (uint32_t)least(len, one_in(3) ? 1 + pick(300) : 1 + pick(2000));
+        if (one_in(2))
+            part = (uint32_t)least(part, tcp_mss(e->conn));
+        if (one_in(16)) /* no room for headers */
+            p->data = p->head + pick(40);
+        part = (uint32_t)least(part, pkt_tailroom(p));
+        pkt_put(p, part);
+        for (uint32_t i = 0; i < part; i++)
+            p->data[i] = byte_at(e->id, e->sent + i);
+        e->sent += part;
+        len -= part;
+        pktq_push(q, p);
+    }
+    return true;
+}
+
+static void write_some(struct end *e)
+{
+    uint64_t room = tcp_send_room(e->conn);
+    uint64_t len = least(least(room, e->to_send - e->sent), 1 + pick(e->max_write));
+    struct pktq q;
+
+    pktq_init(&q);
+    if (len > 0) {
+        (void)build(e, &q, len);
+        CHECK(tcp_send(e->conn, &q) == 0);
+    }
+    if (e->sent == e->to_send && !e->shut && (e->ending != CLOSE_AFTER_PEER || e->eof)) {
+        e->shut = true;
+        tcp_shutdown(e->conn);
+        if (one_in(4))
+            tcp_shutdown(e->conn);
+    }
+}
+
+static bool wants_to_go(const struct end *e)
+{
+    return (e->ending == ABORT || e->ending == RELEASE) && e->received >= e->end_at;
+}
+
+static void act(struct end *e)
+{
+    if (e->conn == NULL)
+        return;
+    if (now() >= e->read_at_us) {
+        read_some(e);
+        e->read_at_us = tcp_recv_waiting(e->conn) > 0 ? now() + 1 + pick(e->read_pause_us) : NEVER;
+    }
+    if (now() >= e->write_at_us) {
+        write_some(e);
+        e->write_at_us = e->shut ? NEVER : now() + 1 + pick(e->write_pause_us);
+    }
+    if (wants_to_go(e))
+        go_away(e);
+}
+
+static void poke(struct end *e)
+{
+    e->read_at_us = least(e->read_at_us, now() + pick(e->read_pause_us));
+    e->write_at_us = least(e->write_at_us, now() + pick(e->write_pause_us));
+    if (e->in_event)
+        act(e);
+}
+
+static void on_event(struct tcp_conn *c)
+{
+    struct end *e = tcp_owner(c);
+
+    CHECK(e->conn == c && !e->done);
+    poke(e);
+}
+
+static void on_peer_closed(struct tcp_conn *c)
+{
+    struct end *e = tcp_owner(c);
+
+    CHECK(e->conn == c && !e->done);
+    if (tcp_recv_eof(c))
+        e->eof = true;
+    poke(e);
+}
+
+static void on_closed(struct tcp_conn *c, int why)
+{
+    struct end *e = tcp_owner(c);
+
+    CHECK(e->conn == c && !e->done);
+    e->conn = NULL;
+    e->done = true;
+    e->why = why;
+    if (why != 0) {
+        e->cut = true;
+        return;
+    }
+    CHECK(e->shut && e->eof);
+    CHECK(e->peer->cut || e->received == e->peer->to_send);
+}
+
+static const struct tcp_ops ops = { on_event, on_event, on_event, on_peer_closed, on_closed };
+
+static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **owner)
+{
+    struct run *r = ctx;
+
+    for (unsigned i = 0; i < r->n_pairs; i++) {
+        struct end *client = &r->pairs[i].ends[0], *server = &r->pairs[i].ends[1];
+
+        /* Clients come from port 1000 + i, so that each finds its pair. */
+        if (tcp_remote(c)->port != 1000 + i)
+            continue;
+        CHECK(server->conn == NULL && !server->done);
+        server->conn = c;
+        server->peer = client;
+        server->write_at_us = now();
+        server->read_at_us = now();
+        *owner = server;
+        r->n_accepted++;
+        return &ops;
+    }
+    CHECK(!"a connection from nowhere");
+    return NULL;
+}
+
+static uint64_t turn(struct wire_node *n, void *ctx)
+{
+    struct run *r = ctx;
+    uint64_t next = NEVER;
+
+    for (unsigned i = 0; i < r->n_pairs; i++) {
+        struct end *e = &r->pairs[i].ends[n->index];
+
+        act(e);
+        if (e->conn != NULL)
+            next = least(next, least(e->read_at_us, e->write_at_us));
+    }
+    return next;
+}
+
+static uint32_t sometimes(uint64_t n, uint32_t most)
+{
+    return one_in(n) ? (uint32_t)pick(most) : 0;
+}
+
+static void choose_tcp(struct tcp_conf *c)
+{
+    static const uint32_t bufs[] = { 100, 1000, 3000, 16384, 65536, 65536, 1 << 20 };
+
+    *c = (struct tcp_conf){
+        .recv_buf = bufs[pick(ARRAY_SIZE(bufs))],
+        .send_buf = bufs[pick(ARRAY_SIZE(bufs))],
+        .ooo_pkts = one_in(4) ? 1 + (uint32_t)pick(4) : 64,
+        .time_wait_us = one_in(2) ? SEC : 60 * SEC,
+        .syn_timeout_us = 1000 * SEC,
+        .max_retries = 30,
+        .keepalive_us = 30 * SEC,
+        .max_conns = 16,
+        .max_half_open = 16,
+        .max_time_wait = 1 + (uint32_t)pick(8),
+    };
+}
+
+static void choose_link(struct wire_conf *c, struct wire *w)
+{
+    *c = (struct wire_conf){
+        .seed = hash_mix(seed),
+        .loss = sometimes(2, 100000),
+        .dup = sometimes(2, 50000),
+        .corrupt = sometimes(3, 30000),
+        .reorder = sometimes(2, 200000),
+        .reorder_us = 1 + pick(30 * MS),
+        .delay_us = one_in(2) ? pick(50 * MS) : pick(500),
+        .jitter_us = one_in(2) ? pick(5 * MS) : 0,
+        .rate_bps = one_in(2) ? 1000000 + pick(1000000000) : 0,
+        .hold_us = one_in(2) ? pick(500 * MS) : 0,
+        .offload = { one_in(2), one_in(2) },
+        .vlan = one_in(4) ? 100 : 0,
+        /* A clock that is about to make sequence numbers or timestamps wrap. */
+        .start_us = one_in(4) ? (UINT64_C(1) << 32) * (one_in(2) ? 4 : 1000) - pick(SEC) : 0,
+    };
+    for (unsigned i = 0; i < 2; i++) {
+        c->mtu[i] = one_in(2) ? 1500 : (uint16_t)(576 + pick(925));
+        choose_tcp(&c->tcp[i]);
+    }
+}
+
+static void choose_end(struct end *e, struct wire_node *node, uint32_t id)
+{
+    const bool slow = one_in(6);
+
+    *e = (struct end){ .node = node, .id = id, .ending = CLOSE_WHEN_SENT };
+    e->to_send = one_in(8) ? 0 : one_in(6) ? pick(100000) : pick(8000);
+    if (one_in(10))
+        e->ending = one_in(2) ? ABORT : RELEASE;
+    e->end_at = pick(4000);
+    e->max_read = one_in(3) ? 200 : 65536;
+    e->max_write = one_in(3) ? 500 : 65536;
+    e->read_pause_us = slow ? 2 * SEC : 1 + pick(10 * MS);
+    e->write_pause_us = one_in(6) ? 500 * MS : 1 + pick(10 * MS);
+    if (slow)
+        e->to_send = least(e->to_send, 2000);
+    e->in_event = one_in(2);
+}
+
+static void open_pair(struct run *r, unsigned i)
+{
+    struct pair *p = &r->pairs[i];
+    const struct ipport local = { r->wire.nodes[0].addr, (uint16_t)(1000 + i) };
+    const struct ipport remote = { r->wire.nodes[1].addr, 80 };
+    int err;
+
+    for (unsigned k = 0; k < 2; k++) {
+        choose_end(&p->ends[k], &r->wire.nodes[k], 2 * i + k);
+        p->ends[k].peer = &p->ends[!k];
+    }
+    if (p->ends[0].ending == CLOSE_WHEN_SENT && one_in(3))
+        p->ends[one_in(2)].ending = CLOSE_AFTER_PEER;
+    p->ends[0].conn = tcp_connect(r->wire.nodes[0].tcp, &remote, &local, &ops, &p->ends[0], &err);
+    CHECK(p->ends[0].conn != NULL);
+    p->ends[0].write_at_us = now();
+    p->ends[0].read_at_us = NEVER;
+}
+
+static bool all_done(const struct run *r)
+{
+    for (unsigned i = 0; i < r->n_pairs; i++) {
+        const struct end *client = &r->pairs[i].ends[0], *server = &r->pairs[i].ends[1];
+
+        if (!client->done || (server->conn != NULL && !server->done))
+            return false;
+    }
+    return true;
+}
+
+static bool all_home(struct run *r)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct wire_node *n = &r->wire.nodes[i];
+
+        if (tcp_n_conns(n->tcp) != 0 || tcp_n_time_wait(n->tcp) != 0 || net_flows(n->net)->n != 0)
+            return false;
+    }
+    return true;
+}
+
+static void run_until(struct run *r, bool (*done)(struct run *r))
+{
+    const uint64_t until = now() + PATIENCE;
+
+    while (!done(r)) {
+        CHECK(now() < until);
+        wire_step(&r->wire, until);
+    }
+}
+
+static bool done_and_home(struct run *r)
+{
+    return all_done(r) && all_home(r);
+}
+
+/* Without anybody who goes away, everything must arrive on every link of ours. */
+static void check_pair(const struct pair *p)
+{
+    const struct end *client = &p->ends[0], *server = &p->ends[1];
+    bool polite = client->ending <= CLOSE_AFTER_PEER && server->ending <= CLOSE_AFTER_PEER;
+
+    if (!polite)
+        return;
+    CHECK(client->why == 0 && server->why == 0);
+    CHECK(client->received == server->to_send && server->received == client->to_send);
+}
+
+static void run_seed(bool verbose)
+{
+    struct run *r = calloc(1, sizeof(*r));
+    struct wire_conf conf;
+    const struct ipport any = { .port = 80 };
+
+    CHECK(r != NULL);
+    current = r;
+    r->wire.rng = hash_mix(~seed);
+    choose_link(&conf, &r->wire);
+    wire_init(&r->wire, &conf);
+    for (unsigned i = 0; i < 2; i++) {
+        r->wire.nodes[i].turn = turn;
+        r->wire.nodes[i].ctx = r;
+    }
+    CHECK(tcp_listen(r->wire.nodes[1].tcp, &any, accept_one, r) != NULL);
+    r->n_pairs = 1 + (unsigned)pick(MAX_PAIRS);
+    for (unsigned i = 0; i < r->n_pairs; i++)
+        open_pair(r, i);
+    run_until(r, done_and_home);
+    for (unsigned i = 0; i < r->n_pairs; i++)
+        check_pair(&r->pairs[i]);
+    if (verbose)
+        printf("seed %" PRIu64 ": %" PRIu64 " frames, %" PRIu64 " lost, %" PRIu64 " ms\n", seed,
+               r->wire.n_frames, r->wire.n_lost, (now() - MAX(conf.start_us, SEC)) / MS);
+    wire_fini(&r->wire);
+    free(r);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t n = 100, first = 1;
+    bool verbose = false;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc)
+            n = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--first") == 0 && i + 1 < argc)
+            first = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--verbose") == 0)
+            verbose = true;
+        else {
+            fprintf(stderr, "usage: wire_tcp [--seeds N] [--first S] [--verbose]\n");
+            return 2;
+        }
+    }
+    for (seed = first; seed < first + n; seed++)
+        run_seed(verbose);
+    printf("%" PRIu64 " seeds from %" PRIu64 " on: every byte arrived\n", n, first);
+    return 0;
+}
