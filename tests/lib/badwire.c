@@ -667,5 +667,7 @@ int main(int argc, char **argv)
     relay(d, &waiting);
     print_counters(&d[0]);
     print_counters(&d[1]);
+    free(d[0].heap);
+    free(d[1].heap);
     return 0;
 }
