@@ -45,13 +45,16 @@ static enum tls_state completed(struct tls_session *s)
 
 enum tls_state handshake_step(struct tls_session *s)
 {
-    int rc;
+    int rc, why;
 
     ERR_clear_error();
     rc = SSL_do_handshake(s->ssl);
     if (rc == 1 && !s->no_memory)
         return completed(s);
-    if (s->no_memory || SSL_get_error(s->ssl, rc) != SSL_ERROR_WANT_READ)
+    why = SSL_get_error(s->ssl, rc);
+    if (why == SSL_ERROR_ZERO_RETURN && !s->no_memory)
+        return session_refuse(s, "the peer closed during the handshake");
+    if (why != SSL_ERROR_WANT_READ || s->no_memory)
         return session_failed(s);
     if (s->n_read > TLS_HANDSHAKE_BYTES)
         return session_refuse(s, "the handshake is too long");

@@ -5,7 +5,10 @@
  * key fits the leaf, the chain is in order, every file parses; otherwise nothing
  * changes and the error says which file and why. Immutable afterwards and counted
  * atomically. Private keys live in memory that is kept out of core dumps and
- * cleared when it is freed; no function prints them.
+ * cleared when it is freed; no function prints them. (Each context also holds
+ * OpenSSL's own parsed copy, on its heap and cleared by it: a process with keys
+ * should not dump core at all.) A certificate that has expired loads, and the log
+ * says so: better an error at the peer than no gateway.
  */
 #pragma once
 

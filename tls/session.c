@@ -44,6 +44,7 @@ struct tls_session *tls_session_new(struct tls_ctx *ctx, struct core *core, uint
     s->core = core;
     s->seg = MAX(seg, SEG_MIN);
     s->state = TLS_HANDSHAKING;
+    s->valid_until = INT64_MAX; /* an anonymous peer has nothing that could run out */
     s->peer = nobody;
     ctx->lib->n_sessions++;
     if (start(s))

@@ -11,6 +11,9 @@
  *
  * HANDSHAKING -> OPEN -> CLOSED (close_notify read) ; FAILED from anywhere.
  *
+ * Certificates are judged at core->wall_us. When the packet pool is empty in the
+ * middle of a record, the session FAILs: half a record cannot be taken back.
+ *
  * Owned by one worker. RFC 8446, RFC 5246. Renegotiation and 0-RTT are off.
  */
 #pragma once

@@ -325,7 +325,10 @@ SSL_TICKET_RETURN verify_ticket_opened(SSL *ssl, SSL_SESSION *session, const uns
     if (!ticket_validity(session, &valid_until) ||
         valid_until < (int64_t)(s->core->wall_us / 1000000))
         return SSL_TICKET_RETURN_IGNORE_RENEW;
-    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+    /* A TLS 1.3 client uses a ticket once, so that nobody can link its visits (RFC 8446 C.4). */
+    if (status == SSL_TICKET_SUCCESS_RENEW || SSL_version(ssl) == TLS1_3_VERSION)
+        return SSL_TICKET_RETURN_USE_RENEW;
+    return SSL_TICKET_RETURN_USE;
 }
 
 bool verify_resumed(SSL *ssl, char why[POLICY_WHY_LEN])

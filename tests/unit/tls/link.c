@@ -33,6 +33,8 @@ void link_disconnect(struct link *l)
 {
     side_clear(&l->client);
     side_clear(&l->server);
+    if (l->raw != NULL) /* else OpenSSL thinks little of its session, and never resumes it */
+        SSL_set_shutdown(l->raw, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(l->raw);
     l->raw = NULL;
 }

@@ -708,6 +708,23 @@ static void what_is_not_tls_fails_at_once(void **state)
     link_fini(&l);
 }
 
+static void close_notify_in_a_handshake_is_an_end(void **state)
+{
+    struct tls_conf c = client_conf();
+    struct link l;
+
+    link_init(&l, 1);
+    use_client(&l, &c, pki.client);
+    l.client.session = tls_session_new(l.client.ctx, &l.core, SEG);
+    tls_connect(l.client.session, &l.client.out);
+    pktq_append(&l.client.in, &l.tp.pool, "\x15\x03\x03\x00\x02\x01\x00", 7, SEG);
+    tls_read(l.client.session, &l.client.in, &l.client.plain, 1000, &l.client.out);
+    assert_int_equal(tls_state(l.client.session), TLS_FAILED);
+    assert_string_equal(tls_error(l.client.session),
+                        "TLS error: the peer closed during the handshake");
+    link_fini(&l);
+}
+
 static void old_versions_are_refused(void **state)
 {
     SSL_CTX *stock = SSL_CTX_new(TLS_client_method());
@@ -886,6 +903,7 @@ int main(void)
         cmocka_unit_test(close_notify_ends_one_direction),
         cmocka_unit_test(any_bit_of_a_record_matters),
         cmocka_unit_test(what_is_not_tls_fails_at_once),
+        cmocka_unit_test(close_notify_in_a_handshake_is_an_end),
         cmocka_unit_test(old_versions_are_refused),
         cmocka_unit_test(renegotiation_is_refused),
         cmocka_unit_test(key_updates_are_followed_but_not_without_end),

@@ -1,0 +1,357 @@
+/* Resumption, seen by a stock OpenSSL client: our own client never resumes. */
+#include "tests/unit/tls/link.h"
+
+#include <pthread.h>
+
+static struct test_pki pki;
+static SSL_CTX *stock;
+
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    SSL_SESSION **slot = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+
+    SSL_SESSION_free(*slot);
+    *slot = session;
+    return 1; /* ours now */
+}
+
+static SSL_SESSION *newest;
+
+static int setup(void **state)
+{
+    test_pki_init(&pki);
+    stock = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_use_certificate(stock, pki.client_cert.x509);
+    SSL_CTX_add1_chain_cert(stock, pki.inter.x509);
+    SSL_CTX_use_PrivateKey(stock, pki.client_cert.key);
+    SSL_CTX_set_session_cache_mode(stock, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(stock, on_new_session);
+    SSL_CTX_set_app_data(stock, &newest);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    SSL_CTX_free(stock);
+    test_pki_fini(&pki);
+    return 0;
+}
+
+struct chain {
+    const char *name;
+    struct tls_conf conf;
+    struct tls_secret *trust;
+    struct tls_tickets *tickets;
+};
+
+static void use_chain(struct link *l, const struct chain *chain)
+{
+    make_ctx(&l->server, &(struct tls_ctx_conf){ .name = chain->name,
+                                                 .is_server = true,
+                                                 .conf = &chain->conf,
+                                                 .secret = pki.server,
+                                                 .trust = chain->trust,
+                                                 .tickets = chain->tickets });
+}
+
+/* Connects with @session; returns if the server resumed it. The newest ticket is in @newest. */
+static bool resumes(struct link *l, SSL_SESSION *session)
+{
+    const struct tls_peer *p;
+
+    link_connect_raw(l, stock, session);
+    link_run(l);
+    if (tls_state(l->server.session) != TLS_OPEN)
+        fail_msg("%s", tls_error(l->server.session));
+    p = tls_peer(l->server.session);
+    assert_true(p->has_cert);
+    assert_string_equal(p->uri, "spiffe://cluster.local/ns/foo/sa/client");
+    assert_string_equal(p->subject, "CN=client,O=test");
+    assert_int_equal(strlen(p->hash), 64);
+    assert_int_equal(p->resumed, SSL_session_reused(l->raw));
+    if (p->resumed && SSL_version(l->raw) == TLS1_2_VERSION) { /* a renewal calls nobody */
+        SSL_SESSION_free(newest);
+        newest = SSL_get1_session(l->raw);
+    }
+    return p->resumed;
+}
+
+static SSL_SESSION *first_ticket(struct link *l)
+{
+    assert_false(resumes(l, NULL));
+    assert_non_null(newest);
+    SSL_SESSION_up_ref(newest);
+    return newest;
+}
+
+static void done(struct link *l, SSL_SESSION *ticket, struct tls_tickets *tickets)
+{
+    SSL_SESSION_free(ticket);
+    SSL_SESSION_free(newest);
+    newest = NULL;
+    link_fini(l);
+    tls_tickets_free(tickets);
+}
+
+static struct chain first_chain(bool is_12)
+{
+    struct chain c = { .name = "chain", .conf = server_conf(), .trust = pki.server };
+
+    c.conf.max_version = is_12 ? TLS_VERSION_1_2 : TLS_VERSION_1_3;
+    c.tickets = tls_tickets_new();
+    assert_non_null(c.tickets);
+    return c;
+}
+
+static void a_ticket_resumes_with_the_same_peer(void **state)
+{
+    for (int is_12 = 0; is_12 <= 1; is_12++) {
+        struct chain chain = first_chain(is_12);
+        SSL_SESSION *ticket;
+        struct link l;
+
+        link_init(&l, (uint64_t)is_12);
+        use_chain(&l, &chain);
+        ticket = first_ticket(&l);
+        assert_true(resumes(&l, ticket));
+        assert_int_equal(tls_counters(l.server.lib)->handshakes, 2);
+        assert_int_equal(tls_counters(l.server.lib)->resumed, 1);
+        assert_true(resumes(&l, newest)); /* a ticket of a resumed session is as good */
+        done(&l, ticket, chain.tickets);
+    }
+}
+
+/* Another worker is another library and another context, with the same keys. */
+static void a_ticket_resumes_on_another_worker(void **state)
+{
+    struct chain chain = first_chain(false);
+    SSL_SESSION *ticket;
+    struct link l, other;
+
+    link_init(&l, 1);
+    link_init(&other, 2);
+    use_chain(&l, &chain);
+    use_chain(&other, &chain);
+    ticket = first_ticket(&l);
+    assert_true(resumes(&other, ticket));
+    link_fini(&other);
+    done(&l, ticket, chain.tickets);
+}
+
+/* What differs from the chain that gave the ticket: then nothing may resume. */
+static void resumes_nowhere_else(const char *name, struct tls_secret *trust,
+                                 void (*change)(struct tls_conf *conf))
+{
+    for (int is_12 = 0; is_12 <= 1; is_12++) {
+        struct chain chain = first_chain(is_12), changed;
+        SSL_SESSION *ticket;
+        struct link l;
+
+        link_init(&l, (uint64_t)is_12);
+        use_chain(&l, &chain);
+        ticket = first_ticket(&l);
+        changed = chain;
+        changed.name = name;
+        changed.trust = trust;
+        change(&changed.conf);
+        use_chain(&l, &changed);
+        assert_false(resumes(&l, ticket));
+        use_chain(&l, &chain);
+        assert_true(resumes(&l, ticket));
+        done(&l, ticket, chain.tickets);
+    }
+}
+
+static void change_nothing(struct tls_conf *conf)
+{
+}
+
+static void a_ticket_of_another_chain_does_not_resume(void **state)
+{
+    resumes_nowhere_else("another", pki.server, change_nothing);
+}
+
+static void a_ticket_from_before_a_new_bundle_does_not_resume(void **state)
+{
+    const struct test_cert *const roots[] = { &pki.root, &pki.other, NULL };
+    struct tls_secret *trust = test_pki_trust(&pki, roots);
+
+    resumes_nowhere_else("chain", trust, change_nothing);
+    tls_secret_put(trust);
+}
+
+static void accept_one(struct tls_conf *conf)
+{
+    static struct peer_id_conf id = { "spiffe://cluster.local/ns/foo/sa/client", false };
+
+    conf->n_peer_ids = 1;
+    conf->peer_ids = &id;
+}
+
+static void a_ticket_from_before_a_new_policy_does_not_resume(void **state)
+{
+    resumes_nowhere_else("chain", pki.server, accept_one);
+}
+
+static void add_alias(struct tls_conf *conf)
+{
+    static const char *alias = "old-td";
+
+    conf->n_trust_domain_aliases = 1;
+    conf->trust_domain_aliases = &alias;
+}
+
+static void a_ticket_from_before_a_new_alias_does_not_resume(void **state)
+{
+    resumes_nowhere_else("chain", pki.server, add_alias);
+}
+
+static void the_key_before_the_newest_still_opens(void **state)
+{
+    for (int is_12 = 0; is_12 <= 1; is_12++) {
+        struct chain chain = first_chain(is_12);
+        SSL_SESSION *ticket;
+        struct link l;
+
+        link_init(&l, (uint64_t)is_12);
+        use_chain(&l, &chain);
+        ticket = first_ticket(&l);
+        tls_tickets_rotate(chain.tickets);
+        assert_true(resumes(&l, ticket));
+        assert_ptr_not_equal(newest, ticket); /* and brought a ticket of the newest key */
+        tls_tickets_rotate(chain.tickets);
+        assert_true(resumes(&l, newest));
+        assert_false(resumes(&l, ticket));
+        done(&l, ticket, chain.tickets);
+    }
+}
+
+static void foreign_tickets_do_not_resume(void **state)
+{
+    struct chain chain = first_chain(false);
+    struct tls_tickets *first = chain.tickets, *other = tls_tickets_new();
+    SSL_SESSION *ticket;
+    struct link l;
+
+    link_init(&l, 1);
+    use_chain(&l, &chain);
+    ticket = first_ticket(&l);
+    chain.tickets = other;
+    use_chain(&l, &chain);
+    assert_false(resumes(&l, ticket));
+    tls_tickets_free(first);
+    done(&l, ticket, other);
+}
+
+/* The peer's chain runs out while the ticket is still good: it must verify anew, and cannot. */
+static void a_ticket_ends_with_the_certificate(void **state)
+{
+    for (int is_12 = 0; is_12 <= 1; is_12++) {
+        struct chain chain = first_chain(is_12);
+        SSL_SESSION *ticket;
+        struct link l;
+
+        link_init(&l, (uint64_t)is_12);
+        use_chain(&l, &chain);
+        ticket = first_ticket(&l);
+        l.core.wall_us += UINT64_C(11) * 86400 * 1000000;
+        link_connect_raw(&l, stock, ticket);
+        link_run(&l);
+        assert_int_equal(tls_state(l.server.session), TLS_FAILED);
+        assert_non_null(strstr(tls_error(l.server.session), "certificate has expired"));
+        done(&l, ticket, chain.tickets);
+    }
+}
+
+static void no_tickets_means_none(void **state)
+{
+    for (int i = 0; i < 4; i++) {
+        struct chain chain = first_chain(i & 1);
+        struct tls_tickets *keys = chain.tickets;
+        struct link l;
+
+        link_init(&l, (uint64_t)i);
+        if (i & 2)
+            chain.tickets = NULL;
+        else
+            chain.conf.session_tickets = false;
+        use_chain(&l, &chain);
+        assert_false(resumes(&l, NULL));
+        if (newest != NULL) /* TLS 1.2: a session by id, which the server does not keep */
+            assert_false(resumes(&l, newest));
+        if (!(i & 1))
+            assert_null(newest);
+        done(&l, NULL, keys);
+    }
+}
+
+/* Two workers make handshakes while the control thread rotates as fast as it can. */
+struct worker {
+    struct tls_tickets *tickets;
+    unsigned n_resumed;
+};
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    SSL_SESSION *slot = NULL;
+    SSL_CTX *client = SSL_CTX_new(TLS_client_method());
+    struct chain chain = { .name = "chain", .conf = server_conf(), .trust = pki.server };
+    struct link l;
+
+    chain.conf.mode = TLS_MODE_SIMPLE;
+    chain.tickets = w->tickets;
+    SSL_CTX_set_session_cache_mode(client, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(client, on_new_session);
+    SSL_CTX_set_app_data(client, &slot);
+    link_init(&l, 1);
+    l.max_part = 4000;
+    use_chain(&l, &chain);
+    for (unsigned i = 0; i < 60; i++) {
+        link_connect_raw(&l, client, slot);
+        link_run(&l);
+        w->n_resumed += tls_peer(l.server.session)->resumed;
+    }
+    link_fini(&l);
+    SSL_SESSION_free(slot);
+    SSL_CTX_free(client);
+    OPENSSL_thread_stop();
+    return NULL;
+}
+
+static void workers_read_while_keys_rotate(void **state)
+{
+    struct tls_tickets *tickets = tls_tickets_new();
+    struct worker w[2] = { { tickets, 0 }, { tickets, 0 } };
+    pthread_t threads[2];
+
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &w[i]), 0);
+    for (unsigned i = 0; i < 300; i++) {
+        tls_tickets_rotate(tickets);
+        nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_true(w[0].n_resumed + w[1].n_resumed > 0);
+    tls_tickets_free(tickets);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_ticket_resumes_with_the_same_peer),
+        cmocka_unit_test(a_ticket_resumes_on_another_worker),
+        cmocka_unit_test(a_ticket_of_another_chain_does_not_resume),
+        cmocka_unit_test(a_ticket_from_before_a_new_bundle_does_not_resume),
+        cmocka_unit_test(a_ticket_from_before_a_new_policy_does_not_resume),
+        cmocka_unit_test(a_ticket_from_before_a_new_alias_does_not_resume),
+        cmocka_unit_test(the_key_before_the_newest_still_opens),
+        cmocka_unit_test(foreign_tickets_do_not_resume),
+        cmocka_unit_test(a_ticket_ends_with_the_certificate),
+        cmocka_unit_test(no_tickets_means_none),
+        cmocka_unit_test(workers_read_while_keys_rotate),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
