@@ -242,8 +242,8 @@ static int slurp(struct reading *r, const char *path, const struct cfg_where *fr
 
 static int read_file(struct reading *r, const char *path, const struct cfg_where *from)
 {
-    size_t len;
-    char *bytes;
+    size_t len = 0;
+    char *bytes = NULL;
     int rc;
 
     if (r->depth == SOURCE_MAX_DEPTH)

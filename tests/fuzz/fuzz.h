@@ -1,5 +1,4 @@
 /*
- * fuzz.h - what a fuzz target is: one function over any bytes, which never fails but by crashing
  * fuzz.h - the bytes of one run, read from the front
  *
  * Reading past the end gives zeros, so that a target needs no checks of its own
@@ -9,8 +8,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -6,7 +6,7 @@
 
 static const char *state_of(struct peer *t)
 {
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     tcp_info(t->conn, &info);
     return info.state;

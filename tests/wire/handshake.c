@@ -183,7 +183,7 @@ static void without_memory_for_a_connection_it_is_refused(void **state)
 static void connect_opens(void **state)
 {
     struct peer t;
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     peer_init(&t, NULL);
     peer_connect(&t);
@@ -352,7 +352,7 @@ static void both_open_at_once(void **state)
 {
     struct peer t;
     struct frame_tcp s;
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     peer_init(&t, NULL);
     t.ts = true;

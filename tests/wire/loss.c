@@ -17,7 +17,7 @@ static void skip_all(struct peer *t)
 static void three_duplicate_acks_bring_the_segment_back(void **state)
 {
     struct peer t;
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     peer_init(&t, NULL);
     peer_accept(&t);
@@ -80,7 +80,7 @@ static void segments_with_data_are_no_duplicate_acks(void **state)
 static void a_timeout_starts_again_from_one_segment_and_backs_off(void **state)
 {
     struct peer t;
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     peer_init(&t, NULL);
     peer_accept(&t);
@@ -147,7 +147,7 @@ static void only_the_last_echo_is_a_round_trip(void **state)
 {
     for (unsigned last = 0; last < 2; last++) {
         struct peer t;
-        struct tcp_info info;
+        struct tcp_conn_info info;
         uint32_t first_ts, last_ts;
 
         peer_init(&t, NULL);
@@ -329,7 +329,7 @@ static void a_narrow_path_lowers_the_mss(void **state)
 static void slow_start_doubles_and_then_grows_by_one(void **state)
 {
     struct peer t;
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     peer_init(&t, &(struct tcp_conf){ .send_buf = 1 << 20 });
     t.wscale = 4;

@@ -149,7 +149,7 @@ static void an_ack_gets_through_a_closed_window(void **state)
 static void windows_are_scaled_both_ways(void **state)
 {
     struct peer t;
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     peer_init(&t, &(struct tcp_conf){ .recv_buf = 1 << 20 });
     t.wscale = 3;
@@ -169,7 +169,7 @@ static void windows_are_scaled_both_ways(void **state)
 static void a_scale_beyond_14_is_taken_as_14(void **state)
 {
     struct peer t;
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     peer_init(&t, NULL);
     t.wscale = 200;
@@ -183,7 +183,7 @@ static void a_scale_beyond_14_is_taken_as_14(void **state)
 static void an_old_segment_does_not_set_the_window(void **state)
 {
     struct peer t;
-    struct tcp_info info;
+    struct tcp_conn_info info;
 
     peer_init(&t, NULL);
     peer_accept(&t);
