@@ -8,7 +8,8 @@
 struct control;
 struct daemon;
 
-/* Opens the control socket of the daemon's configuration with every command. NULL: @err says why. */
+/* Opens the control socket of the daemon's configuration with every command. NULL: @err says why.
+ */
 struct control *commands_open(struct daemon *d, struct cfg_err *err);
 
 /* Closes it; calls that wait are dropped. Run the daemon's loop once more afterwards. */
