@@ -96,6 +96,7 @@ struct worker {
     /* the clock */
     uint64_t tsc_start, us_start, hz;
     uint64_t wall_offset_us, wall_checked_us;
+    uint64_t pool_looked_us;
 };
 
 /* Everything a worker owns, made by the control thread before it runs. NULL: no memory. */
