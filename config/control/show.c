@@ -61,7 +61,7 @@ static char *escaped(const char *text)
 }
 
 /* What stands in a cell; from malloc. */
-static char *cell_text(const json_t *v)
+static char *cell_text(json_t *v)
 {
     char *json, *text;
 
@@ -92,9 +92,9 @@ static void add_column(struct table *t, const char *key, size_t len)
         t->columns[t->n++] = (struct column){ key, len, 0, false };
 }
 
-static bool any_row_has(const json_t *rows, const char *key, size_t len)
+static bool any_row_has(json_t *rows, const char *key, size_t len)
 {
-    const json_t *row;
+    json_t *row;
     size_t i;
 
     json_array_foreach(rows, i, row)
@@ -102,7 +102,7 @@ static bool any_row_has(const json_t *rows, const char *key, size_t len)
         const char *k;
         json_t *v;
 
-        json_object_foreach((json_t *)(uintptr_t)row, k, v)
+        json_object_foreach(row, k, v)
         {
             if (strlen(k) == len && memcmp(k, key, len) == 0)
                 return true;
@@ -111,7 +111,7 @@ static bool any_row_has(const json_t *rows, const char *key, size_t len)
     return false;
 }
 
-static void add_listed(struct table *t, const json_t *rows, const char *columns)
+static void add_listed(struct table *t, json_t *rows, const char *columns)
 {
     while (columns != NULL && *columns != '\0') {
         size_t len = strcspn(columns, " ");
@@ -123,7 +123,7 @@ static void add_listed(struct table *t, const json_t *rows, const char *columns)
     }
 }
 
-static const json_t *cell(const json_t *row, const struct column *c)
+static json_t *cell(json_t *row, const struct column *c)
 {
     char key[256];
 
@@ -134,11 +134,11 @@ static const json_t *cell(const json_t *row, const struct column *c)
     return json_object_get(row, key);
 }
 
-static void measure(struct table *t, const json_t *row)
+static void measure(struct table *t, json_t *row)
 {
     for (unsigned i = 0; i < t->n; i++) {
         struct column *c = &t->columns[i];
-        const json_t *v = cell(row, c);
+        json_t *v = cell(row, c);
         char *text = cell_text(v);
 
         c->width = MAX(c->width, width_of(text));
@@ -173,10 +173,10 @@ static void put_title(FILE *to, const struct table *t)
     }
 }
 
-static void show_table(FILE *to, const json_t *rows, const char *columns)
+static void show_table(FILE *to, json_t *rows, const char *columns)
 {
     struct table t = { .n = 0 };
-    const json_t *row;
+    json_t *row;
     size_t i;
 
     add_listed(&t, rows, columns);
@@ -185,7 +185,7 @@ static void show_table(FILE *to, const json_t *rows, const char *columns)
         const char *key;
         json_t *v;
 
-        json_object_foreach((json_t *)(uintptr_t)row, key, v) add_column(&t, key, strlen(key));
+        json_object_foreach(row, key, v) add_column(&t, key, strlen(key));
     }
     for (unsigned k = 0; k < t.n; k++)
         t.columns[k].width = t.columns[k].key_len;
@@ -203,9 +203,9 @@ static void show_table(FILE *to, const json_t *rows, const char *columns)
     }
 }
 
-static bool is_table(const json_t *v)
+static bool is_table(json_t *v)
 {
-    const json_t *row;
+    json_t *row;
     size_t i;
 
     if (!json_is_array(v))
@@ -218,24 +218,24 @@ static bool is_table(const json_t *v)
     return true;
 }
 
-static bool is_nested(const json_t *v)
+static bool is_nested(json_t *v)
 {
     return json_is_object(v) || (is_table(v) && json_array_size(v) > 0);
 }
 
 /* Values first, in a column of their own; then whatever is larger, each with its name above. */
-static void show_object(FILE *to, const json_t *o, const char *columns)
+static void show_object(FILE *to, json_t *o, const char *columns)
 {
     size_t width = 0;
     const char *key;
     json_t *v;
 
-    json_object_foreach((json_t *)(uintptr_t)o, key, v)
+    json_object_foreach(o, key, v)
     {
         if (!is_nested(v))
             width = MAX(width, width_of(key));
     }
-    json_object_foreach((json_t *)(uintptr_t)o, key, v)
+    json_object_foreach(o, key, v)
     {
         char *text = cell_text(v), *name = escaped(key);
 
@@ -244,7 +244,7 @@ static void show_object(FILE *to, const json_t *o, const char *columns)
         free(text);
         free(name);
     }
-    json_object_foreach((json_t *)(uintptr_t)o, key, v)
+    json_object_foreach(o, key, v)
     {
         char *name = escaped(key);
 
@@ -273,9 +273,9 @@ static void show_text(FILE *to, const char *text)
     }
 }
 
-void show(FILE *to, const json_t *value, const char *columns)
+void show(FILE *to, json_t *value, const char *columns)
 {
-    const json_t *v;
+    json_t *v;
     size_t i;
 
     if (is_table(value)) {

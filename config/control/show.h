@@ -15,4 +15,4 @@
  * @columns: keys that come first, in this order, separated by blanks; NULL: none. A key that no
  * row has is left out, unless there are no rows at all; further keys follow as they appear.
  */
-void show(FILE *to, const json_t *value, const char *columns);
+void show(FILE *to, json_t *value, const char *columns);
