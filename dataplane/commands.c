@@ -212,10 +212,12 @@ static void run_reload(struct cmd_call *call)
 static void run_check(struct cmd_call *call)
 {
     struct daemon *d = daemon_of(call);
-    const char *path = cmd_arg_string(call, "file"), *setting;
+    const char *path = cmd_arg_string(call, "file");
     struct cfg_err err = { "" };
     struct secrets secrets;
     struct snapshot *s;
+    char setting[64];
+    bool restart;
 
     if (path == NULL)
         path = d->conf_path;
@@ -228,11 +230,11 @@ static void run_check(struct cmd_call *call)
         cmd_fail(call, err.text, "a reload would refuse it");
         return;
     }
-    setting = machine_conf_diff(&d->first->machine, &s->machine);
+    restart = daemon_needs_restart(d, s, setting, sizeof(setting));
     cmd_reply(call, json_pack("{s:o, s:s, s:o, s:o, s:o, s:s?}", "file", cmd_text(path), "verdict",
-                              setting == NULL ? "right" : "right, but needs a restart", "listeners",
+                              restart ? "right, but needs a restart" : "right", "listeners",
                               number(s->n_listeners), "clusters", number(s->n_clusters), "secrets",
-                              number(s->n_secrets), "restart_for", setting));
+                              number(s->n_secrets), "restart_for", restart ? setting : NULL));
     secrets_put(&secrets);
     snapshot_put(s);
 }

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -61,18 +62,32 @@ static int publish(struct daemon *d, struct snapshot *s, struct cfg_err *err)
     return 0;
 }
 
+bool daemon_needs_restart(const struct daemon *d, const struct snapshot *s, char *setting,
+                          size_t len)
+{
+    const char *machine = machine_conf_diff(&d->first->machine, &s->machine);
+
+    if (machine != NULL)
+        snprintf(setting, len, "machine.%s", machine);
+    else if (strcmp(d->first->control.socket, s->control.socket) != 0)
+        snprintf(setting, len, "control.socket");
+    else if (d->first->control.mode != s->control.mode)
+        snprintf(setting, len, "control.mode");
+    else
+        return false;
+    return true;
+}
+
 static int reload(struct daemon *d, struct cfg_err *err)
 {
-    const char *setting;
+    char setting[64];
     struct snapshot *s;
     int rc;
 
     if (file_read(d->conf_path, &s, err) < 0)
         return -EINVAL;
-    setting = machine_conf_diff(&d->first->machine, &s->machine);
-    if (setting != NULL)
-        rc = cfg_err_set(err, NULL, "%s: machine.%s changed: that takes a restart", d->conf_path,
-                         setting);
+    if (daemon_needs_restart(d, s, setting, sizeof(setting)))
+        rc = cfg_err_set(err, NULL, "%s: %s changed: that takes a restart", d->conf_path, setting);
     else
         rc = publish(d, s, err);
     snapshot_put(s);

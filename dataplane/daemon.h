@@ -57,6 +57,10 @@ void daemon_stop(struct daemon *d);
 /* Reads the configuration again and publishes it. On failure nothing changes. */
 int daemon_reload(struct daemon *d, struct cfg_err *err);
 
+/* Does @s change what only a start applies? Then @setting names it. */
+bool daemon_needs_restart(const struct daemon *d, const struct snapshot *s, char *setting,
+                          size_t len);
+
 /* No new connections; then, with @stop, the end once all are done, or when drain_time is over. */
 void daemon_drain(struct daemon *d, bool stop);
 

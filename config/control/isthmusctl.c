@@ -327,7 +327,8 @@ static int show_error(const json_t *answer)
 static void show_result(const struct options *o, const struct verb *v, json_t *result)
 {
     if (o->json || (v->flags & VERB_RAW)) {
-        json_dumpf(result, stdout, JSON_ENCODE_ANY | JSON_INDENT(o->json ? 0 : 2));
+        json_dumpf(result, stdout,
+                   JSON_ENCODE_ANY | JSON_REAL_PRECISION(12) | JSON_INDENT(o->json ? 0 : 2));
         putchar('\n');
     } else {
         show(stdout, result, v->columns);
