@@ -111,3 +111,6 @@ void worker_free(struct worker *w);
 
 /* False: the mailbox is full. */
 bool worker_post(struct worker *w, struct mail *m);
+
+/* After worker_run() has returned: a letter it has not answered, or NULL. Call until NULL. */
+struct mail *worker_unread(struct worker *w);
