@@ -224,7 +224,7 @@ class Lab:
         def up():
             if p.poll() is not None:
                 raise RuntimeError(f"isthmusd {name} ended with {p.returncode}:\n{self.log(name)[-4000:]}")
-            return ": running" in self.log(name)
+            return ": running" in self.log(name) and p.socket.exists()
             return "running" in self.log(name)[before:] and (p.socket.exists() or not HAVE_CTL)
         wait_for(f"isthmusd {name}", up, 30)
         return p
