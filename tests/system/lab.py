@@ -63,6 +63,9 @@ def remove_namespaces():
                 pass
         wait_for(f"the processes of {ns} to end", lambda: not sh("ip", "netns", "pids", ns, check=False).stdout.split())
         sh("ip", "netns", "del", ns, check=False)
+    shutil.rmtree(f"/etc/netns/{CLIENT}", ignore_errors=True)
+    if Path("/etc/netns").is_dir() and not os.listdir("/etc/netns"):
+        os.rmdir("/etc/netns")
 
 
 class Certs:
@@ -149,6 +152,12 @@ class Lab:
     def ns(self, ns, *args, check=True, **kw):
         return sh("ip", "netns", "exec", ns, *args, check=check, **kw)
 
+    def hosts(self, names, address="10.1.0.2"):
+        """What the client's /etc/hosts says (ip netns exec mounts it over the machine's)."""
+        etc = Path("/etc/netns", CLIENT)
+        etc.mkdir(parents=True, exist_ok=True)
+        (etc / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{address} {n}\n" for n in names))
+
     # --- processes -------------------------------------------------------------------------------
 
     def start(self, name, ns, *args, env=None):
@@ -210,10 +219,12 @@ class Lab:
         p = self.start(name, ns, BUILD / "isthmusd", "-c", path, "-l", level)
         p.socket = self.tmp / f"{name}.sock"
         p.conf = path
+        p.reload = lambda: os.kill(p.pid, signal.SIGHUP)
 
         def up():
             if p.poll() is not None:
                 raise RuntimeError(f"isthmusd {name} ended with {p.returncode}:\n{self.log(name)[-4000:]}")
+            return ": running" in self.log(name) and p.socket.exists()
             return "running" in self.log(name)[before:] and (p.socket.exists() or not HAVE_CTL)
         wait_for(f"isthmusd {name}", up, 30)
         return p

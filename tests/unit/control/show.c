@@ -1,0 +1,68 @@
+#include "config/control/show.h"
+
+#include "tests/lib/test.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void check(const char *json, const char *columns, const char *expected)
+{
+    json_error_t err;
+    json_t *value = json_loads(json, JSON_DECODE_ANY, &err);
+    char *text = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&text, &len);
+
+    assert_non_null(value);
+    show(to, value, columns);
+    fclose(to);
+    assert_string_equal(text, expected);
+    free(text);
+    json_decref(value);
+}
+
+static void rows_are_a_table_with_the_named_columns_first(void **state)
+{
+    check("[{\"n\": 5, \"name\": \"a\"}, {\"n\": 1000, \"name\": \"longer\", \"extra\": true}]",
+          "name n absent",
+          "NAME       N  EXTRA\n"
+          "a          5      -\n"
+          "longer  1000    yes\n");
+}
+
+static void an_empty_table_shows_its_columns(void **state)
+{
+    check("[]", "cluster rq_active", "CLUSTER  RQ-ACTIVE\n");
+    check("{\"shown\": 0, \"rows\": []}", "a b", "shown  0\n\nrows:\nA  B\n");
+}
+
+static void an_object_shows_its_values_before_its_tables(void **state)
+{
+    check("{\"rows\": [{\"k\": 1}], \"state\": \"running\", \"none\": null}", NULL,
+          "state  running\nnone   -\n\nrows:\nK\n1\n");
+}
+
+static void text_keeps_its_lines_but_moves_no_cursor(void **state)
+{
+    check("\"one\\ntwo\\u001b[2J\"", NULL, "one\ntwo\\x1b[2J\n");
+    check("[{\"k\": \"a\\nb\\u009bc\"}]", NULL, "K\na\\x0ab\\xc2\\x9bc\n");
+}
+
+static void width_counts_characters(void **state)
+{
+    check("[{\"k\": \"\\u00e9\", \"n\": 1}, {\"k\": \"ab\", \"n\": 2}]", NULL,
+          "K   N\n\u00e9   1\nab  2\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_are_a_table_with_the_named_columns_first),
+        cmocka_unit_test(an_empty_table_shows_its_columns),
+        cmocka_unit_test(an_object_shows_its_values_before_its_tables),
+        cmocka_unit_test(text_keeps_its_lines_but_moves_no_cursor),
+        cmocka_unit_test(width_counts_characters),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
