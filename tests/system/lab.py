@@ -252,12 +252,21 @@ class Lab:
     def curl(self, *args, check=False, seconds=30):
         return self.ns(CLIENT, "curl", "-sS", "--max-time", str(seconds), *args, check=check)
 
+    def sanitizer_reports(self):
+        """What AddressSanitizer or UBSan wrote into a daemon's log (ISTHMUS_BUILD may be a build with them)."""
+        logs = {path.name: path.read_text(errors="replace") for path in self.tmp.glob("*.log")}
+        return [f"{name}: {text[text.index(word):][:4000]}" for name, text in logs.items()
+                for word in ("Sanitizer:", "runtime error:") if word in text]
+
     def close(self):
         for p in reversed(list(self.procs)):
             self.stop(p)
         remove_namespaces()
-        if self.own_tmp:
+        reports = self.sanitizer_reports()
+        if self.own_tmp and not reports:
             shutil.rmtree(self.tmp, ignore_errors=True)
+        if reports:
+            raise RuntimeError("\n".join(reports))
 
     def __enter__(self):
         return self
