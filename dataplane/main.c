@@ -2,7 +2,6 @@
  * isthmusd: what starts, in order; backwards, what stops.
  */
 #include "config/file/file.h"
-#include "config/file/reference.h"
 #include "dataplane/base/log.h"
 #include "dataplane/daemon.h"
 

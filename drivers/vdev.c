@@ -70,50 +70,34 @@ static int arguments(const struct port_conf *conf, uint16_t n_queues, const char
     return -EINVAL;
 }
 
-/* The ring that carries frames to queue @q of port @index. */
-static struct rte_ring *inbound(uint32_t index, uint16_t q)
+/* The ring that carries frames to queue @q of the port @name; made by whichever side comes first.
+ */
+static struct rte_ring *inbound(const char *port, uint16_t q)
 {
     char name[RTE_RING_NAMESIZE];
     struct rte_ring *r;
 
-    snprintf(name, sizeof(name), "wire-%u-%u", index, q);
+    if (snprintf(name, sizeof(name), "%s-rx%u", port, q) >= (int)sizeof(name))
+        return NULL;
     r = rte_ring_lookup(name);
     /* Any worker of the other port may send to it, by our demultiplexer; one worker receives. */
     return r != NULL ? r : rte_ring_create(name, RING_SIZE, SOCKET_ID_ANY, RING_F_SC_DEQ);
 }
 
-static int find_peer(const struct machine_conf *machine, uint32_t index, uint32_t *ret)
+static int open_ring(const struct port_conf *conf, uint16_t n_queues, uint16_t *ethdev,
+                     struct cfg_err *err)
 {
-    const char *peer = machine->ports[index].ring_peer;
-
-    for (uint32_t i = 0; i < machine->n_ports; i++) {
-        if (i != index && machine->ports[i].device == PORT_RING &&
-            strcmp(machine->ports[i].name, peer) == 0) {
-            *ret = i;
-            return 0;
-        }
-    }
-    return -ENOENT;
-}
-
-static int open_ring(const struct machine_conf *machine, uint32_t index, uint16_t n_queues,
-                     uint16_t *ethdev, struct cfg_err *err)
-{
-    const struct port_conf *conf = &machine->ports[index];
     struct rte_ring *rx[MACHINE_MAX_WORKERS], *tx[MACHINE_MAX_WORKERS];
-    uint32_t peer;
     int id;
 
-    if (find_peer(machine, index, &peer) < 0) {
-        cfg_err_set(err, NULL, "port %s: there is no other ring port named %s", conf->name,
-                    conf->ring_peer);
-        return -ENOENT;
-    }
     for (uint16_t q = 0; q < n_queues; q++) {
-        rx[q] = inbound(index, q);
-        tx[q] = inbound(peer, q);
-        if (rx[q] == NULL || tx[q] == NULL)
+        rx[q] = inbound(conf->name, q);
+        tx[q] = inbound(conf->ring_peer, q);
+        if (rx[q] == NULL || tx[q] == NULL) {
+            cfg_err_set(err, NULL, "port %s: no memory for its rings, or its name is too long",
+                        conf->name);
             return -ENOMEM;
+        }
     }
     id = rte_eth_from_rings(conf->name, rx, n_queues, tx, n_queues, SOCKET_ID_ANY);
     if (id < 0)
@@ -185,7 +169,7 @@ int vdev_open(const struct machine_conf *machine, uint32_t index, uint16_t *n_qu
         }
         return 0;
     case PORT_RING:
-        return open_ring(machine, index, *n_queues, ethdev, err);
+        return open_ring(conf, *n_queues, ethdev, err);
     case PORT_AF_XDP:
     case PORT_AF_PACKET:
     case PORT_TAP:

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "config/model/where.h"
 #include "dataplane/base/ipaddr.h"
 
 #include <stdbool.h>
@@ -51,12 +52,14 @@ struct port_conf {
     uint16_t rx_descriptors, tx_descriptors;
     uint32_t n_addrs;
     struct addr_conf addrs[MACHINE_MAX_ADDRS];
+    struct cfg_where where;
 };
 
 struct fixed_route_conf {
     struct ipprefix prefix;
     struct ipaddr via; /* IP_NONE: on link */
     const char *port;  /* NULL: the port whose prefix holds ->via */
+    struct cfg_where where;
 };
 
 struct machine_conf {
@@ -79,6 +82,7 @@ struct machine_conf {
         uint32_t receive_buffer, send_buffer; /* bytes of one connection */
         uint64_t time_wait_us, keepalive_us, rto_min_us;
     } tcp;
+    struct cfg_where where;
 };
 
 /* The name of the first setting that differs; NULL: none does. */

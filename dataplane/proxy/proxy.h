@@ -135,7 +135,7 @@ struct session_info {
     const char *cluster;    /* of the stream or TCP proxy in progress, "" */
     struct ipport upstream; /* likewise */
     uint64_t age_us, requests;
-    struct tcp_info tcp;
+    struct tcp_conn_info tcp;
 };
 bool proxy_each(struct proxy *p, uint32_t *at, uint32_t n,
                 void (*fn)(const struct session_info *s, void *ctx), void *ctx);

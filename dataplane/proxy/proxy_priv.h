@@ -50,13 +50,13 @@ struct session {
     struct tcp_proxy *tcp;
     struct pktq in; /* received, not yet read by the codec */
     struct list streams;
-    struct wheel_timer timer; /* hello, idle, header, delayed close */
+    struct wheel_timer timer; /* hello, idle, delayed close */
     struct work work;
     bool eof;      /* the peer will send no more */
     bool eof_told; /* and the codec knows */
     bool draining; /* this connection carries no further stream */
     bool dead;     /* freed at the end of the turn */
-    uint64_t opened_us, header_since_us;
+    uint64_t opened_us;
     struct ipport local, remote;
     char sni[256];
 };
@@ -92,9 +92,6 @@ void stream_accept(struct session *session, struct http_stream *down);
 const struct cluster_rt *stream_cluster(const struct stream *s);
 const struct ipport *stream_upstream(const struct stream *s);
 struct stream *stream_of_link(struct list *l);
-
-/* The peer did not send its header in time. */
-void session_header_timeout(struct session *s);
 
 /* --- tcp_proxy.c ----------------------------------------------------------------------------- */
 

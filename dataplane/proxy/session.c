@@ -135,8 +135,6 @@ void session_stream_changed(struct session *s)
         return;
     if (!list_is_empty(&s->streams))
         arm(s, 0);
-    else if (s->header_since_us != 0 && conf->headers_timeout_us != 0)
-        arm(s, conf->headers_timeout_us);
     else
         arm(s, conf->idle_timeout_us);
 }
@@ -153,11 +151,6 @@ static void on_timer(struct wheel_timer *t, uint64_t now_us)
     case SESSION_SECURING:
         return; /* the transport has a deadline of its own */
     case SESSION_OPEN:
-        if (s->header_since_us != 0) {
-            http_count(s, HTTP_STAT_downstream_rq_timeout, 1);
-            session_header_timeout(s);
-            return;
-        }
         http_count(s, HTTP_STAT_downstream_cx_idle_timeout, 1);
         session_drain(s);
         return;
@@ -166,20 +159,6 @@ static void on_timer(struct wheel_timer *t, uint64_t now_us)
         destroy(s);
         return;
     }
-}
-
-/* Nothing of the request has become a stream yet: there is nobody to answer but the connection. */
-void session_header_timeout(struct session *s)
-{
-    static const char answer[] =
-        "HTTP/1.1 408 Request Timeout\r\ncontent-length: 22\r\ncontent-type: text/plain\r\n"
-        "connection: close\r\n\r\nrequest header timeout";
-    struct pktq q;
-
-    pktq_init(&q);
-    if (pktq_append(&q, core_of(s)->pool, answer, sizeof(answer) - 1, transport_seg(s->transport)))
-        transport_send(s->transport, &q);
-    close_orderly(s);
 }
 
 /* --- the codec's side ------------------------------------------------------------------------ */
@@ -215,7 +194,6 @@ static void on_stream(struct http_conn *c, struct http_stream *down)
 {
     struct session *s = c->owner;
 
-    s->header_since_us = 0;
     if (s->generation != s->listener->generation)
         session_renew(s);
     stream_accept(s, down);
@@ -282,11 +260,9 @@ static void read_http(struct session *s)
     while (s->http != NULL && s->transport != NULL && s->state == SESSION_OPEN && !s->dead) {
         uint64_t n;
 
-        if (!pktq_is_empty(&s->in)) {
-            http_conn_input(s->http, &s->in);
-            if (!pktq_is_empty(&s->in))
-                return; /* what waits below closes the window */
-        }
+        http_conn_input(s->http, &s->in); /* also without bytes: it may have an end to tell */
+        if (!pktq_is_empty(&s->in))
+            return; /* what waits below closes the window */
         if (taken >= TURN_MAX) {
             core_defer(core_of(s), &s->work);
             return;
@@ -300,10 +276,6 @@ static void read_http(struct session *s)
         }
         taken += n;
         http_count(s, HTTP_STAT_downstream_cx_rx_bytes_total, (int64_t)n);
-        if (list_is_empty(&s->streams) && s->header_since_us == 0) {
-            s->header_since_us = core_of(s)->now_us;
-            session_stream_changed(s);
-        }
     }
 }
 

@@ -10,7 +10,6 @@
  */
 #include "dataplane/proxy/proxy_priv.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #define BODY_MAX (64 * 1024) /* of a request, while its connection is being opened */
@@ -201,11 +200,17 @@ static uint64_t request_limit(const struct stream *s)
     return s->req_end ? 0 : s->chain->conf->http->request_timeout_us;
 }
 
-/* When the next of the three deadlines is; lazily: what moved on meanwhile is found out when it
+static uint64_t header_limit(const struct stream *s)
+{
+    return s->req == NULL ? s->chain->conf->http->headers_timeout_us : 0;
+}
+
+/* When the next of the deadlines is; lazily: what moved on meanwhile is found out when it
  * fires. */
 static void arm(struct stream *s)
 {
-    uint64_t at = UINT64_MAX, idle = idle_limit(s), request = request_limit(s);
+    uint64_t at = UINT64_MAX, idle = idle_limit(s), request = request_limit(s),
+             header = header_limit(s);
 
     if (idle != 0)
         at = s->active_us + idle;
@@ -213,10 +218,13 @@ static void arm(struct stream *s)
         at = MIN(at, s->deadline_us);
     if (request != 0)
         at = MIN(at, s->start_us + request);
+    if (header != 0)
+        at = MIN(at, s->start_us + header);
     if (at == UINT64_MAX)
         wheel_stop(&core_of(s)->wheel, &s->timer);
-    else if (!wheel_timer_is_running(&s->timer) || s->deadline_us != 0 || request != 0)
-        wheel_start(&core_of(s)->wheel, &s->timer, at);
+    else if (!wheel_timer_is_running(&s->timer) || at < s->timer.tick * WHEEL_TICK_US)
+        wheel_start(&core_of(s)->wheel, &s->timer,
+                    at); /* a later one is found out when this one fires */
 }
 
 static void moved(struct stream *s)
@@ -310,8 +318,13 @@ static void upstream_failed(struct stream *s, const char *reason, const char *fl
 static void on_timer(struct wheel_timer *t, uint64_t now_us)
 {
     struct stream *s = container_of(t, struct stream, timer);
-    uint64_t idle = idle_limit(s), request = request_limit(s);
+    uint64_t idle = idle_limit(s), request = request_limit(s), header = header_limit(s);
 
+    if (header != 0 && now_us >= s->start_us + header) {
+        count(s, HTTP_STAT_downstream_rq_timeout, 1);
+        reply(s, 408, "request header timeout", "", "request_header_timeout");
+        return;
+    }
     if (s->deadline_us != 0 && now_us >= s->deadline_us) {
         s->deadline_us = 0;
         if (s->cluster_rt != NULL)
@@ -548,6 +561,10 @@ static bool is_answered(const struct stream *s)
 
 static void choose_route(struct stream *s, bool end)
 {
+    if (slice_eq(s->req->method, SLICE("CONNECT"))) {
+        reply(s, 405, "", "", "connect_not_supported");
+        return;
+    }
     s->route = route_find(s->chain->routes, s->req->authority, s->req->path);
     if (s->route == NULL) {
         count(s, HTTP_STAT_no_route, 1);
@@ -706,4 +723,5 @@ void stream_accept(struct session *session, struct http_stream *down)
     count(s, HTTP_STAT_downstream_rq_total, 1);
     count(s, HTTP_STAT_downstream_rq_active, 1);
     session_stream_changed(session);
+    arm(s);
 }

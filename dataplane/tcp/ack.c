@@ -22,21 +22,27 @@ static void release_acked(struct tcp_conn *c, uint32_t ack)
     }
 }
 
+/*
+ * Karn's algorithm: only what was sent once says how far away the peer is, and until something
+ * does, the timeout stays backed off. After a retransmission an echoed timestamp will do (RFC 7323,
+ * 4), if it is that of the last one or a later: when a segment arrived and its ACK was lost, the
+ * ACK of the second copy echoes the first, and the time between them is not a round trip.
+ */
 static void measure(struct tcp_conn *c, const struct tcp_seg *s)
 {
     const struct tcp *tcp = c->tcp;
+    uint64_t rtt_us;
 
-    if (c->timing) {
-        if (seq_lt(s->ack, c->rtt_seq))
-            return;
+    if (c->timing && seq_ge(s->ack, c->rtt_seq)) {
+        rtt_us = tcp->core->now_us - c->rtt_at_us;
         c->timing = false;
-        rtt_sample(&c->rtt, tcp->core->now_us - c->rtt_at_us, tcp->conf.rto_min_us);
-    } else if ((c->backoff > 0 || c->recovering) && c->ts_on && s->opts.tsecr != 0) {
-        /* After a retransmission the echo tells which one was answered (RFC 7323, 4). */
-        const uint32_t ms = tcp_ts_now(tcp, c->ts_offset) - s->opts.tsecr;
-
-        rtt_sample(&c->rtt, (uint64_t)ms * 1000, tcp->conf.rto_min_us);
+    } else if (c->backoff > 0 && c->ts_on && (int32_t)(s->opts.tsecr - c->rtx_ts) >= 0) {
+        rtt_us = (uint64_t)(tcp_ts_now(tcp, c->ts_offset) - s->opts.tsecr) * 1000;
+    } else {
+        return;
     }
+    c->backoff = 0;
+    rtt_sample(&c->rtt, rtt_us, tcp->conf.rto_min_us);
 }
 
 /* RFC 6582, 3.2, step 3: an ACK of new data while repairing. */
@@ -72,7 +78,7 @@ static void restart_rtx(struct tcp_conn *c)
         return;
     c->partial_ack = c->recovering;
     c->persisting = false;
-    c->rtx_at_us = c->tcp->core->now_us + rtt_backed_off(&c->rtt, 0);
+    c->rtx_at_us = c->tcp->core->now_us + rtt_backed_off(&c->rtt, c->backoff);
 }
 
 void tcp_ack_advance(struct tcp_conn *c, const struct tcp_seg *s)
@@ -87,7 +93,7 @@ void tcp_ack_advance(struct tcp_conn *c, const struct tcp_seg *s)
         c->snd_nxt = c->snd_una;
         c->tx_next = c->tx_head;
     }
-    c->retries = c->backoff = 0;
+    c->retries = 0;
     c->rto_lost = false;
     net_dst_confirm(tcp->net, &c->dst);
 
@@ -98,7 +104,6 @@ void tcp_ack_advance(struct tcp_conn *c, const struct tcp_seg *s)
         if (c->cwnd_full)
             tcp->cc->on_ack(&c->cc, acked, c->mss);
     }
-    c->cwnd_full = false;
     restart_rtx(c);
 
     if (c->room_low && tcp_send_room(c) >= tcp->conf.send_buf / 2) {

@@ -542,9 +542,9 @@ void tcp_release(struct tcp_conn *c, uint64_t linger_us)
     tcp_timer_arm(c);
 }
 
-void tcp_info(const struct tcp_conn *c, struct tcp_info *ret)
+void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
 {
-    *ret = (struct tcp_info){
+    *ret = (struct tcp_conn_info){
         .local = c->local,
         .remote = c->remote,
         .state = names[c->state],

@@ -138,12 +138,6 @@ void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_se
     tcp_send_ctl(tcp, key, &h);
 }
 
-/* Where a segment without payload may start, so that the peer takes it as in its window. */
-static uint32_t acceptable_seq(const struct tcp_conn *c)
-{
-    return seq_le(c->snd_max, c->snd_una + c->snd_wnd) ? c->snd_max : c->snd_una;
-}
-
 static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
 {
     struct pkt *p = fresh(c->tcp);
@@ -155,9 +149,13 @@ static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
     send_packet(c, p, &h);
 }
 
+/*
+ * From snd_max, also while something before it is sent again: the peer has got no further than
+ * that, and has promised room up to there. Anything less it may take for old, and not read.
+ */
 void tcp_send_ack(struct tcp_conn *c)
 {
-    send_empty(c, acceptable_seq(c), TCP_ACK);
+    send_empty(c, c->snd_max, TCP_ACK);
 }
 
 void tcp_send_probe(struct tcp_conn *c)
@@ -170,7 +168,7 @@ void tcp_send_rst(struct tcp_conn *c)
     if (!tcp_conn_is_synchronized(c) || c->state == TCP_TIME_WAIT)
         return;
     c->tcp->counters.resets_out++;
-    send_empty(c, acceptable_seq(c), TCP_RST | TCP_ACK);
+    send_empty(c, c->snd_max, TCP_RST | TCP_ACK);
 }
 
 bool tcp_challenge_pass(struct tcp *tcp)
@@ -187,6 +185,15 @@ bool tcp_challenge_pass(struct tcp *tcp)
 
 void tcp_challenge(struct tcp_conn *c)
 {
+    const uint16_t period = (uint16_t)(c->tcp->core->now_us / TCP_CHALLENGE_PERIOD_US);
+
+    if (c->challenge_period != period) {
+        c->challenge_period = period;
+        c->n_challenges = 0;
+    }
+    if (c->n_challenges >= TCP_CHALLENGES)
+        return;
+    c->n_challenges++;
     if (tcp_challenge_pass(c->tcp))
         tcp_send_ack(c);
 }
@@ -280,6 +287,7 @@ static void account(struct tcp_conn *c, uint32_t seq, uint32_t end, uint32_t len
         tcp->counters.retrans_segs++;
         c->retransmits++;
         c->timing = false; /* Karn: nobody can tell which of the two is acknowledged */
+        c->rtx_ts = tcp_ts_now(tcp, c->ts_offset);
         if (seq_le(end, c->snd_max))
             return;
         len -= MIN(len, c->snd_max - seq);
@@ -401,6 +409,7 @@ void tcp_output(struct tcp_conn *c, bool force)
         if (c->snd_una == c->snd_max &&
             c->tcp->core->now_us - c->last_tx_us > rtt_backed_off(&c->rtt, 0))
             c->tcp->cc->on_idle(&c->cc, c->mss);
+        c->cwnd_full = false; /* and true again, if it stops the loop */
         while (send_next(c, force))
             force = false;
         set_rtx(c);

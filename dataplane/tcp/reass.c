@@ -97,16 +97,11 @@ bool tcp_reass_drain(struct tcp_conn *c)
 {
     bool any = false;
 
-    while (c->ooo != NULL && seq_le(c->ooo->seq, c->rcv_nxt)) {
+    while (c->ooo != NULL && c->ooo->seq == c->rcv_nxt) {
         struct pkt *p = c->ooo;
 
         c->ooo = p->next;
         c->n_ooo--;
-        if (seq_le(end_of(p), c->rcv_nxt)) {
-            pkt_free(p);
-            continue;
-        }
-        skip(p, c->rcv_nxt - p->seq);
         tcp_deliver(c, p);
         any = true;
     }

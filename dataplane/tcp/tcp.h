@@ -71,7 +71,7 @@ struct tcp_conf {
     uint64_t keepalive_us;   /* idle time before probes, default 2 h; UINT64_MAX: none */
 };
 
-struct tcp_info {
+struct tcp_conn_info {
     struct ipport local, remote;
     const char *state; /* "ESTABLISHED" */
     uint64_t bytes_in, bytes_out, retransmits;
@@ -143,7 +143,7 @@ void tcp_abort(struct tcp_conn *c);
  */
 void tcp_release(struct tcp_conn *c, uint64_t linger_us);
 
-void tcp_info(const struct tcp_conn *c, struct tcp_info *ret);
+void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret);
 const struct ipport *tcp_local(const struct tcp_conn *c);
 const struct ipport *tcp_remote(const struct tcp_conn *c);
 

@@ -62,12 +62,14 @@ enum tcp_limit {
     TCP_QUICK_ACKS = 16,     /* segments acknowledged at once while the peer is in slow start */
     TCP_ACK_EVERY = 2,       /* segments; RFC 9293, 3.8.6.3 */
     TCP_KEEPALIVE_TRIES = 9, /* probes without an answer */
+    TCP_CHALLENGES = 10,     /* to one peer in a period (RFC 5961, 7) */
 };
 
 #define TCP_SECOND UINT64_C(1000000)
 #define TCP_DELAYED_ACK_US                                                                         \
     UINT64_C(40000) /* RFC 9293 allows 500 ms; peers' timers start at 200                          \
                      */
+#define TCP_CHALLENGE_PERIOD_US (5 * TCP_SECOND)
 #define TCP_KEEPALIVE_RETRY_US (75 * TCP_SECOND)
 #define TCP_PAWS_IDLE_US (24 * 86400 * TCP_SECOND) /* RFC 7323, 5.5 */
 #define TCP_QUEUE_MAX (UINT32_C(1) << 30)          /* sequence numbers must stay comparable */
@@ -145,11 +147,14 @@ struct tcp_conn {
     uint32_t rtt_seq;
     uint64_t rtt_at_us;
     uint32_t recover;
-    uint8_t retries, keepalives;
+    uint32_t rtx_ts; /* our timestamp in the last retransmission */
+    uint8_t retries, keepalives, n_challenges;
+    uint16_t challenge_period; /* in which ->n_challenges were sent */
 
     /* Rarely. */
     uint16_t peer_mss;
     uint32_t iss, irs, rcv_fin;
+    uint32_t retransmits;
     struct pkt *ooo; /* sorted, without overlaps */
     uint32_t n_ooo;
     int why; /* of on_closed */
@@ -158,8 +163,11 @@ struct tcp_conn {
     struct net_dst dst;
     struct ipport remote, local; /* tcp_remote() hands these out */
     uint64_t ts_recent_us, opened_us;
-    uint64_t bytes_in, bytes_out, retransmits;
+    uint64_t bytes_in, bytes_out;
 };
+
+/* An idle connection is budgeted at half a KiB; the slab rounds up to cache lines. */
+_Static_assert(sizeof(struct tcp_conn) <= 512, "struct tcp_conn has grown");
 
 struct tcp_listener {
     struct list link; /* in its bucket */

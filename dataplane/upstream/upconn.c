@@ -188,12 +188,11 @@ static void read_more(struct upconn *c)
     while (c->state != UPCONN_CLOSED && c->transport != NULL && c->http != NULL) {
         uint64_t n;
 
-        if (!pktq_is_empty(&c->in)) {
-            http_conn_input(c->http, &c->in);
-            if (!pktq_is_empty(&c->in))
-                return; /* paused: what waits below closes the window */
-            continue;
-        }
+        http_conn_input(c->http, &c->in); /* also without bytes: it may have an end to tell */
+        if (!pktq_is_empty(&c->in))
+            return; /* paused: what waits below closes the window */
+        if (c->state == UPCONN_CLOSED || c->transport == NULL)
+            return;
         n = transport_recv(c->transport, &c->in, RECV_MAX);
         if (n == 0)
             return;

@@ -156,6 +156,9 @@ int worker_run(void *arg)
 
     prctl(PR_SET_TIMERSLACK, 1000UL); /* 1 us: or a sleep of 20 us lasts 70 */
     quiesce_online(w->conf.quiesce, w->core.id);
+    read_clock(w, eal_cycles());
+    if (w->core.id == 0)
+        net_announce(w->net); /* our addresses, once */
     while (!atomic_load_explicit(&w->stop, memory_order_acquire)) {
         bool busy;
 

@@ -66,8 +66,8 @@ static struct tcp *new_tcp(struct worker *w)
         .max_half_open = m->tcp.max_half_open,
         .recv_buf = m->tcp.receive_buffer,
         .send_buf = m->tcp.send_buffer,
-        .time_wait_us = m->tcp.time_wait_us,
-        .keepalive_us = m->tcp.keepalive_us,
+        .time_wait_us = MAX(m->tcp.time_wait_us, 1u),
+        .keepalive_us = m->tcp.keepalive_us != 0 ? m->tcp.keepalive_us : UINT64_MAX,
         .rto_min_us = m->tcp.rto_min_us,
     };
 

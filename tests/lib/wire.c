@@ -24,6 +24,9 @@ struct wire_held {
     struct wire_held *next;
     uint64_t until_us;
     struct pkt *p;
+    const uint8_t *data;
+    uint32_t len;
+    uint8_t bytes[];
 };
 
 uint64_t wire_random(struct wire *w, uint64_t n)
@@ -99,6 +102,11 @@ static void release_held(struct wire *w, uint64_t now_us)
             continue;
         }
         *at = h->next;
+        if (h->p->data != h->data || h->p->len != h->len ||
+            memcmp(h->data, h->bytes, h->len) != 0) {
+            fprintf(stderr, "a packet was changed while the port had it\n");
+            abort();
+        }
         pkt_free(h->p);
         free(h);
     }
@@ -198,11 +206,12 @@ static void send_frame(struct wire *w, struct wire_node *n, const struct pkt *p)
     w->n_frames++;
     if (w->filter != NULL && !w->filter(w, n->index, frame, p->len, w->filter_ctx))
         return;
-    if (happens(w, w->conf.loss)) {
+    type = get16(frame + p->l2_len - 2);
+    /* ARP is asked three times, and then the neighbour is not there: not what is tested here. */
+    if (type == 0x0800 && happens(w, w->conf.loss)) {
         w->n_lost++;
         return;
     }
-    type = get16(frame + p->l2_len - 2);
     if (w->conf.offload[!n->index] && type == 0x0800)
         flags = PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD;
     /* Only what has a checksum of its own: Ethernet's would have caught the rest. */
@@ -224,9 +233,11 @@ static void hold(struct wire *w, struct pkt *p)
         pkt_free(p);
         return;
     }
-    h = malloc(sizeof(*h));
+    h = malloc(sizeof(*h) + p->len);
     assert(h != NULL);
-    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), p };
+    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), p, p->data,
+                             p->len };
+    memcpy(h->bytes, p->data, p->len);
     w->held = h;
 }
 

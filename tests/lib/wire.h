@@ -7,7 +7,7 @@
  * happens. So a run is the same every time.
  *
  * The link behaves like a port: it looks at a frame only at the end of the turn, and
- * may keep its reference to the packet for a while longer.
+ * may keep its reference to the packet for a while longer; nobody may change it then.
  */
 #pragma once
 

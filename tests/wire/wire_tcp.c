@@ -46,6 +46,7 @@ struct end {
     uint64_t read_pause_us, write_pause_us;
     uint64_t read_at_us, write_at_us;
     uint32_t max_read, max_write;
+    bool slow;                 /* reads seldom and little */
     bool in_event;             /* acts from within events, too */
     bool shut, eof, done, cut; /* @cut: went away without an orderly close */
     int why;
@@ -125,6 +126,7 @@ static void read_some(struct end *e)
     }
     if (tcp_recv_eof(e->conn)) {
         e->eof = true;
+        e->write_at_us = now(); /* perhaps it was waiting for this to close */
         CHECK(e->peer->cut || e->received == e->peer->to_send);
     }
 }
@@ -173,6 +175,14 @@ static void write_some(struct end *e)
     }
 }
 
+/* Without room, or with nothing left to say, an event must come: nobody asks again. */
+static uint64_t next_write(const struct end *e)
+{
+    if (e->shut || e->sent == e->to_send || tcp_send_room(e->conn) == 0)
+        return NEVER;
+    return now() + 1 + pick(e->write_pause_us);
+}
+
 static bool wants_to_go(const struct end *e)
 {
     return (e->ending == ABORT || e->ending == RELEASE) && e->received >= e->end_at;
@@ -188,7 +198,7 @@ static void act(struct end *e)
     }
     if (now() >= e->write_at_us) {
         write_some(e);
-        e->write_at_us = e->shut ? NEVER : now() + 1 + pick(e->write_pause_us);
+        e->write_at_us = next_write(e);
     }
     if (wants_to_go(e))
         go_away(e);
@@ -281,7 +291,7 @@ static uint32_t sometimes(uint64_t n, uint32_t most)
     return one_in(n) ? (uint32_t)pick(most) : 0;
 }
 
-static void choose_tcp(struct tcp_conf *c)
+static void choose_tcp(struct tcp_conf *c, bool lossy)
 {
     static const uint32_t bufs[] = { 100, 1000, 3000, 16384, 65536, 65536, 1 << 20 };
 
@@ -289,13 +299,13 @@ static void choose_tcp(struct tcp_conf *c)
         .recv_buf = bufs[pick(ARRAY_SIZE(bufs))],
         .send_buf = bufs[pick(ARRAY_SIZE(bufs))],
         .ooo_pkts = one_in(4) ? 1 + (uint32_t)pick(4) : 64,
-        .time_wait_us = one_in(2) ? SEC : 60 * SEC,
+        .time_wait_us = lossy ? 60 * SEC : SEC, /* long enough for a FIN to be sent again */
         .syn_timeout_us = 1000 * SEC,
         .max_retries = 30,
         .keepalive_us = 30 * SEC,
         .max_conns = 16,
         .max_half_open = 16,
-        .max_time_wait = 1 + (uint32_t)pick(8),
+        .max_time_wait = MAX_PAIRS, /* one thrown out too early would be a reset */
     };
 }
 
@@ -319,25 +329,22 @@ static void choose_link(struct wire_conf *c, struct wire *w)
     };
     for (unsigned i = 0; i < 2; i++) {
         c->mtu[i] = one_in(2) ? 1500 : (uint16_t)(576 + pick(925));
-        choose_tcp(&c->tcp[i]);
+        choose_tcp(&c->tcp[i], c->loss > 0 || c->corrupt > 0);
     }
 }
 
 static void choose_end(struct end *e, struct wire_node *node, uint32_t id)
 {
-    const bool slow = one_in(6);
-
     *e = (struct end){ .node = node, .id = id, .ending = CLOSE_WHEN_SENT };
+    e->slow = one_in(6);
     e->to_send = one_in(8) ? 0 : one_in(6) ? pick(100000) : pick(8000);
     if (one_in(10))
         e->ending = one_in(2) ? ABORT : RELEASE;
     e->end_at = pick(4000);
     e->max_read = one_in(3) ? 200 : 65536;
     e->max_write = one_in(3) ? 500 : 65536;
-    e->read_pause_us = slow ? 2 * SEC : 1 + pick(10 * MS);
+    e->read_pause_us = e->slow ? 2 * SEC : 1 + pick(10 * MS);
     e->write_pause_us = one_in(6) ? 500 * MS : 1 + pick(10 * MS);
-    if (slow)
-        e->to_send = least(e->to_send, 2000);
     e->in_event = one_in(2);
 }
 
@@ -352,6 +359,9 @@ static void open_pair(struct run *r, unsigned i)
         choose_end(&p->ends[k], &r->wire.nodes[k], 2 * i + k);
         p->ends[k].peer = &p->ends[!k];
     }
+    for (unsigned k = 0; k < 2; k++)
+        if (p->ends[k].slow)
+            p->ends[!k].to_send = least(p->ends[!k].to_send, 3000);
     if (p->ends[0].ending == CLOSE_WHEN_SENT && one_in(3))
         p->ends[one_in(2)].ending = CLOSE_AFTER_PEER;
     p->ends[0].conn = tcp_connect(r->wire.nodes[0].tcp, &remote, &local, &ops, &p->ends[0], &err);

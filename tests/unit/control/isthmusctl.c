@@ -13,7 +13,7 @@ static struct {
     char dir[64], path[96];
     uv_loop_t loop;
     uv_async_t stop;
-    struct control *control;
+    struct control_socket *control;
     struct control_conf conf;
     struct cmd_set set;
     pthread_t thread;

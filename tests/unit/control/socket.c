@@ -16,7 +16,7 @@
 static struct {
     char dir[64], path[96];
     uv_loop_t loop;
-    struct control *control;
+    struct control_socket *control;
     struct control_conf conf;
     struct cmd_set set;
     struct cmd_call *waiting;
@@ -324,7 +324,7 @@ static void a_leftover_is_replaced_and_a_living_daemon_is_not(void **state)
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     struct control_conf conf = { .socket = at.sun_path, .mode = 0600 };
     struct cfg_err err = { "" };
-    struct control *second;
+    struct control_socket *second;
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
     refused(&w.conf, "another daemon listens there");

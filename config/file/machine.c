@@ -1,0 +1,205 @@
+#include "config/model/machine.h"
+#include "config/file/objects.h"
+
+#include "dataplane/base/num.h"
+
+/* "192.0.2.1/24", "192.0.2.1/24 vlan 5" */
+static int read_address(struct reader *r, const config_setting_t *s, void *element)
+{
+    struct addr_conf *to = element;
+    struct ipprefix whole;
+    const char *value;
+    struct slice text;
+    uint64_t vlan = 0;
+    size_t space, slash;
+    int rc = field_text(r, s, &value);
+
+    if (rc < 0)
+        return rc;
+    text = slice_of(value);
+    space = slice_find(text, ' ');
+    if (space < text.len &&
+        (!slice_starts(slice_skip(text, space), SLICE(" vlan ")) ||
+         !num_u64(slice_skip(text, space + strlen(" vlan ")), 4094, &vlan) || vlan == 0))
+        return field_err(r, s,
+                         "\"%s\": after the address only \"vlan N\" may stand, N from 1 to "
+                         "4094",
+                         value);
+    text = slice_head(text, space);
+    slash = slice_find(text, '/');
+    if (slash == text.len || !ipprefix_parse(text, false, &whole) ||
+        !ipaddr_parse(slice_head(text, slash), &to->addr))
+        return field_err(r, s,
+                         "\"%s\" is not an address with its prefix length, such as "
+                         "\"192.0.2.1/24\"",
+                         value);
+    to->prefix_len = whole.len;
+    to->vlan = (uint16_t)vlan;
+    return 0;
+}
+
+static int read_core(struct reader *r, const config_setting_t *s, void *element)
+{
+    int64_t core = 0;
+    int rc = field_integer(r, s, 0, 1023, &core);
+
+    *(int32_t *)element = (int32_t)core;
+    return rc;
+}
+
+static int read_prefix(struct reader *r, const config_setting_t *s, void *obj)
+{
+    struct fixed_route_conf *to = obj;
+    const char *value;
+    int rc = field_text(r, s, &value);
+
+    if (rc < 0)
+        return rc;
+    if (!ipprefix_parse(slice_of(value), true, &to->prefix))
+        return field_err(r, s,
+                         "\"%s\" is not a prefix such as \"10.0.0.0/8\" (bits beyond its "
+                         "length must be zero)",
+                         value);
+    return 0;
+}
+
+static int read_via(struct reader *r, const config_setting_t *s, void *obj)
+{
+    struct fixed_route_conf *to = obj;
+    const char *value;
+    int rc = field_text(r, s, &value);
+
+    if (rc < 0)
+        return rc;
+    if (!ipaddr_parse(slice_of(value), &to->via))
+        return field_err(r, s, "\"%s\" is not an IP address", value);
+    return 0;
+}
+
+/* Cores alone say how many workers there are; a number alone leaves the cores to the kernel. */
+static int check_machine(struct reader *r, const config_setting_t *s, void *obj)
+{
+    const config_setting_t *cores = config_setting_get_member(s, "cores");
+    const config_setting_t *workers = config_setting_get_member(s, "workers");
+    struct machine_conf *m = obj;
+
+    if (cores == NULL) {
+        for (uint32_t i = 0; i < m->n_workers; i++)
+            m->cores[i] = -1;
+        return 0;
+    }
+    if (workers != NULL && config_setting_get_int(workers) != config_setting_length(cores))
+        return field_err(r, cores, "names %d cores for %d workers", config_setting_length(cores),
+                         config_setting_get_int(workers));
+    return 0;
+}
+
+static const char *const devices[] = { "pci",   "af_xdp", "af_packet", "tap",
+                                       "memif", "ring",   "pcap",      NULL };
+static const char *const idle_modes[] = { "adaptive", "spin", NULL };
+
+#define P struct port_conf
+static const struct field port_fields[] = {
+    FIELD(FIELD_TEXT, P, name, .required = true, .help = "What routes, logs and counters call it."),
+    FIELD(FIELD_WORD, P, device, .required = true, .words = devices,
+          .help =
+              "What the port is: a NIC bound to vfio-pci or an mlx5 (`pci`), an interface of the "
+              "kernel (`af_xdp`, `af_packet`), a new one (`tap`), another process (`memif`), "
+              "another port of this process (`ring`), or capture files (`pcap`)."),
+    FIELD(FIELD_TEXT, P, interface,
+          .help =
+              "`af_xdp`, `af_packet`: the interface that is used. `tap`: the one that is made."),
+    FIELD(FIELD_TEXT, P, pci, .help = "`pci`: address of the NIC, such as \"0000:3b:00.0\"."),
+    FIELD(FIELD_TEXT, P, socket, .help = "`memif`: Unix socket over which the two sides meet."),
+    FIELD(FIELD_NUMBER, P, memif_id, .max = UINT32_MAX, .help = "`memif`: number of the pair."),
+    FIELD(FIELD_BOOL, P, memif_server, .help = "`memif`: be the side that makes the socket."),
+    FIELD(FIELD_TEXT, P, ring_peer, .help = "`ring`: name of the port at the other end."),
+    FIELD(FIELD_TEXT, P, pcap_rx, .help = "`pcap`: file whose frames are received."),
+    FIELD(FIELD_TEXT, P, pcap_tx, .help = "`pcap`: file that gets the frames sent."),
+    FIELD(FIELD_TEXT, P, mac, .def_text = NULL,
+          .help = "Ethernet address, where the device (`tap`, `memif`) can be given one. Default: "
+                  "the device's own."),
+    FIELD(FIELD_NUMBER, P, mtu, .max = 9000,
+          .help = "Largest IP packet. 0: the device's, at most 1500."),
+    FIELD(FIELD_NUMBER, P, queues, .max = MACHINE_MAX_WORKERS,
+          .help = "Queues each way. 0: one for each worker, where the device has so many."),
+    FIELD(FIELD_NUMBER, P, rx_descriptors, .min = 64, .max = 16384, .def = 1024,
+          .help = "Frames a receive queue can hold."),
+    FIELD(FIELD_NUMBER, P, tx_descriptors, .min = 64, .max = 16384, .def = 1024,
+          .help = "Frames a transmit queue can hold."),
+    FIELD_MANY("addresses", FIELD_EACH, P, addrs, n_addrs, .max = MACHINE_MAX_ADDRS,
+               .may_be_empty = true, .each = read_address,
+               .form = "texts, such as \"192.0.2.1/24\" or \"192.0.2.1/24 vlan 5\"",
+               .help = "Our addresses on this port, each with the length of its prefix."),
+};
+static const struct object port_object =
+    OBJECT("ports", struct port_conf, port_fields, .where_at = offsetof(P, where),
+           .help = "A way into the machine that this process owns.");
+#undef P
+
+#define R struct fixed_route_conf
+static const struct field route_fields[] = {
+    FIELD_AS("prefix", FIELD_CUSTOM, R, prefix, .required = true, .read = read_prefix,
+             .form = "text, such as \"0.0.0.0/0\"", .help = "Destinations this route is for."),
+    FIELD_AS("via", FIELD_CUSTOM, R, via, .read = read_via, .form = "text, an IP address",
+             .help = "Next hop. Absent: the destination itself is on the link of `port`."),
+    FIELD(FIELD_TEXT, R, port,
+          .help = "Port to send by. Absent: the one whose prefix holds `via`."),
+};
+static const struct object route_object =
+    OBJECT("routes", R, route_fields, .where_at = offsetof(R, where),
+           .help = "A fixed route of our own IP stack. The prefixes of the ports' addresses need "
+                   "none.");
+#undef R
+
+#define M struct machine_conf
+/* Its fields are those of the machine: the group has no struct of its own. */
+static const struct field tcp_fields[] = {
+    FIELD_AS("max_connections", FIELD_NUMBER, M, tcp.max_connections, .min = 16,
+             .max = 16 * 1024 * 1024, .def = 65536, .help = "Open TCP connections of one worker."),
+    FIELD_AS("max_half_open", FIELD_NUMBER, M, tcp.max_half_open, .min = 16,
+             .max = 16 * 1024 * 1024, .def = 4096,
+             .help = "TCP connections of one worker that are in their handshake."),
+    FIELD_AS("receive_buffer", FIELD_SIZE, M, tcp.receive_buffer, .min = 4096, .max = 16 << 20,
+             .def = 65536, .help = "Bytes a TCP connection may hold unread: its largest window."),
+    FIELD_AS("send_buffer", FIELD_SIZE, M, tcp.send_buffer, .min = 4096, .max = 16 << 20,
+             .def = 65536, .help = "Bytes a TCP connection may hold unsent or unacknowledged."),
+    FIELD_AS("time_wait", FIELD_DURATION, M, tcp.time_wait_us, .max = 10 * 60 * SECONDS,
+             .def = 60 * SECONDS, .help = "How long a closed connection is remembered (2 MSL)."),
+    FIELD_AS("keepalive", FIELD_DURATION, M, tcp.keepalive_us, .max = 30 * DAYS, .def = 2 * HOURS,
+             .help = "Idle time before a TCP connection is probed. 0s: never."),
+    FIELD_AS("min_rto", FIELD_DURATION, M, tcp.rto_min_us, .min = 1000, .max = 10 * SECONDS,
+             .def = 200 * 1000, .help = "Shortest wait before a segment is sent again."),
+};
+static const struct object tcp_object =
+    OBJECT("tcp", M, tcp_fields, .where_at = -1, .help = "Our own TCP.");
+
+static const struct field machine_fields[] = {
+    FIELD_AS("workers", FIELD_NUMBER, M, n_workers, .min = 1, .max = MACHINE_MAX_WORKERS, .def = 1,
+             .def_text = "1, or one for each of `cores`", .help = "Threads that carry traffic."),
+    FIELD_MANY("cores", FIELD_EACH, M, cores, n_workers, .max = MACHINE_MAX_WORKERS,
+               .each = read_core, .form = "numbers",
+               .help = "CPU of each worker. Absent: the kernel places them."),
+    FIELD(FIELD_WORD, M, idle, .words = idle_modes, .def = IDLE_ADAPTIVE,
+          .help = "What a worker does when there is nothing to do: sleep a little (`adaptive`), or "
+                  "poll on (`spin`)."),
+    FIELD(FIELD_BOOL, M, hugepages, .help = "Take packet memory from hugepages."),
+    FIELD_AS("memory", FIELD_SIZE, M, memory_mb, .unit = 1 << 20, .min = 64, .max = 1 << 20,
+             .def = 512, .help = "Memory for packets, of all workers."),
+    FIELD(FIELD_NUMBER, M, packets, .min = 1024, .max = 1 << 20, .def = 16384,
+          .help = "Packet buffers of one worker (about 2.5 KiB each)."),
+    FIELD(FIELD_TEXT, M, file_prefix, .def_text = NULL,
+          .help = "Tells apart several DPDK processes on one machine."),
+    FIELD_MANY("eal", FIELD_EACH, M, eal, n_eal, .pointer = true, .may_be_empty = true, .max = 32,
+               .each = field_each_text, .form = "texts",
+               .help = "Further arguments for DPDK's environment layer, as they are."),
+    FIELD_MANY("ports", FIELD_LIST, M, ports, n_ports, .required = true, .max = MACHINE_MAX_PORTS,
+               .object = &port_object, .help = "The ports, at least one."),
+    FIELD_MANY("routes", FIELD_LIST, M, routes, n_routes, .max = MACHINE_MAX_ROUTES,
+               .may_be_empty = true, .object = &route_object, .help = "Routes of the IP stack."),
+    { .name = "tcp", .type = FIELD_GROUP, .object = &tcp_object, .help = "TCP of every worker." },
+};
+const struct object object_machine = OBJECT(
+    "machine", M, machine_fields, .where_at = offsetof(M, where), .check = check_machine,
+    .help = "Cores, ports, addresses and TCP. Read at start: a reload that changes any of it "
+            "is refused.");

@@ -1,0 +1,197 @@
+#include "tests/lib/frames.h"
+
+#include "dataplane/net/bytes.h"
+#include "dataplane/net/cksum.h"
+
+#include <assert.h>
+
+const uint8_t frame_broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+
+static uint8_t *grow(struct frame *f, uint32_t n)
+{
+    uint8_t *at = f->b + f->len;
+
+    assert(f->len + n <= FRAME_MAX);
+    f->len += n;
+    memset(at, 0, n);
+    return at;
+}
+
+void frame_bytes(struct frame *f, const void *bytes, uint32_t len)
+{
+    uint8_t *at = grow(f, len);
+
+    if (len > 0)
+        memcpy(at, bytes, len);
+}
+
+void frame_eth(struct frame *f, const uint8_t dst[6], const uint8_t src[6], uint16_t type,
+               uint16_t vlan)
+{
+    uint8_t *at;
+
+    f->len = f->ip_at = f->l4_at = 0;
+    at = grow(f, vlan != 0 ? 18 : 14);
+    memcpy(at, dst, 6);
+    memcpy(at + 6, src, 6);
+    if (vlan != 0) {
+        put16(at + 12, 0x8100);
+        put16(at + 14, vlan);
+        put16(at + 16, type);
+    } else {
+        put16(at + 12, type);
+    }
+}
+
+void frame_arp(struct frame *f, uint16_t op, const uint8_t sha[6], uint32_t spa,
+               const uint8_t tha[6], uint32_t tpa)
+{
+    uint8_t *at = grow(f, 28);
+
+    put16(at, 1);
+    put16(at + 2, 0x0800);
+    at[4] = 6;
+    at[5] = 4;
+    put16(at + 6, op);
+    memcpy(at + 8, sha, 6);
+    put32(at + 14, spa);
+    memcpy(at + 18, tha, 6);
+    put32(at + 24, tpa);
+}
+
+void frame_ip4(struct frame *f, uint32_t src, uint32_t dst, uint8_t protocol, const void *opts,
+               uint32_t opts_len)
+{
+    uint8_t *at;
+
+    f->ip_at = f->len;
+    at = grow(f, 20);
+    at[0] = (uint8_t)(0x45 + opts_len / 4);
+    at[8] = 64;
+    at[9] = protocol;
+    put32(at + 12, src);
+    put32(at + 16, dst);
+    frame_bytes(f, opts, opts_len);
+    f->l4_at = f->len;
+}
+
+void frame_tcp(struct frame *f, const struct frame_tcp *t)
+{
+    uint8_t opts[40];
+    uint32_t n = 0;
+    uint8_t *at;
+
+    if (t->mss != 0) {
+        opts[n++] = 2;
+        opts[n++] = 4;
+        put16(opts + n, t->mss);
+        n += 2;
+    }
+    if (t->wscale >= 0 && (t->flags & 2) != 0) {
+        opts[n++] = 1;
+        opts[n++] = 3;
+        opts[n++] = 3;
+        opts[n++] = (uint8_t)t->wscale;
+    }
+    if (t->has_ts) {
+        opts[n++] = 1;
+        opts[n++] = 1;
+        opts[n++] = 8;
+        opts[n++] = 10;
+        put32(opts + n, t->tsval);
+        put32(opts + n + 4, t->tsecr);
+        n += 8;
+    }
+    at = grow(f, 20);
+    put16(at, t->src);
+    put16(at + 2, t->dst);
+    put32(at + 4, t->seq);
+    put32(at + 8, t->ack);
+    at[12] = (uint8_t)((20 + n) / 4 << 4);
+    at[13] = t->flags;
+    put16(at + 14, t->wnd);
+    frame_bytes(f, opts, n);
+    frame_bytes(f, t->payload, t->len);
+}
+
+void frame_icmp(struct frame *f, uint8_t type, uint8_t code, uint32_t word, const void *bytes,
+                uint32_t len)
+{
+    uint8_t *at = grow(f, 8);
+
+    at[0] = type;
+    at[1] = code;
+    put32(at + 4, word);
+    frame_bytes(f, bytes, len);
+}
+
+static uint64_t pseudo(const uint8_t *ip, uint32_t len)
+{
+    const struct ipaddr src = ipaddr_v4(get32(ip + 12)), dst = ipaddr_v4(get32(ip + 16));
+
+    return cksum_pseudo(&src, &dst, ip[9], len);
+}
+
+void frame_done(struct frame *f)
+{
+    uint8_t *ip = f->b + f->ip_at, *l4 = f->b + f->l4_at;
+    const uint32_t len = f->len - f->l4_at;
+
+    put16(ip + 2, (uint16_t)(f->len - f->ip_at));
+    put16(ip + 10, 0);
+    cksum_store(ip + 10, cksum_finish(cksum_add(0, ip, f->l4_at - f->ip_at)));
+    if (ip[9] == 6 && len >= 20) {
+        put16(l4 + 16, 0);
+        cksum_store(l4 + 16, cksum_finish(cksum_add(pseudo(ip, len), l4, len)));
+    } else if (ip[9] == 1 && len >= 8) {
+        put16(l4 + 2, 0);
+        cksum_store(l4 + 2, cksum_finish(cksum_add(0, l4, len)));
+    }
+}
+
+static void read_opts(const uint8_t *at, uint32_t len, struct frame_tcp *t)
+{
+    for (uint32_t i = 0; i < len && at[i] != 0;) {
+        if (at[i] == 1) {
+            i++;
+            continue;
+        }
+        if (at[i] == 2) {
+            t->mss = get16(at + i + 2);
+        } else if (at[i] == 3) {
+            t->wscale = at[i + 2];
+        } else if (at[i] == 8) {
+            t->has_ts = true;
+            t->tsval = get32(at + i + 2);
+            t->tsecr = get32(at + i + 6);
+        }
+        i += at[i + 1];
+    }
+}
+
+bool frame_read_tcp(const uint8_t *bytes, uint32_t len, struct frame_tcp *ret)
+{
+    const uint32_t eth = len >= 18 && get16(bytes + 12) == 0x8100 ? 18 : 14;
+    const uint8_t *ip = bytes + eth, *tcp = ip + 20;
+    uint32_t tcp_len, hdr_len;
+
+    if (len < eth + 40 || get16(ip - 2) != 0x0800 || ip[0] != 0x45 || ip[9] != 6)
+        return false;
+    if (!cksum_is_good(cksum_add(0, ip, 20)) || get16(ip + 2) != len - eth)
+        return false;
+    tcp_len = len - eth - 20;
+    if (!cksum_is_good(cksum_add(pseudo(ip, tcp_len), tcp, tcp_len)))
+        return false;
+    hdr_len = (uint32_t)(tcp[12] >> 4) * 4;
+    *ret = (struct frame_tcp){ .src = get16(tcp),
+                               .dst = get16(tcp + 2),
+                               .seq = get32(tcp + 4),
+                               .ack = get32(tcp + 8),
+                               .flags = tcp[13],
+                               .wnd = get16(tcp + 14),
+                               .wscale = -1,
+                               .len = tcp_len - hdr_len,
+                               .payload = tcp + hdr_len };
+    read_opts(tcp + 20, hdr_len - 20, ret);
+    return true;
+}

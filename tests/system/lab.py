@@ -1,0 +1,254 @@
+"""
+A network to test in: three namespaces joined by veth, certificates, peers, and isthmusd.
+
+    isthmus-client          isthmus-gateway            isthmus-mesh
+    c0 10.1.0.1 --------- gw0 [isthmusd] gw1 --------- br0 10.2.0.1  (httpbin, nginx, origin)
+                          10.1.0.2   10.2.0.2            |
+                                                       sc0 [isthmusd, inbound role] 10.2.0.3
+
+The gateway's two ports are DPDK ports on veth ends. With a bad wire, a fourth namespace stands
+between client and gateway and relays frames (tests/lib/badwire).
+
+Everything is made by a Lab and unmade by its close(), also what an earlier run left behind.
+"""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("ISTHMUS_BUILD", TOP / "build"))
+PREFIX = os.environ.get("ISTHMUS_NS", "isthmus")  # so that two labs can stand side by side
+CLIENT, GATEWAY, MESH, WIRE = (f"{PREFIX}-{n}" for n in ("client", "gateway", "mesh", "wire"))
+NAMESPACES = (CLIENT, GATEWAY, MESH, WIRE)
+PYTHON = "/usr/bin/python3"
+
+
+def sh(*args, check=True, **kw):
+    done = subprocess.run([str(a) for a in args], capture_output=True, text=True, **kw)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, args))}: {done.returncode}: {done.stdout}{done.stderr}")
+    return done
+
+
+def wait_for(what, condition, seconds=15.0, every=0.02):
+    """Waits until @condition is true; says what it waited for when it gives up."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        time.sleep(every)
+
+
+def remove_namespaces():
+    for ns in NAMESPACES:
+        if not Path("/run/netns", ns).exists():
+            continue
+        pids = sh("ip", "netns", "pids", ns, check=False).stdout.split()
+        for pid in pids:
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        wait_for(f"the processes of {ns} to end", lambda: not sh("ip", "netns", "pids", ns, check=False).stdout.split())
+        sh("ip", "netns", "del", ns, check=False)
+    shutil.rmtree(f"/etc/netns/{CLIENT}", ignore_errors=True)
+    if Path("/etc/netns").is_dir() and not os.listdir("/etc/netns"):
+        os.rmdir("/etc/netns")
+
+
+class Certs:
+    """Throw-away CAs that issue Istio-shaped certificates: P-256, one SPIFFE URI SAN."""
+
+    def __init__(self, directory):
+        self.dir = Path(directory)
+        self.dir.mkdir(parents=True, exist_ok=True)
+
+    def ca(self, name="root"):
+        key, cert = self.dir / f"{name}.key", self.dir / f"{name}.pem"
+        sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+           "-subj", f"/O=cluster.local/CN={name}", "-keyout", key, "-out", cert,
+           "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        return cert
+
+    def issue(self, name, uri=None, dns=None, ca="root", days=1, into=None):
+        """Writes NAME/{cert-chain,key,root-cert}.pem and returns the directory."""
+        to = Path(into) if into else self.dir / name
+        to.mkdir(parents=True, exist_ok=True)
+        san = ",".join([f"URI:{uri}"] * bool(uri) + [f"DNS:{d}" for d in (dns or [])])
+        ext = to / "ext.cnf"
+        ext.write_text(f"basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature,keyAgreement\n"
+                       f"extendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=critical,{san}\n")
+        csr, key, cert = to / "csr.pem", to / "key.pem.new", to / "cert-chain.pem.new"
+        sh("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/",
+           "-keyout", key, "-out", csr)
+        sh("openssl", "x509", "-req", "-in", csr, "-CA", self.dir / f"{ca}.pem", "-CAkey", self.dir / f"{ca}.key",
+           "-CAcreateserial", "-days", str(days), "-extfile", ext, "-out", cert)
+        shutil.copy(self.dir / f"{ca}.pem", to / "root-cert.pem.new")
+        for part in ("key.pem", "cert-chain.pem", "root-cert.pem"):
+            os.replace(to / f"{part}.new", to / part)
+        return to
+
+
+class Lab:
+    def __init__(self, directory=None, bad_wire=None, mtu=1500):
+        self.tmp = Path(directory or tempfile.mkdtemp(prefix="isthmus-"))
+        self.own_tmp = directory is None
+        self.procs = []
+        self.bad_wire = bad_wire
+        self.certs = Certs(self.tmp / "certs")
+        remove_namespaces()
+        self._network(mtu)
+
+    # --- network ---------------------------------------------------------------------------------
+
+    def _network(self, mtu):
+        for ns in (CLIENT, GATEWAY, MESH) + ((WIRE,) if self.bad_wire is not None else ()):
+            sh("ip", "netns", "add", ns)
+            self.ns(ns, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+            self.ns(ns, "ip", "link", "set", "lo", "up")
+        if self.bad_wire is None:
+            self._veth(CLIENT, "c0", GATEWAY, "gw0", mtu)
+        else:
+            self._veth(CLIENT, "c0", WIRE, "w0", mtu)
+            self._veth(WIRE, "w1", GATEWAY, "gw0", mtu)
+        self._veth(GATEWAY, "gw1", MESH, "m0", mtu)
+        self._veth(MESH, "sc0", MESH, "sc0b", mtu)
+        self.ns(CLIENT, "ip", "addr", "add", "10.1.0.1/24", "dev", "c0")
+        self.ns(MESH, "ip", "link", "add", "br0", "type", "bridge")
+        for port in ("m0", "sc0b"):
+            self.ns(MESH, "ip", "link", "set", port, "master", "br0")
+        self.ns(MESH, "ip", "link", "set", "br0", "up")
+        self.ns(MESH, "ip", "addr", "add", "10.2.0.1/24", "dev", "br0")
+        for i in range(10, 20):
+            self.ns(MESH, "ip", "addr", "add", f"10.2.0.{i}/24", "dev", "br0")
+        self._no_offloads(MESH, "br0")
+        if self.bad_wire is not None:
+            self.start("badwire", WIRE, BUILD / "tests/lib/badwire", "w0", "w1", *map(str, self.bad_wire))
+
+    def _veth(self, ns_a, a, ns_b, b, mtu):
+        sh("ip", "link", "add", a, "netns", ns_a, "type", "veth", "peer", "name", b, "netns", ns_b)
+        for ns, dev in ((ns_a, a), (ns_b, b)):
+            self.ns(ns, "ip", "link", "set", dev, "mtu", str(mtu), "up")
+            self._no_offloads(ns, dev)
+
+    def _no_offloads(self, ns, dev):
+        # AF_PACKET shows a peer's partial checksums as they are: wrong.
+        self.ns(ns, "ethtool", "-K", dev, "tx", "off", "rx", "off", "gso", "off", "tso", "off", "gro", "off", check=False)
+
+    def ns(self, ns, *args, check=True, **kw):
+        return sh("ip", "netns", "exec", ns, *args, check=check, **kw)
+
+    def hosts(self, names, address="10.1.0.2"):
+        """What the client's /etc/hosts says (ip netns exec mounts it over the machine's)."""
+        etc = Path("/etc/netns", CLIENT)
+        etc.mkdir(parents=True, exist_ok=True)
+        (etc / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{address} {n}\n" for n in names))
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def start(self, name, ns, *args, env=None):
+        log = open(self.tmp / f"{name}.log", "ab")
+        p = subprocess.Popen(["ip", "netns", "exec", ns, *map(str, args)], stdin=subprocess.DEVNULL, stdout=log,
+                             stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+        p.name = name
+        self.procs.append(p)
+        return p
+
+    def log(self, name):
+        path = self.tmp / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def stop(self, p, sig=signal.SIGTERM, seconds=20):
+        if p.poll() is None:
+            p.send_signal(sig)
+            try:
+                p.wait(seconds)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+        if p in self.procs:
+            self.procs.remove(p)
+        return p.returncode
+
+    def wait_port(self, ns, address, port, seconds=15):
+        probe = (f"import socket,sys\ns=socket.socket();s.settimeout(1)\n"
+                 f"sys.exit(s.connect_ex(('{address}',{port})))")
+        wait_for(f"{address}:{port}", lambda: self.ns(ns, PYTHON, "-c", probe, check=False).returncode == 0, seconds,
+                 every=0.1)
+
+    # --- peers -----------------------------------------------------------------------------------
+
+    def httpbin(self, address="10.2.0.1", port=8000):
+        p = self.start("httpbin", MESH, PYTHON, "-m", "gunicorn", "-b", f"{address}:{port}", "-k", "gthread",
+                       "--threads", "16", "--keep-alive", "120", "httpbin:app")
+        self.wait_port(MESH, address, port)
+        return p
+
+    def origin(self, address="10.2.0.1", port=9000):
+        p = self.start("origin", MESH, PYTHON, TOP / "tests/system/origin.py", address, port)
+        self.wait_port(MESH, address, port)
+        return p
+
+    def nginx(self, conf, name="nginx"):
+        d = self.tmp / name
+        d.mkdir(exist_ok=True)
+        (d / "nginx.conf").write_text(conf.replace("@DIR@", str(d)))
+        return self.start(name, MESH, "nginx", "-p", d, "-c", d / "nginx.conf", "-g", "daemon off;", "-e", "stderr")
+
+    # --- isthmusd --------------------------------------------------------------------------------
+
+    def gateway(self, conf, name="gateway", ns=GATEWAY, level="info"):
+        """Starts isthmusd with the text @conf; returns the process once its control socket answers."""
+        path = self.tmp / f"{name}.conf"
+        path.write_text(conf)
+        p = self.start(name, ns, BUILD / "isthmusd", "-c", path, "-l", level)
+        p.socket = self.tmp / f"{name}.sock"
+        p.conf = path
+        p.reload = lambda: os.kill(p.pid, signal.SIGHUP)
+
+        def up():
+            if p.poll() is not None:
+                raise RuntimeError(f"isthmusd {name} ended with {p.returncode}:\n{self.log(name)[-4000:]}")
+            return ": running" in self.log(name)
+        wait_for(f"isthmusd {name}", up, 30)
+        return p
+
+    def ctl(self, p, *args, check=True):
+        return sh(BUILD / "isthmusctl", "--socket", p.socket, *args, check=check)
+
+    def ctl_json(self, p, *args):
+        return json.loads(self.ctl(p, "--json", *args).stdout)
+
+    def curl(self, *args, check=False, seconds=30):
+        return self.ns(CLIENT, "curl", "-sS", "--max-time", str(seconds), *args, check=check)
+
+    def close(self):
+        for p in reversed(list(self.procs)):
+            self.stop(p)
+        remove_namespaces()
+        if self.own_tmp:
+            shutil.rmtree(self.tmp, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+def machine(tmp, name, ports, device="af_packet", workers=1, memory="192MiB", packets=16384, hugepages=True, extra=""):
+    """The machine and control groups of a configuration. @ports: (name, interface, address)."""
+    lines = ",\n".join(f'    {{ name = "{n}"; device = "{device}"; interface = "{i}"; addresses = [ "{a}" ]; }}'
+                       for n, i, a in ports)
+    return (f'machine = {{ workers = {workers}; hugepages = {str(hugepages).lower()}; memory = "{memory}"; '
+            f'packets = {packets};\n  ports = (\n{lines}\n  );\n{extra}}};\n'
+            f'control = {{ socket = "{tmp}/{name}.sock"; drain_time = "5s"; }};\n')
