@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define TICK_MS 10
+#define LETTERS_MAX 255 /* the ring of answers holds one less than its size */
 #define LINES_PER_TICK 20000
 #define ROTATE_MS (6u * 3600u * 1000u)
 
@@ -54,21 +56,38 @@ static int publish(struct daemon *d, struct snapshot *s, struct cfg_err *err)
         secrets_put(&secrets);
         return -EINVAL;
     }
-    return watch_secrets(d);
+    /* It is in force already: what fails now is only that changed files are noticed. */
+    if (watch_secrets(d) < 0)
+        log_error("config", "the files of the secrets are not watched: reload after a change");
+    return 0;
+}
+
+bool daemon_needs_restart(const struct daemon *d, const struct snapshot *s, char *setting,
+                          size_t len)
+{
+    const char *machine = machine_conf_diff(&d->first->machine, &s->machine);
+
+    if (machine != NULL)
+        snprintf(setting, len, "machine.%s", machine);
+    else if (strcmp(d->first->control.socket, s->control.socket) != 0)
+        snprintf(setting, len, "control.socket");
+    else if (d->first->control.mode != s->control.mode)
+        snprintf(setting, len, "control.mode");
+    else
+        return false;
+    return true;
 }
 
 static int reload(struct daemon *d, struct cfg_err *err)
 {
-    const char *setting;
+    char setting[64];
     struct snapshot *s;
     int rc;
 
     if (file_read(d->conf_path, &s, err) < 0)
         return -EINVAL;
-    setting = machine_conf_diff(&d->first->machine, &s->machine);
-    if (setting != NULL)
-        rc = cfg_err_set(err, NULL, "%s: machine.%s changed: that takes a restart", d->conf_path,
-                         setting);
+    if (daemon_needs_restart(d, s, setting, sizeof(setting)))
+        rc = cfg_err_set(err, NULL, "%s: %s changed: that takes a restart", d->conf_path, setting);
     else
         rc = publish(d, s, err);
     snapshot_put(s);
@@ -101,7 +120,7 @@ static void on_secrets_changed(void *ctx)
 
 bool daemon_post(struct daemon *d, uint32_t i, struct mail *m)
 {
-    if (!worker_post(d->gateway.workers[i], m))
+    if (d->n_letters == LETTERS_MAX || !worker_post(d->gateway.workers[i], m))
         return false;
     d->n_letters++;
     return true;
@@ -133,6 +152,42 @@ static void read_packets_in_use(struct daemon *d)
                          __ATOMIC_RELAXED);
 }
 
+static bool drain_worker(struct worker *w, struct mail *m)
+{
+    proxy_drain(w->proxy);
+    return true;
+}
+
+static void drain_answered(struct mail *m)
+{
+}
+
+/* A worker whose mailbox is full is told at the next tick. */
+static void tell_to_drain(struct daemon *d)
+{
+    while (d->n_drain_letters < d->gateway.n_workers) {
+        struct mail *letter = &d->drain_letters[d->n_drain_letters];
+
+        *letter = (struct mail){ drain_worker, drain_answered };
+        if (!daemon_post(d, d->n_drain_letters, letter))
+            return;
+        d->n_drain_letters++;
+    }
+}
+
+void daemon_drain(struct daemon *d, bool stop)
+{
+    if (d->state == DAEMON_RUNNING) {
+        log_info("daemon", "draining: no new connections");
+        d->state = DAEMON_DRAINING;
+        tell_to_drain(d);
+    }
+    if (stop && d->state == DAEMON_DRAINING) {
+        d->state = DAEMON_STOPPING;
+        d->drain_until_ms = uv_now(&d->loop) + d->gateway.snapshot->control.drain_time_us / 1000;
+    }
+}
+
 static void on_tick(uv_timer_t *t)
 {
     struct daemon *d = t->data;
@@ -140,6 +195,8 @@ static void on_tick(uv_timer_t *t)
     for (uint32_t i = 0; i < d->gateway.n_workers; i++)
         logfiles_drain(d->logfiles, d->gateway.workers[i]->log, LINES_PER_TICK);
     read_answers(d);
+    if (d->state != DAEMON_RUNNING)
+        tell_to_drain(d);
     read_packets_in_use(d);
     gateway_tick(&d->gateway);
     if (uv_now(&d->loop) >= d->rotate_at_ms) {
@@ -149,42 +206,6 @@ static void on_tick(uv_timer_t *t)
     if (d->state == DAEMON_STOPPING &&
         (sessions_left(d) == 0 || uv_now(&d->loop) >= d->drain_until_ms))
         uv_stop(&d->loop);
-}
-
-struct drain_letter {
-    struct mail mail;
-};
-
-static bool drain_worker(struct worker *w, struct mail *m)
-{
-    proxy_drain(w->proxy);
-    return true;
-}
-
-static void drain_answered(struct mail *m)
-{
-    free(container_of(m, struct drain_letter, mail));
-}
-
-void daemon_drain(struct daemon *d, bool stop)
-{
-    if (d->state == DAEMON_RUNNING) {
-        log_info("daemon", "draining: no new connections");
-        for (uint32_t i = 0; i < d->gateway.n_workers; i++) {
-            struct drain_letter *letter = calloc(1, sizeof(*letter));
-
-            if (letter == NULL)
-                continue;
-            letter->mail = (struct mail){ drain_worker, drain_answered };
-            if (!daemon_post(d, i, &letter->mail))
-                free(letter);
-        }
-        d->state = DAEMON_DRAINING;
-    }
-    if (stop && d->state == DAEMON_DRAINING) {
-        d->state = DAEMON_STOPPING;
-        d->drain_until_ms = uv_now(&d->loop) + d->gateway.snapshot->control.drain_time_us / 1000;
-    }
 }
 
 static void on_signal(uv_signal_t *s, int number)
@@ -348,8 +369,8 @@ static int start_configuration(struct daemon *d, struct cfg_err *err)
     };
     if (publish(d, d->first, err) < 0)
         return -EINVAL;
-    d->control = commands_open(d, err);
-    return d->control != NULL ? 0 : -EINVAL;
+    d->commands = commands_open(d, err);
+    return d->commands != NULL ? 0 : -EINVAL;
 }
 
 int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err)
@@ -364,7 +385,7 @@ int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err)
     d->stats = stats_new(m->n_workers);
     d->logfiles = logfiles_new();
     d->tickets = tls_tickets_new();
-    d->answers = ring_new(256, RING_MANY_PRODUCERS);
+    d->answers = ring_new(LETTERS_MAX + 1, RING_MANY_PRODUCERS);
     d->gateway.quiesce = quiesce_new(m->n_workers);
     if (d->watch == NULL || d->logfiles == NULL || d->tickets == NULL || d->answers == NULL ||
         d->gateway.quiesce == NULL) {
@@ -399,6 +420,20 @@ void daemon_run(struct daemon *d)
     uv_run(&d->loop, UV_RUN_DEFAULT);
 }
 
+/* Answered or not: every letter comes back to who sent it. */
+static void collect_letters(struct daemon *d)
+{
+    struct mail *letter;
+
+    read_answers(d);
+    for (uint32_t i = 0; i < d->gateway.n_workers; i++) {
+        while ((letter = worker_unread(d->gateway.workers[i])) != NULL) {
+            d->n_letters--;
+            letter->answered(letter);
+        }
+    }
+}
+
 static void stop_workers(struct daemon *d)
 {
     struct gateway *g = &d->gateway;
@@ -407,8 +442,8 @@ static void stop_workers(struct daemon *d)
         worker_stop(g->workers[i]);
     for (uint32_t i = 0; i < g->n_workers; i++)
         eal_join(i);
+    collect_letters(d);
     for (uint32_t i = 0; i < g->n_workers; i++) {
-        read_answers(d);
         /* Streams that end now still have their line. */
         proxy_free(g->workers[i]->proxy);
         g->workers[i]->proxy = NULL;
@@ -427,8 +462,7 @@ static void close_handle(uv_handle_t *h, void *unused)
 void daemon_stop(struct daemon *d)
 {
     notify("STOPPING=1");
-    if (d->control != NULL)
-        commands_close(d->control);
+    commands_close(d->commands); /* first: what it shows goes now */
     stop_workers(d);
     if (d->gateway.quiesce != NULL)
         gateway_fini(&d->gateway);
@@ -452,6 +486,7 @@ void daemon_stop(struct daemon *d)
     uv_walk(&d->loop, close_handle, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
+    commands_free(d->commands);
     snapshot_put(d->first);
     eal_stop();
     log_info("daemon", "stopped");

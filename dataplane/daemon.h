@@ -17,7 +17,7 @@
 #include <uv.h>
 
 struct watch;
-struct control;
+struct commands;
 
 enum daemon_state { DAEMON_RUNNING, DAEMON_DRAINING, DAEMON_STOPPING };
 
@@ -36,9 +36,11 @@ struct daemon {
     struct stats *stats;
     struct logfiles *logfiles;
     struct watch *watch;
-    struct control *control;
+    struct commands *commands;
     struct ring *answers; /* mail coming back */
-    unsigned n_letters;   /* out */
+    unsigned n_letters;   /* out: never more than find room on their way back */
+    struct mail drain_letters[MACHINE_MAX_WORKERS];
+    uint32_t n_drain_letters; /* workers that were told to drain: those below */
     uint64_t started_wall;
     uint64_t drain_until_ms;   /* of uv_now() */
     uint64_t rotate_at_ms;     /* ticket keys */
@@ -55,8 +57,15 @@ void daemon_stop(struct daemon *d);
 /* Reads the configuration again and publishes it. On failure nothing changes. */
 int daemon_reload(struct daemon *d, struct cfg_err *err);
 
+/* Does @s change what only a start applies? Then @setting names it. */
+bool daemon_needs_restart(const struct daemon *d, const struct snapshot *s, char *setting,
+                          size_t len);
+
 /* No new connections; then, with @stop, the end once all are done, or when drain_time is over. */
 void daemon_drain(struct daemon *d, bool stop);
 
-/* Sends a letter to worker @i; false: its mailbox is full. */
+/*
+ * Sends a letter to worker @i; false: its mailbox is full, or too many letters are out. It comes
+ * back also if the worker stops before it has read it; then its function was not called.
+ */
 bool daemon_post(struct daemon *d, uint32_t i, struct mail *m);

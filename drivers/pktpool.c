@@ -107,12 +107,15 @@ struct rte_mempool *pktpool_mempool(struct pktpool *p)
     return p->mempool;
 }
 
-uint32_t pktpool_in_use(const struct pktpool *p)
+int64_t pktpool_in_use(const struct pktpool *p)
 {
-    uint32_t out = rte_mempool_in_use_count(p->mempool);
-    uint32_t cached = __atomic_load_n(&p->pool.n_free, __ATOMIC_RELAXED);
+    return (int64_t)rte_mempool_in_use_count(p->mempool) -
+           __atomic_load_n(&p->pool.n_free, __ATOMIC_RELAXED);
+}
 
-    return out > cached ? out - cached : 0;
+void pktpool_look(struct pktpool *p)
+{
+    p->pool.low = rte_mempool_avail_count(p->mempool) + p->pool.n_free < p->mempool->size / 8;
 }
 
 uint32_t pktpool_size(const struct pktpool *p)

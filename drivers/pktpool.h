@@ -26,8 +26,15 @@ void pktpool_free(struct pktpool *p);
 struct pkt_pool *pktpool_pool(struct pktpool *p);
 struct rte_mempool *pktpool_mempool(struct pktpool *p);
 
-/* Packets held by anybody: queues, connections, descriptors of ports. Any thread. */
-uint32_t pktpool_in_use(const struct pktpool *p);
+/*
+ * Packets held by anybody: queues, connections, descriptors of ports. Only the sum over all pools
+ * is exact, as a worker's cache may hold another's packets; one pool alone may even be below zero.
+ * Any thread.
+ */
+int64_t pktpool_in_use(const struct pktpool *p);
+/* The worker itself, every millisecond or so: sets ->low of its pool when less than an eighth is
+ * left. */
+void pktpool_look(struct pktpool *p);
 uint32_t pktpool_size(const struct pktpool *p);
 
 /* The packet comes from another worker's pool: it is @pool's from now on. */

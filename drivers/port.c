@@ -1,5 +1,6 @@
 #include "drivers/port.h"
 
+#include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
 #include "dataplane/base/ring.h"
 #include "drivers/pktpool.h"
@@ -148,10 +149,26 @@ static void set_mtu(struct port *port, const struct rte_eth_dev_info *dev)
     port->info.mtu = mtu;
 }
 
+/* A ring has no address of its own: a locally administered one that follows from its name. */
+static void read_mac(struct port *port)
+{
+    static const uint8_t none[6];
+    struct rte_ether_addr mac;
+    uint64_t h = 0;
+
+    rte_eth_macaddr_get(port->ethdev, &mac);
+    memcpy(port->info.mac, mac.addr_bytes, 6);
+    if (memcmp(port->info.mac, none, 6) != 0)
+        return;
+    for (const char *c = port->conf->name; *c != '\0'; c++)
+        h = hash_mix(h ^ (uint8_t)*c);
+    memcpy(port->info.mac, &h, 6);
+    port->info.mac[0] = 0x02;
+}
+
 static int configure(struct ports *p, struct port *port, struct pktpool **pools)
 {
     struct rte_eth_conf eth = { .rxmode.mq_mode = RTE_ETH_MQ_RX_NONE };
-    struct rte_ether_addr mac;
     struct rte_eth_dev_info dev;
     bool rss;
     int rc;
@@ -176,8 +193,7 @@ static int configure(struct ports *p, struct port *port, struct pktpool **pools)
         return rc;
     port->started = true;
     port->info.rss = rss && upload_reta(p, port, dev.reta_size);
-    rte_eth_macaddr_get(port->ethdev, &mac);
-    memcpy(port->info.mac, mac.addr_bytes, 6);
+    read_mac(port);
     log_capabilities(port, p->conf->n_workers);
     return 0;
 }

@@ -70,18 +70,29 @@ static int arguments(const struct port_conf *conf, uint16_t n_queues, const char
     return -EINVAL;
 }
 
-/* The ring that carries frames to queue @q of the port @name; made by whichever side comes first.
- */
-static struct rte_ring *inbound(const char *port, uint16_t q)
+static bool ring_name(char name[RTE_RING_NAMESIZE], const char *port, uint16_t q)
+{
+    return (size_t)snprintf(name, RTE_RING_NAMESIZE, "%s-rx%u", port, q) < RTE_RING_NAMESIZE;
+}
+
+/* The ring that carries frames to queue @q of @port, if there is one. */
+static struct rte_ring *inbound_ring(const char *port, uint16_t q)
 {
     char name[RTE_RING_NAMESIZE];
-    struct rte_ring *r;
 
-    if (snprintf(name, sizeof(name), "%s-rx%u", port, q) >= (int)sizeof(name))
-        return NULL;
-    r = rte_ring_lookup(name);
+    return ring_name(name, port, q) ? rte_ring_lookup(name) : NULL;
+}
+
+/* The same, made by whichever side comes first. */
+static struct rte_ring *inbound(const char *port, uint16_t q)
+{
+    struct rte_ring *r = inbound_ring(port, q);
+    char name[RTE_RING_NAMESIZE];
+
+    if (r != NULL || !ring_name(name, port, q))
+        return r;
     /* Any worker of the other port may send to it, by our demultiplexer; one worker receives. */
-    return r != NULL ? r : rte_ring_create(name, RING_SIZE, SOCKET_ID_ANY, RING_F_SC_DEQ);
+    return rte_ring_create(name, RING_SIZE, SOCKET_ID_ANY, RING_F_SC_DEQ);
 }
 
 static int open_ring(const struct port_conf *conf, uint16_t n_queues, uint16_t *ethdev,
@@ -180,10 +191,25 @@ int vdev_open(const struct machine_conf *machine, uint32_t index, uint16_t *n_qu
     return -EINVAL;
 }
 
+/* Frames that nobody will receive any more. The rings themselves stay: the other end may still hold
+ * them. */
+static void drain_ring(const struct port_conf *conf)
+{
+    for (uint16_t q = 0; q < MACHINE_MAX_WORKERS; q++) {
+        struct rte_ring *r = inbound_ring(conf->name, q);
+        void *frame;
+
+        while (r != NULL && rte_ring_dequeue(r, &frame) == 0)
+            rte_pktmbuf_free(frame);
+    }
+}
+
 void vdev_close(const struct machine_conf *machine, uint32_t index)
 {
     char name[RTE_ETH_NAME_MAX_LEN];
 
+    if (machine->ports[index].device == PORT_RING)
+        drain_ring(&machine->ports[index]);
     if (name_of(machine, index, name))
         rte_vdev_uninit(name);
 }

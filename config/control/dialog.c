@@ -13,18 +13,28 @@ struct call {
 
 static void read_lines(struct dialog *d);
 
-/* The last resort when there is no memory to say anything else: @d ends without an answer. */
+static void end(struct dialog *d)
+{
+    d->state = DIALOG_ENDED;
+    d->ops->on_end(d);
+}
+
+/* Takes @answer. What cannot be written as JSON (no memory, bad UTF-8) is told in fixed words. */
 static void send_json(struct dialog *d, json_t *answer)
 {
-    char *text = answer != NULL ? json_dumps(answer, JSON_COMPACT) : NULL;
-    size_t len = text != NULL ? strlen(text) : 0;
-    char *line = text != NULL ? realloc(text, len + 2) : NULL;
+    char *text = answer != NULL ? json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+    size_t len;
+    char *line;
 
     json_decref(answer);
+    if (text == NULL)
+        text = strdup("{\"ok\":false,\"error\":\"the answer could not be put into words\","
+                      "\"hint\":\"a name in it may not be UTF-8\"}");
+    len = text != NULL ? strlen(text) : 0;
+    line = text != NULL ? realloc(text, len + 2) : NULL;
     if (line == NULL) {
         free(text);
-        d->state = DIALOG_ENDED;
-        d->ops->on_end(d);
+        end(d);
         return;
     }
     memcpy(line + len, "\n", 2);
@@ -32,10 +42,28 @@ static void send_json(struct dialog *d, json_t *answer)
     d->ops->send(d, line, len + 1);
 }
 
+/* Errors quote what was sent, maybe cut in the middle of a character. */
+static json_t *words(const char *text)
+{
+    json_t *value = json_string(text);
+    char *copy;
+
+    if (value != NULL)
+        return value;
+    copy = strdup(text);
+    for (char *at = copy; at != NULL && *at != '\0'; at++) {
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    }
+    value = json_string(copy);
+    free(copy);
+    return value;
+}
+
 static void send_error(struct dialog *d, const char *error, const char *hint)
 {
     d->n->failed++;
-    send_json(d, json_pack("{s:b, s:s, s:s}", "ok", 0, "error", error, "hint", hint));
+    send_json(d, json_pack("{s:b, s:o, s:o}", "ok", 0, "error", words(error), "hint", words(hint)));
 }
 
 static void answered(struct cmd_call *base, json_t *result, const char *error, const char *hint)
@@ -140,12 +168,6 @@ static void too_long(struct dialog *d)
     d->n->too_long++;
     d->broken = true;
     send_error(d, "the line is too long", "64 KiB are enough for every command");
-}
-
-static void end(struct dialog *d)
-{
-    d->state = DIALOG_ENDED;
-    d->ops->on_end(d);
 }
 
 /* Empty lines are passed over. The rest of a stream that has ended is no line. */

@@ -5,9 +5,10 @@
  * first in its table. What the daemon answers beyond that is shown as well, so a new
  * field needs no change here.
  *
- * Exit status: 0 done; 1 the daemon says no; 2 it could not be asked (usage, no
+ * Exit status: 0 done; 1 the daemon (or `check`, alone) says no; 2 it could not be asked (usage, no
  * daemon, no permission, no answer in time).
  */
+#include "config/control/doctor.h"
 #include "config/control/show.h"
 #include "dataplane/base/compiler.h"
 
@@ -29,8 +30,9 @@
 enum { DONE = 0, REFUSED = 1, NOT_ASKED = 2 };
 
 enum verb_flag {
-    VERB_RAW = 1 << 0,  /* the answer is shown as JSON also to people */
-    VERB_PATH = 1 << 1, /* the argument is a file: the daemon is told its full path */
+    VERB_RAW = 1 << 0,   /* the answer is shown as JSON also to people */
+    VERB_PATH = 1 << 1,  /* the argument is a file: the daemon is told its full path */
+    VERB_ALONE = 1 << 2, /* it has something to say without a daemon */
 };
 
 struct verb {
@@ -44,26 +46,30 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    { "status", NULL, false, NULL, NULL, 0, "version, workers, uptime, state" },
+    { "status", NULL, false, NULL, NULL, 0, "version, state, configuration, workers, ports" },
     { "reload", NULL, false, NULL, NULL, 0,
       "read the configuration again; refused whole if wrong" },
-    { "check", "file", false, NULL, NULL, VERB_PATH,
-      "is this configuration right (default: the daemon's own)?" },
-    { "stats", "filter", false, "prometheus", "name value", 0,
-      "counters, those whose name holds FILTER" },
-    { "conns", "filter", false, NULL, "worker client local state cluster upstream age_s rx tx", 0,
+    { "check", "file", false, NULL, "check state found advice", VERB_PATH | VERB_ALONE,
+      "would a reload accept it? Without a daemon: is the machine ready?" },
+    { "stats", "filter", false, "prometheus", NULL, 0, "counters whose name holds FILTER" },
+    { "conns", "filter", false, NULL,
+      "worker client local listener state tls cluster upstream age_s requests rx tx", 0,
       "connections of clients" },
-    { "clusters", "filter", false, NULL, "cluster endpoint health active requests failed", 0,
-      "clusters and their endpoints" },
-    { "certs", "filter", false, NULL, "secret kind subject uri dns not_after days_left serial", 0,
+    { "clusters", "filter", false, NULL,
+      "cluster endpoint cx_active rq_active waiting cx_total rq_total cx_connect_fail rq_error", 0,
+      "endpoints of clusters, all workers together" },
+    { "certs", "filter", false, NULL,
+      "secret kind subject uri dns not_before not_after days_left serial", 0,
       "certificates, and how long they are good" },
-    { "config", "filter", false, NULL, NULL, VERB_RAW, "the configuration in force" },
-    { "neighbors", "filter", false, NULL, "worker port address mac state age_s", 0,
-      "the link-layer addresses of next hops" },
+    { "config", "filter", false, NULL, NULL, VERB_RAW,
+      "the configuration in force: sections whose name holds FILTER" },
+    { "neighbors", "filter", false, NULL, "worker port vlan address mac state age_s", 0,
+      "link-layer addresses of next hops" },
     { "drain", NULL, false, NULL, NULL, 0, "no new connections; the open ones go on" },
     { "stop", NULL, false, NULL, NULL, 0, "drain, then end the daemon" },
-    { "log", "level", true, NULL, NULL, 0, "error, warning, info or debug" },
-    { "help", NULL, false, NULL, "command help", 0, "this text" },
+    { "log", "level", false, NULL, NULL, 0,
+      "log from now on: error, warning, info or debug; alone: tell" },
+    { "help", NULL, false, NULL, NULL, 0, "this text" },
 };
 
 struct options {
@@ -98,7 +104,8 @@ static void usage(FILE *to)
     fputs("\n  --socket PATH      of the daemon, or $ISTHMUS_SOCKET; " DEFAULT_SOCKET "\n"
           "  --timeout SECONDS  how long to wait for it; 15\n"
           "  --json             the answer as it is, for programs\n\n"
-          "Exit status: 0 done; 1 the daemon says no; 2 it could not be asked.\n",
+          "Exit status: 0 done; 1 the daemon says no, or the machine is not ready;\n"
+          "             2 it could not be asked (usage, no daemon, no permission, no answer).\n",
           to);
 }
 
@@ -183,7 +190,7 @@ static int cannot_ask(const struct options *o, int err)
     case ENOENT:
     case ECONNREFUSED:
         what = "no daemon listens";
-        hint = "is isthmusd running? systemctl status isthmus; another socket: --socket PATH";
+        hint = "is isthmusd running? systemctl status isthmusd; another socket: --socket PATH";
         break;
     case EACCES:
     case EPERM:
@@ -305,7 +312,7 @@ static int show_error(const json_t *answer)
 {
     const char *error = json_string_value(json_object_get(answer, "error"));
     const char *hint = json_string_value(json_object_get(answer, "hint"));
-    json_t *words = json_pack("s+", "isthmusctl: ", error != NULL ? error : "refused");
+    json_t *words = json_pack("s++", "isthmusctl: ", error != NULL ? error : "refused", "");
 
     show(stderr, words, NULL);
     json_decref(words);
@@ -317,10 +324,15 @@ static int show_error(const json_t *answer)
     return REFUSED;
 }
 
-static void show_json(const json_t *value, size_t indent)
+static void show_result(const struct options *o, const struct verb *v, json_t *result)
 {
-    json_dumpf(value, stdout, JSON_INDENT(indent) | JSON_ENCODE_ANY);
-    putchar('\n');
+    if (o->json || (v->flags & VERB_RAW)) {
+        json_dumpf(result, stdout,
+                   JSON_ENCODE_ANY | JSON_REAL_PRECISION(12) | JSON_INDENT(o->json ? 0 : 2));
+        putchar('\n');
+    } else {
+        show(stdout, result, v->columns);
+    }
 }
 
 static int show_answer(const struct options *o, const struct verb *v, const char *line)
@@ -338,16 +350,36 @@ static int show_answer(const struct options *o, const struct verb *v, const char
     result = json_object_get(answer, "result");
     if (!json_is_true(json_object_get(answer, "ok")))
         rc = show_error(answer);
-    else if (o->json)
-        show_json(result, 0);
-    else if ((v->flags & VERB_RAW) && !json_is_string(result))
-        show_json(result, 2);
     else
-        show(stdout, result, v->columns);
+        show_result(o, v, result);
     json_decref(answer);
     if (fflush(stdout) != 0)
         return NOT_ASKED;
     return rc;
+}
+
+/* `check` where no daemon listens: is the machine ready for one? */
+static int check_alone(const struct options *o, const struct verb *v, json_t *args)
+{
+    const char *file = json_string_value(json_object_get(args, "file"));
+    json_t *rows;
+    bool ready;
+
+    fprintf(stderr, "isthmusctl: %s: no daemon listens\n", o->socket);
+    if (file != NULL) {
+        fprintf(stderr, "  without one: isthmusd --check -c %s\n", file);
+        return NOT_ASKED;
+    }
+    fputs("  so this looks at the machine itself\n", stderr);
+    rows = doctor(&ready);
+    show_result(o, v, rows);
+    json_decref(rows);
+    return ready ? DONE : REFUSED;
+}
+
+static bool nobody_listens(int rc)
+{
+    return rc == -ENOENT || rc == -ECONNREFUSED;
 }
 
 static int run(const struct options *o, const struct verb *v, int argc, char **argv)
@@ -361,6 +393,8 @@ static int run(const struct options *o, const struct verb *v, int argc, char **a
         rc = request != NULL ? ask(o, request, &answer) : -ENOMEM;
         if (rc == 0)
             rc = show_answer(o, v, answer);
+        else if ((v->flags & VERB_ALONE) && nobody_listens(rc))
+            rc = check_alone(o, v, args);
         else
             rc = cannot_ask(o, -rc);
     }

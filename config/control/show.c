@@ -225,9 +225,10 @@ static bool is_table(json_t *v)
     return true;
 }
 
-static bool is_nested(json_t *v)
+/* An empty array is an empty table where columns are known. */
+static bool is_nested(json_t *v, const char *columns)
 {
-    return json_is_object(v) || (is_table(v) && json_array_size(v) > 0);
+    return json_is_object(v) || (is_table(v) && (columns != NULL || json_array_size(v) > 0));
 }
 
 /* Values first, in a column of their own; then whatever is larger, each with its name above. */
@@ -239,14 +240,14 @@ static void show_object(FILE *to, json_t *o, const char *columns)
 
     json_object_foreach(o, key, v)
     {
-        if (!is_nested(v))
+        if (!is_nested(v, columns))
             width = MAX(width, width_of(key));
     }
     json_object_foreach(o, key, v)
     {
         char *text = cell_text(v), *name = escaped(key);
 
-        if (!is_nested(v))
+        if (!is_nested(v, columns))
             fprintf(to, "%s%*s  %s\n", name, (int)(width - MIN(width, width_of(name))), "", text);
         free(text);
         free(name);
@@ -255,7 +256,7 @@ static void show_object(FILE *to, json_t *o, const char *columns)
     {
         char *name = escaped(key);
 
-        if (is_nested(v)) {
+        if (is_nested(v, columns)) {
             fprintf(to, "\n%s:\n", name);
             show(to, v, columns);
         }

@@ -13,7 +13,7 @@
 
 static const struct control_times default_times = { 300000, 10000, 10000 };
 
-struct control_socket {
+struct control {
     uv_loop_t *loop;
     uv_pipe_t pipe;
     const struct cmd_set *cmds;
@@ -26,7 +26,7 @@ struct control_socket {
 
 struct client {
     struct list link;
-    struct control_socket *control;
+    struct control *control;
     uv_pipe_t pipe;
     uv_timer_t deadline; /* of whatever state the dialog is in */
     unsigned n_handles;  /* still to be closed */
@@ -38,7 +38,7 @@ struct client {
 
 /* --- one client --- */
 
-static void free_if_done(struct control_socket *c)
+static void free_if_done(struct control *c)
 {
     if (c->pipe_closed && c->n_clients == 0)
         free(c);
@@ -47,7 +47,7 @@ static void free_if_done(struct control_socket *c)
 static void on_client_closed(uv_handle_t *h)
 {
     struct client *cl = h->data;
-    struct control_socket *c = cl->control;
+    struct control *c = cl->control;
 
     if (--cl->n_handles > 0)
         return;
@@ -201,7 +201,7 @@ static bool is_allowed(struct client *cl)
 
 static void admit(struct client *cl)
 {
-    struct control_socket *c = cl->control;
+    struct control *c = cl->control;
 
     if (!is_allowed(cl)) {
         c->n.refused_uid++;
@@ -221,7 +221,7 @@ static void admit(struct client *cl)
 
 static void on_connection(uv_stream_t *s, int status)
 {
-    struct control_socket *c = s->data;
+    struct control *c = s->data;
     struct client *cl;
 
     if (status < 0) {
@@ -292,7 +292,7 @@ static int make_directory(const char *path)
     return mkdir(dir, 0755) == 0 || errno == EEXIST ? 0 : -errno;
 }
 
-static int bind_pipe(struct control_socket *c, const struct control_conf *conf)
+static int bind_pipe(struct control *c, const struct control_conf *conf)
 {
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     mode_t old;
@@ -315,10 +315,10 @@ static int bind_pipe(struct control_socket *c, const struct control_conf *conf)
     return rc == 0 ? uv_listen((uv_stream_t *)&c->pipe, CONTROL_CLIENTS, on_connection) : rc;
 }
 
-struct control_socket *control_open(uv_loop_t *loop, const struct control_conf *conf,
-                                    const struct cmd_set *cmds, struct cfg_err *err)
+struct control *control_open(uv_loop_t *loop, const struct control_conf *conf,
+                             const struct cmd_set *cmds, struct cfg_err *err)
 {
-    struct control_socket *c = calloc(1, sizeof(*c));
+    struct control *c = calloc(1, sizeof(*c));
     int rc;
 
     if (c == NULL) {
@@ -341,13 +341,13 @@ struct control_socket *control_open(uv_loop_t *loop, const struct control_conf *
 
 static void on_pipe_closed(uv_handle_t *h)
 {
-    struct control_socket *c = h->data;
+    struct control *c = h->data;
 
     c->pipe_closed = true;
     free_if_done(c);
 }
 
-void control_close(struct control_socket *c)
+void control_close(struct control *c)
 {
     struct list *pos, *tmp;
 
@@ -358,12 +358,12 @@ void control_close(struct control_socket *c)
     uv_close((uv_handle_t *)&c->pipe, on_pipe_closed); /* removes the file */
 }
 
-const struct control_counters *control_counters(const struct control_socket *c)
+const struct control_counters *control_counters(const struct control *c)
 {
     return &c->n;
 }
 
-void control_set_times(struct control_socket *c, const struct control_times *times)
+void control_set_times(struct control *c, const struct control_times *times)
 {
     c->times = *times;
 }

@@ -19,7 +19,7 @@
 
 #define CONTROL_CLIENTS 32
 
-struct control_socket;
+struct control;
 
 struct control_counters {
     uint64_t clients;
@@ -31,20 +31,20 @@ struct control_counters {
 };
 
 /* @cmds lives at least as long. NULL: @err says why. */
-struct control_socket *control_open(uv_loop_t *loop, const struct control_conf *conf,
-                                    const struct cmd_set *cmds, struct cfg_err *err);
+struct control *control_open(uv_loop_t *loop, const struct control_conf *conf,
+                             const struct cmd_set *cmds, struct cfg_err *err);
 
 /*
  * No new clients, the old ones are let go, the file is removed. The memory goes when the loop has
  * run the close callbacks; calls still being worked on may be answered even after that.
  */
-void control_close(struct control_socket *c);
+void control_close(struct control *c);
 
-const struct control_counters *control_counters(const struct control_socket *c);
+const struct control_counters *control_counters(const struct control *c);
 
 /* How long: for a silent client, a command, an unread answer. For tests; before the first client.
  */
 struct control_times {
     uint64_t idle_ms, command_ms, answer_ms;
 };
-void control_set_times(struct control_socket *c, const struct control_times *times);
+void control_set_times(struct control *c, const struct control_times *times);

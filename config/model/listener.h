@@ -4,8 +4,9 @@
  * Envoy's shape: a listener has filter chains; the first bytes choose one (TLS
  * server name, most specific first, as Envoy's FilterChainMatch: destination
  * prefix, then server name exact, "*.suffix" longest first, none); a chain
- * without ->tls takes plaintext, and a listener whose chains all have it refuses
- * plaintext. A chain ends in an HTTP connection manager or a TCP proxy.
+ * without ->tls takes plaintext, and, if it is a TCP proxy, passes TLS on unopened;
+ * a listener whose chains all have ->tls refuses plaintext. A chain ends in an HTTP
+ * connection manager or a TCP proxy.
  */
 #pragma once
 

@@ -84,6 +84,8 @@ struct pkt_pool {
     uint32_t n_free;    /* in cache[] */
     uint32_t cache_max; /* 0 (tests) to PKT_POOL_CACHE: packets given back that are kept at hand */
     uint64_t failed;    /* pkt_alloc() found nothing */
+    bool low; /* few are left: who can do without more bytes refuses them; set by who fills the pool
+               */
     struct pkt *cache[PKT_POOL_CACHE];
 };
 

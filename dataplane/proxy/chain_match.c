@@ -1,7 +1,13 @@
 /*
  * Which filter chain takes a connection: Envoy's FilterChainMatch, the criteria
  * that are built here, in its order: destination prefix (longest first), server
- * name (exact, longest suffix, none), then whether the bytes are TLS.
+ * name (exact, longest suffix, none). Of two that are left, the one that ends TLS
+ * takes what is TLS.
+ *
+ *                        TLS          plaintext
+ *   with tls             ends it      -
+ *   http without tls     -            requests
+ *   tcp without tls      passes on    passes on, unless it has server names
  */
 #include "dataplane/proxy/proxy_priv.h"
 
@@ -34,6 +40,11 @@ static int server_name_rank(const struct chain_conf *c, struct slice sni)
     return best;
 }
 
+static bool takes(const struct chain_conf *c, bool is_tls)
+{
+    return is_tls ? c->tls != NULL || c->kind == CHAIN_TCP : c->tls == NULL;
+}
+
 struct chain_rt *chain_match(const struct listener_rt *l, const struct ipaddr *destination,
                              const char *sni, bool is_tls)
 {
@@ -43,9 +54,9 @@ struct chain_rt *chain_match(const struct listener_rt *l, const struct ipaddr *d
     for (uint32_t i = 0; i < l->conf->n_chains; i++) {
         const struct chain_conf *c = l->chains[i].conf;
         int d = destination_rank(c, destination), n = server_name_rank(c, slice_of(sni));
-        int rank = d * 2048 + n;
+        int rank = d * 4096 + n * 2 + (c->tls != NULL);
 
-        if (d < 0 || n < 0 || is_tls != (c->tls != NULL) || rank <= best_rank)
+        if (d < 0 || n < 0 || !takes(c, is_tls) || rank <= best_rank)
             continue;
         best = &l->chains[i];
         best_rank = rank;

@@ -40,7 +40,7 @@ struct listener_rt {
     struct pins *pins; /* of the runtime */
     struct chain_rt *chains;
     struct stats_block *stats;
-    bool any_tls, all_tls; /* does a chain, do all chains end TLS? */
+    bool reads_hello; /* a chain ends TLS, or is chosen by its server name */
 };
 
 #define HTTP_STATS(X)                                                                              \

@@ -361,7 +361,7 @@ static void choose(struct session *s, bool is_tls)
         return;
     }
     count_chosen(s);
-    if (!is_tls) {
+    if (s->chain->conf->tls == NULL) {
         start(s);
         return;
     }
@@ -375,7 +375,7 @@ static void read_hello(struct session *s)
 {
     struct tls_hello hello;
 
-    if (!s->rt->any_tls) {
+    if (!s->rt->reads_hello) {
         choose(s, false);
         return;
     }

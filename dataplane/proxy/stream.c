@@ -36,6 +36,7 @@ struct stream {
     bool req_sent;     /* its header went upstream */
     bool body_sent;    /* and some of its body */
     bool resp_started; /* the response's header went downstream */
+    bool is_replied;   /* by us, in full */
     bool retried;
 
     uint64_t start_us, start_wall_us, active_us, up_start_us;
@@ -289,7 +290,7 @@ static void reply(struct stream *s, uint16_t status, const char *body, const cha
         cut_short(s, flags, details);
         return;
     }
-    s->resp_started = true;
+    s->resp_started = s->is_replied = true;
     s->status = status;
     if (!end) {
         s->bytes_out += data.bytes;
@@ -583,6 +584,8 @@ static void choose_route(struct stream *s, bool end)
         http_stream_send_info(s->down, 100);
     if (end)
         request_complete(s);
+    else
+        arm(s); /* the route's idle_timeout may be the shortest yet */
     ask(s);
 }
 
@@ -659,7 +662,8 @@ static void down_on_closed(struct http_stream *down, enum http_end why)
     struct stream *s = down->owner;
 
     s->down = NULL;
-    if (why == HTTP_END_OK) {
+    /* A refused request ends as the codec's error, after our answer to it: the client stayed. */
+    if (why == HTTP_END_OK || s->is_replied) {
         count(s, HTTP_STAT_downstream_rq_completed, 1);
     } else {
         count(s, HTTP_STAT_downstream_rq_rx_reset, 1);

@@ -290,7 +290,8 @@ bool tcp_proxy_start(struct session *s)
     work_init(&p->work, connect_upstream);
     wheel_timer_init(&p->idle, on_idle);
     if (s->chain->conf->tcp->idle_timeout_us != 0)
-        wheel_start(&core_of(p)->wheel, &p->idle, p->active_us + s->chain->conf->tcp->idle_timeout_us);
+        wheel_start(&core_of(p)->wheel, &p->idle,
+                    p->active_us + s->chain->conf->tcp->idle_timeout_us);
     s->tcp = p;
     count(p, TCP_STAT_downstream_cx_total, 1);
     count(p, TCP_STAT_downstream_cx_active, 1);

@@ -16,6 +16,8 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         return false;
     if (s->len > c->rcv_adv - c->rcv_nxt)
         return false;
+    if (s->len > 0 && c->tcp->core->pool->low)
+        return false; /* the long way refuses the bytes */
     if (s->len == 0 && s->ack == c->snd_una)
         return false; /* a duplicate, a window update or a probe */
 

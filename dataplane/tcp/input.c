@@ -392,6 +392,17 @@ static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         pkt_free(p);
         return;
     }
+    if (unlikely(c->tcp->core->pool->low)) {
+        /*
+         * What the segment acknowledges has been taken, and frees what we hold; its bytes would
+         * hold more. The peer sends them again. What lies out of order goes first, as nobody was
+         * promised it.
+         */
+        c->tcp->counters.low_pool_dropped++;
+        tcp_reass_clear(c);
+        pkt_free(p);
+        return;
+    }
     if (s->seq != c->rcv_nxt) {
         c->tcp->counters.ooo_segs++;
         tcp_reass_add(c, p, s->seq);

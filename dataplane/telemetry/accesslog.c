@@ -119,7 +119,7 @@ OP(upstream_cluster, put_text(o, r->upstream_cluster))
 OP(upstream_local, put_address(o, r->upstream_local))
 OP(downstream_local, put_address(o, r->downstream_local))
 OP(downstream_remote, put_address(o, r->downstream_remote))
-OP(sni, put_text(o, r->requested_server_name))
+OP(sni, put_escaped(o, slice_of(r->requested_server_name)))
 OP(route_name, put_text(o, r->route_name))
 
 static void op_failure(struct out *o, const struct op *op, const struct accesslog_record *r)
@@ -249,10 +249,15 @@ struct accesslog_format *accesslog_compile(struct arena *a, const char *format, 
         }
         rest = slice_skip(rest, 1);
         end = slice_find(rest, '%');
+        if (end == rest.len) {
+            snprintf(err, err_len, "the access log's operator %%%.*s has no %% at its end",
+                     (int)MIN(end, 80), rest.ptr);
+            return NULL;
+        }
         if (end == 0) { /* %% */
             op->fn = op_literal;
             op->text = slice_head(rest, 1);
-        } else if (end == rest.len || !parse_operator(a, slice_head(rest, end), op)) {
+        } else if (!parse_operator(a, slice_head(rest, end), op)) {
             snprintf(err, err_len, "the access log has no operator %%%.*s%%", (int)MIN(end, 80),
                      rest.ptr);
             return NULL;

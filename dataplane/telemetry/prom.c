@@ -27,7 +27,7 @@ static void write_sample(const struct stats_block *b, const struct stat_desc *d,
 {
     struct writer *w = ctx;
 
-    if (d != w->desc)
+    if (b->scope != w->scope || d != w->desc)
         return;
     fprintf(w->to, "%s_%s", b->scope->prom, d->name);
     if (b->scope->label != NULL) {

@@ -16,6 +16,8 @@
 #define LONG_TURN_US 200
 #define GAUGES_EVERY 1024 /* idle turns; busy ones always */
 
+#define LOOK_EVERY_US 1000
+
 #define SPIN_TURNS 512 /* turns without work before the first sleep */
 #define SLEEP_MIN_US 20
 #define SLEEP_MAX_US 1000
@@ -88,11 +90,20 @@ static void read_gauges(struct worker *w)
     w->gauges.upstream_connections = upstreams_n_conns(w->upstreams);
 }
 
+static void look_at_pool(struct worker *w)
+{
+    if (w->core.now_us - w->pool_looked_us < LOOK_EVERY_US)
+        return;
+    w->pool_looked_us = w->core.now_us;
+    pktpool_look(w->conf.pool);
+}
+
 /* Returns how much there was to do. */
 static unsigned turn(struct worker *w)
 {
     unsigned n = check_published(w);
 
+    look_at_pool(w);
     n += read_mail(w);
     n += wheel_run(&w->core.wheel, w->core.now_us, TIMERS_PER_TURN);
     n += receive(w);

@@ -41,10 +41,8 @@ static int publish(struct gateway *g, struct snapshot *snapshot, const struct se
 int gateway_publish(struct gateway *g, struct snapshot *snapshot, struct secrets *secrets,
                     struct cfg_err *err)
 {
-    if (publish(g, snapshot, secrets, err) < 0) {
-        g->n_refused++;
+    if (publish(g, snapshot, secrets, err) < 0)
         return -EINVAL;
-    }
     snapshot_get(snapshot);
     snapshot_put(g->snapshot);
     g->snapshot = snapshot;

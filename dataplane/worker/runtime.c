@@ -184,11 +184,9 @@ static int build_listener(const struct build *b, const struct listener_conf *con
     l->pins = &rt->pins;
     l->stats = stats_block(b->env->stats, &listener_stats_scope, conf->name);
     l->chains = arena_alloc(&rt->arena, conf->n_chains * sizeof(l->chains[0]));
-    l->all_tls = true;
     rt->listeners[rt->n_listeners++] = l;
     for (uint32_t i = 0; i < conf->n_chains; i++) {
-        l->any_tls |= conf->chains[i].tls != NULL;
-        l->all_tls &= conf->chains[i].tls != NULL;
+        l->reads_hello |= conf->chains[i].tls != NULL || conf->chains[i].n_server_names > 0;
         if (build_chain(b, conf, &conf->chains[i], &l->chains[i]) < 0)
             return -EINVAL;
     }

@@ -187,3 +187,13 @@ bool worker_post(struct worker *w, struct mail *m)
 {
     return ring_push(w->mailbox, m);
 }
+
+struct mail *worker_unread(struct worker *w)
+{
+    void *letter = w->unfinished;
+
+    w->unfinished = NULL;
+    if (letter == NULL && ring_pop_burst(w->mailbox, &letter, 1) == 0)
+        return NULL;
+    return letter;
+}

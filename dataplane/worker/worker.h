@@ -96,6 +96,7 @@ struct worker {
     /* the clock */
     uint64_t tsc_start, us_start, hz;
     uint64_t wall_offset_us, wall_checked_us;
+    uint64_t pool_looked_us;
 };
 
 /* Everything a worker owns, made by the control thread before it runs. NULL: no memory. */
@@ -110,3 +111,6 @@ void worker_free(struct worker *w);
 
 /* False: the mailbox is full. */
 bool worker_post(struct worker *w, struct mail *m);
+
+/* After worker_run() has returned: a letter it has not answered, or NULL. Call until NULL. */
+struct mail *worker_unread(struct worker *w);

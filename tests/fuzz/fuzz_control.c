@@ -1,98 +1,110 @@
 /*
- * Any bytes of a client of the control socket. The first byte chooses how many come at once; some
- * commands answer at once, some later or too late, some never. Each question has at most one
- * answer, and all memory comes home.
+ * Any bytes as what a client of the control socket sends, in pieces of any size. Each line has one
+ * answer, which is one line of JSON with "ok"; a call that is answered late, or never heard, is
+ * freed all the same.
  */
 #include "config/control/dialog.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 
-static struct {
-    struct cmd_set set;
-    struct cmd_call *waiting[1024];
-    unsigned n_waiting;
-    unsigned n_sent;
-    bool ended;
-} w;
+static bool over, sending;
+static struct cmd_call *later;
 
-static void on_send(struct dialog *d, char *line, size_t len)
+static void check_answer(struct dialog *d, char *line, size_t len)
 {
     json_t *answer = json_loadb(line, len, 0, NULL);
 
-    if (line[len - 1] != '\n' || memchr(line, '\n', len - 1) != NULL || !json_is_object(answer))
+    if (sending || over || len == 0 || memchr(line, '\n', len) != line + len - 1 ||
+        !json_is_boolean(json_object_get(answer, "ok")))
         abort();
     json_decref(answer);
     free(line);
-    w.n_sent++;
+    sending = true;
 }
 
-static void on_end(struct dialog *d)
+static void ended(struct dialog *d)
 {
-    w.ended = true;
+    if (over)
+        abort();
+    over = true;
 }
 
-static void echo(struct cmd_call *call)
+static const struct dialog_ops ops = { check_answer, ended };
+
+static void run_echo(struct cmd_call *call)
 {
-    cmd_reply(call, json_deep_copy(call->args));
+    cmd_reply(call, json_incref((json_t *)(uintptr_t)call->args));
 }
 
-static void later(struct cmd_call *call)
+static void run_fail(struct cmd_call *call)
 {
-    if (w.n_waiting < 1024)
-        w.waiting[w.n_waiting++] = call;
-    else
-        cmd_fail(call, "enough", "");
+    const char *why = cmd_arg_string(call, "why");
+
+    cmd_fail(call, why != NULL ? why : "no", "");
 }
 
-static void answer_all(void)
+static void run_later(struct cmd_call *call)
 {
-    while (w.n_waiting > 0)
-        cmd_reply(w.waiting[--w.n_waiting], json_true());
+    if (later != NULL)
+        abort(); /* one question at a time */
+    later = call;
 }
 
-/* Brings the dialog back to where it reads. */
-static void settle(struct dialog *d, unsigned *turn)
+static const struct cmd_set cmds = { 3,
+                                     { { "echo", "", run_echo, NULL },
+                                       { "fail", "", run_fail, NULL },
+                                       { "later", "", run_later, NULL } } };
+
+static void answer_later(void)
 {
-    while (!w.ended && d->state != DIALOG_IDLE) {
-        if (d->state == DIALOG_ANSWERING)
-            dialog_sent(d);
-        else if ((*turn)++ % 3 == 0)
+    struct cmd_call *call = later;
+
+    later = NULL;
+    if (call != NULL)
+        cmd_reply(call, json_true());
+}
+
+/* Until the dialog wants bytes again. */
+static void settle(struct dialog *d, struct fuzz *f)
+{
+    while (!over && d->state != DIALOG_IDLE) {
+        if (d->state == DIALOG_ASKED && fuzz_u8(f) % 4 == 3) {
             dialog_timed_out(d);
-        else
-            answer_all();
+            answer_later();
+        } else if (d->state == DIALOG_ASKED) {
+            answer_later();
+        }
+        if (!sending)
+            abort();
+        sending = false;
+        dialog_sent(d);
     }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
-    static const struct dialog_ops ops = { on_send, on_end };
-    struct dialog_counters n = { 0 };
     struct dialog *d = malloc(sizeof(*d));
-    unsigned turn = 0;
+    struct dialog_counters n = { 0 };
+    struct fuzz f = { bytes, len };
 
-    if (w.set.n == 0) {
-        cmd_add(&w.set, &(struct cmd){ "echo", "", echo, NULL });
-        cmd_add(&w.set, &(struct cmd){ "later", "", later, NULL });
-    }
-    w.n_sent = 0;
-    w.ended = false;
-    dialog_init(d, &w.set, &ops, &n);
-    for (size_t at = 1; at < len && !w.ended;) {
-        size_t room, part;
+    over = sending = false;
+    later = NULL;
+    dialog_init(d, &cmds, &ops, &n);
+    while (!over && f.len > 0) {
+        size_t room, want = fuzz_u16(&f);
         char *to = dialog_room(d, &room);
 
-        part = MIN(MIN(len - at, room), (size_t)1 + bytes[0] * 4u);
-        memcpy(to, bytes + at, part);
-        at += part;
-        dialog_received(d, part);
-        if (at < len)
-            settle(d, &turn);
+        dialog_received(d, fuzz_bytes(&f, to, (uint32_t)(want < room ? want : room)));
+        if (f.len > 0 || len % 2 == 0) /* else it is left in the middle of a question */
+            settle(d, &f);
     }
-    if (w.n_sent > n.commands + n.too_long)
-        abort();
+    if (!over && d->state == DIALOG_IDLE) {
+        dialog_eof(d);
+        settle(d, &f);
+    }
     dialog_fini(d);
+    answer_later();
     free(d);
-    answer_all();
     return 0;
 }

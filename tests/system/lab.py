@@ -11,6 +11,8 @@ between client and gateway and relays frames (tests/lib/badwire).
 
 Everything is made by a Lab and unmade by its close(), also what an earlier run left behind.
 """
+import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +29,7 @@ PREFIX = os.environ.get("ISTHMUS_NS", "isthmus")  # so that two labs can stand s
 CLIENT, GATEWAY, MESH, WIRE = (f"{PREFIX}-{n}" for n in ("client", "gateway", "mesh", "wire"))
 NAMESPACES = (CLIENT, GATEWAY, MESH, WIRE)
 PYTHON = "/usr/bin/python3"
+HAVE_CTL = (BUILD / "isthmusctl").exists()
 
 
 def sh(*args, check=True, **kw):
@@ -131,6 +134,8 @@ class Lab:
         for i in range(10, 20):
             self.ns(MESH, "ip", "addr", "add", f"10.2.0.{i}/24", "dev", "br0")
         self._no_offloads(MESH, "br0")
+        # sc0 belongs to isthmusd: the kernel behind it stays silent, or it would answer for br0's addresses too.
+        self.ns(MESH, "sysctl", "-qw", "net.ipv4.conf.sc0.arp_ignore=8")
         if self.bad_wire is not None:
             self.start("badwire", WIRE, BUILD / "tests/lib/badwire", "w0", "w1", *map(str, self.bad_wire))
 
@@ -210,6 +215,7 @@ class Lab:
         """Starts isthmusd with the text @conf; returns the process once its control socket answers."""
         path = self.tmp / f"{name}.conf"
         path.write_text(conf)
+        before = len(self.log(name))
         p = self.start(name, ns, BUILD / "isthmusd", "-c", path, "-l", level)
         p.socket = self.tmp / f"{name}.sock"
         p.conf = path
@@ -218,7 +224,8 @@ class Lab:
         def up():
             if p.poll() is not None:
                 raise RuntimeError(f"isthmusd {name} ended with {p.returncode}:\n{self.log(name)[-4000:]}")
-            return ": running" in self.log(name)
+            return ": running" in self.log(name) and p.socket.exists()
+            return "running" in self.log(name)[before:] and (p.socket.exists() or not HAVE_CTL)
         wait_for(f"isthmusd {name}", up, 30)
         return p
 
@@ -228,21 +235,151 @@ class Lab:
     def ctl_json(self, p, *args):
         return json.loads(self.ctl(p, "--json", *args).stdout)
 
+    def stats(self, p):
+        """Every number of isthmusd by its flat name."""
+        return self.ctl_json(p, "stats")
+
+    def in_use(self, p):
+        stats = self.stats(p)
+        return {k: int(stats[k]) for k in ("use.sessions", "use.streams")}
+
+    def wait_home(self, p, seconds=10):
+        """Waits until no session and no stream is left."""
+        if not HAVE_CTL:
+            return
+        wait_for("sessions and streams to come home", lambda: not any(self.in_use(p).values()), seconds, every=0.1)
+
     def curl(self, *args, check=False, seconds=30):
         return self.ns(CLIENT, "curl", "-sS", "--max-time", str(seconds), *args, check=check)
+
+    def sanitizer_reports(self):
+        """What AddressSanitizer or UBSan wrote into a daemon's log (ISTHMUS_BUILD may be a build with them)."""
+        logs = {path.name: path.read_text(errors="replace") for path in self.tmp.glob("*.log")}
+        return [f"{name}: {text[text.index(word):][:4000]}" for name, text in logs.items()
+                for word in ("Sanitizer:", "runtime error:") if word in text]
 
     def close(self):
         for p in reversed(list(self.procs)):
             self.stop(p)
         remove_namespaces()
-        if self.own_tmp:
+        reports = self.sanitizer_reports()
+        if self.own_tmp and not reports:
             shutil.rmtree(self.tmp, ignore_errors=True)
+        if reports:
+            raise RuntimeError("\n".join(reports))
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc):
         self.close()
+
+
+# The two ports of the gateway, the one of the inbound role, and where clients find the gateway.
+GATEWAY_PORTS = (("down", "gw0", "10.1.0.2/24"), ("up", "gw1", "10.2.0.2/24"))
+SIDECAR_PORTS = (("sidecar", "sc0", "10.2.0.3/24"),)
+HOST = "www.example.com"
+
+LOG_FIELDS = ("RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS", "CONNECTION_TERMINATION_DETAILS",
+              "UPSTREAM_TRANSPORT_FAILURE_REASON", "BYTES_RECEIVED", "BYTES_SENT", "UPSTREAM_CLUSTER",
+              "REQUESTED_SERVER_NAME", "REQ(:PATH)")
+
+
+def access_log(path, name="log"):
+    return f'{{ name = "{name}"; path = "{path}"; format = "{"|".join(f"%{f}%" for f in LOG_FIELDS)}"; }}'
+
+
+class AccessLog:
+    """An access log of access_log()'s format; next() is its oldest line that was not yet seen."""
+
+    def __init__(self, path):
+        self.path, self.at = Path(path), 0
+
+    def next(self, seconds=10):
+        lines = wait_for(f"line {self.at + 1} of {self.path.name}", lambda: self._lines()[self.at:], seconds)
+        self.at += 1
+        return dict(zip(("code", "flags", "details", "termination", "failure", "received", "sent", "cluster", "sni",
+                         "path"), lines[0].split("|")))
+
+    def skip(self):
+        self.at = len(self._lines())
+
+    def _lines(self):
+        return self.path.read_text().splitlines() if self.path.exists() else []
+
+
+def secret(name, directory):
+    """The secret of what Certs.issue() wrote."""
+    return (f'{{ name = "{name}"; certificate_chain = "{directory}/cert-chain.pem"; '
+            f'private_key = "{directory}/key.pem"; trusted_ca = "{directory}/root-cert.pem"; }}')
+
+
+def cluster(name, *endpoints, tls="", extra=""):
+    ends = ", ".join(f'"{e}"' for e in endpoints)
+    return (f'{{ name = "{name}"; endpoints = [ {ends} ]; {f"tls = {{ {tls} }};" if tls else ""} {extra} }}')
+
+
+def routes(name, *lines, domains=("*",)):
+    """One virtual host. @lines: 'prefix = "/"; cluster = "x";' each."""
+    names = ", ".join(f'"{d}"' for d in domains)
+    return (f'{{ name = "{name}"; virtual_hosts = ( {{ name = "{name}"; domains = [ {names} ]; routes = (\n    '
+            + ",\n    ".join(f"{{ {line} }}" for line in lines) + " ); } ); }")
+
+
+def listener(name, address, *chains):
+    return f'{{ name = "{name}"; address = "{address}"; filter_chains = (\n    ' + ",\n    ".join(chains) + " ); }"
+
+
+def chain(route_config, tls="", match="", http="", log="log"):
+    """A filter chain of HTTP."""
+    return (f'{{ {match} {f"tls = {{ {tls} }};" if tls else ""} http = {{ route_config = "{route_config}"; '
+            f'{f"access_log = {chr(34)}{log}{chr(34)};" if log else ""} {http} }}; }}')
+
+
+def tcp_chain(cluster_name, match="", log="log", extra=""):
+    return f'{{ {match} tcp = {{ cluster = "{cluster_name}"; access_log = "{log}"; {extra} }}; }}'
+
+
+def conf(head, **lists):
+    """A configuration: machine()'s text and the named lists of groups."""
+    return head + "".join(f"{name} = (\n  " + ",\n  ".join(groups) + "\n);\n" for name, groups in lists.items())
+
+
+def sha256(path):
+    h = hashlib.sha256()
+    with open(path, "rb") as f:
+        while part := f.read(1 << 20):
+            h.update(part)
+    return h.hexdigest()
+
+
+def socket_in(ns, kind=socket.SOCK_STREAM):
+    """A socket of the namespace @ns; the thread itself comes back."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{ns}") as there:
+        if libc.setns(there.fileno(), 0x40000000) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            return socket.socket(socket.AF_INET, kind)
+        finally:
+            libc.setns(home.fileno(), 0x40000000)
+
+
+def connect(address, port, ns=CLIENT, receive_buffer=None, seconds=10):
+    s = socket_in(ns)
+    if receive_buffer:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    s.settimeout(seconds)
+    s.connect((address, port))
+    return s
+
+
+def read_all(s):
+    """What a peer sends until it closes."""
+    data = b""
+    while part := s.recv(65536):
+        data += part
+    return data
 
 
 def machine(tmp, name, ports, device="af_packet", workers=1, memory="192MiB", packets=16384, hugepages=True, extra=""):

@@ -83,7 +83,7 @@ class Namespace:
 
 class Cable:
     def __init__(self):
-        tag = f"bw{os.getpid()}"
+        tag = f"isthmus-bw{os.getpid()}"
         self.spaces = []
         self.process = None
         try:

@@ -267,6 +267,32 @@ static void a_dead_peer_is_found_by_keepalive(void **state)
     peer_fini(&t);
 }
 
+/* Or all workers' packets end up in queues, and the ACKs that would free them find none to arrive
+ * in. */
+static void with_few_packets_left_acks_count_and_bytes_do_not(void **state)
+{
+    struct peer t;
+
+    peer_init(&t, NULL);
+    t.wnd = 65535;
+    peer_accept(&t);
+    peer_send(&t, 1000);
+    peer_rx(&t, "PA", 1, 1, 1000);
+    peer_tx(&t, "A", 501, 1, 200); /* out of order: kept so far */
+    peer_rx(&t, "A", 1001, 1, 0);
+    t.stack.pool.pool.low = true;
+    peer_tx(&t, "A", 1, 1001, 500);
+    peer_rx_none(&t);
+    assert_int_equal(tcp_counters(t.tcp)->low_pool_dropped, 1);
+    assert_int_equal(peer_recv(&t), 0);
+    assert_int_equal(t.stack.pool.n_out,
+                     0); /* what we sent was acknowledged, what waited was shed */
+    t.stack.pool.pool.low = false;
+    peer_tx(&t, "PA", 1, 1001, 700);
+    assert_int_equal(peer_recv(&t), 700);
+    peer_fini(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +309,7 @@ int main(void)
         cmocka_unit_test(the_owner_is_told_when_half_of_the_room_is_back),
         cmocka_unit_test(every_second_segment_is_acknowledged_and_the_last_after_40_ms),
         cmocka_unit_test(a_dead_peer_is_found_by_keepalive),
+        cmocka_unit_test(with_few_packets_left_acks_count_and_bytes_do_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

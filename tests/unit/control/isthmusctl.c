@@ -13,7 +13,7 @@ static struct {
     char dir[64], path[96];
     uv_loop_t loop;
     uv_async_t stop;
-    struct control_socket *control;
+    struct control *control;
     struct control_conf conf;
     struct cmd_set set;
     pthread_t thread;
@@ -153,7 +153,7 @@ static void misuse_is_told(void **state)
 {
     run("", 2, "usage: isthmusctl");
     run("nonsense", 2, "there is no command \"nonsense\"");
-    run("log", 2, "log: it needs a level");
+    run("log a b", 2, "\"b\" is too much");
     run("drain now", 2, "\"now\" is too much");
     run("stats a b", 2, "\"b\" is too much");
     run("stats --nonsense", 2, "no option --nonsense");

@@ -1,98 +1,76 @@
 #include "config/control/show.h"
+
 #include "tests/lib/test.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-static void shows(const char *json, const char *columns, const char *expected)
+static void check(const char *json, const char *columns, const char *expected)
 {
     json_error_t err;
     json_t *value = json_loads(json, JSON_DECODE_ANY, &err);
-    size_t len;
-    char *text;
-    FILE *f;
+    char *text = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&text, &len);
 
     assert_non_null(value);
-    f = open_memstream(&text, &len);
-    show(f, value, columns);
-    fclose(f);
+    show(to, value, columns);
+    fclose(to);
     assert_string_equal(text, expected);
     free(text);
     json_decref(value);
 }
 
-static void an_array_of_objects_is_a_table(void **state)
+static void rows_are_a_table_with_the_named_columns_first(void **state)
 {
-    shows("[{\"name\":\"a\",\"n\":5,\"up\":true},{\"name\":\"longer\",\"n\":12345,\"up\":false}]",
-          NULL,
-          "NAME        N   UP\n"
-          "a           5  yes\n"
-          "longer  12345   no\n");
+    check("[{\"n\": 5, \"name\": \"a\"}, {\"n\": 1000, \"name\": \"longer\", \"extra\": true}]",
+          "name n absent",
+          "NAME       N  EXTRA\n"
+          "a          5      -\n"
+          "longer  1000    yes\n");
 }
 
-static void listed_columns_come_first(void **state)
+static void an_empty_table_shows_its_columns(void **state)
 {
-    shows("[{\"c\":\"x\",\"b\":\"y\"},{\"a_b\":1,\"d\":null}]", "a_b  absent b",
-          "A-B  B  C  D\n"
-          "  -  y  x  -\n"
-          "  1  -  -  -\n");
+    check("[]", "cluster rq_active", "CLUSTER  RQ-ACTIVE\n");
+    check("{\"shown\": 0, \"rows\": []}", "a b", "shown  0\n\nrows:\nA  B\n");
 }
 
-static void a_table_without_rows_has_its_title(void **state)
+static void an_object_shows_its_values_before_its_tables(void **state)
 {
-    shows("[]", "worker client", "WORKER  CLIENT\n");
-    shows("[]", NULL, "");
+    check("{\"rows\": [{\"k\": 1}], \"state\": \"running\", \"none\": null}", NULL,
+          "state  running\nnone   -\n\nrows:\nK\n1\n");
 }
 
-static void an_object_is_lines_and_then_its_tables(void **state)
+static void text_keeps_its_lines_but_moves_no_cursor(void **state)
 {
-    shows("{\"version\":3,\"workers\":[{\"id\":0,\"load\":0.25}],\"state\":\"running\","
-          "\"ports\":[]}",
-          NULL,
-          "version  3\n"
-          "state    running\n"
-          "ports    []\n"
-          "\n"
-          "workers:\n"
-          "ID  LOAD\n"
-          " 0  0.25\n");
+    check("\"one\\ntwo\\u001b[2J\"", NULL, "one\ntwo\\x1b[2J\n");
+    check("[{\"k\": \"a\\nb\\u009bc\"}]", NULL, "K\na\\x0ab\\xc2\\x9bc\n");
 }
 
-static void text_is_itself(void **state)
+static void titles_and_cells_move_no_cursor_either(void **state)
 {
-    shows("\"a 1\\nb 2\\n\"", NULL, "a 1\nb 2\n");
-    shows("\"\"", NULL, "");
-    shows("null", NULL, "");
-    shows("7", NULL, "7\n");
-    shows("[\"a\",\"b\"]", NULL, "a\nb\n");
-}
-
-static void nobody_moves_the_cursor(void **state)
-{
-    shows("[{\"sni\":\"\\u001b[2Ja\\u007f\",\"\\u001b\":1}]", NULL,
+    check("[{\"sni\":\"\\u001b[2Ja\\u007f\",\"\\u001b\":1}]", NULL,
           "SNI           \\x1b\n"
           "\\x1b[2Ja\\x7f     1\n");
-    shows("\"\\u009b31m\"", NULL, "\\xc2\\x9b31m\n");
-    shows("{\"a\\u0007\":\"b\\nc\"}", NULL, "a\\x07  b\\x0ac\n");
+    check("\"\\u009b31m\"", NULL, "\\xc2\\x9b31m\n");
 }
 
-static void columns_are_as_wide_as_their_characters(void **state)
+static void width_counts_characters(void **state)
 {
-    shows("[{\"a\":\"\xc3\xa4\xc3\xb6\",\"b\":1},{\"a\":\"xyz\",\"b\":2}]", NULL,
-          "A    B\n"
-          "\xc3\xa4\xc3\xb6   1\n"
-          "xyz  2\n");
+    check("[{\"k\": \"\\u00e9\", \"n\": 1}, {\"k\": \"ab\", \"n\": 2}]", NULL,
+          "K   N\n\u00e9   1\nab  2\n");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_array_of_objects_is_a_table),
-        cmocka_unit_test(listed_columns_come_first),
-        cmocka_unit_test(a_table_without_rows_has_its_title),
-        cmocka_unit_test(an_object_is_lines_and_then_its_tables),
-        cmocka_unit_test(text_is_itself),
-        cmocka_unit_test(nobody_moves_the_cursor),
-        cmocka_unit_test(columns_are_as_wide_as_their_characters),
+        cmocka_unit_test(rows_are_a_table_with_the_named_columns_first),
+        cmocka_unit_test(an_empty_table_shows_its_columns),
+        cmocka_unit_test(an_object_shows_its_values_before_its_tables),
+        cmocka_unit_test(text_keeps_its_lines_but_moves_no_cursor),
+        cmocka_unit_test(titles_and_cells_move_no_cursor_either),
+        cmocka_unit_test(width_counts_characters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,435 @@
+#include "dataplane/survey.h"
+
+#include "dataplane/daemon.h"
+#include "dataplane/net/neigh.h"
+#include "dataplane/net/net.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SESSIONS_PER_TURN 64
+#define SLACK 64 /* what may come between counting and asking */
+
+struct survey;
+
+struct letter {
+    struct mail mail;
+    struct survey *survey;
+    uint32_t worker;
+    bool done;     /* the worker has seen it through */
+    uint32_t at;   /* where it goes on next turn */
+    uint32_t max;  /* rows that have room */
+    uint32_t seen; /* rows there were: more than @max are not kept */
+    char *rows;
+};
+
+struct survey_kind {
+    const char *name; /* of the table */
+    size_t row_size;
+    uint32_t (*expected)(const struct daemon *d, uint32_t worker);
+    bool (*fill)(struct worker *w, struct mail *m);
+    /* Adds a row to the array @rows, or to one that is there; @index: scratch, an object. */
+    void (*add)(struct daemon *d, uint32_t worker, const void *row, json_t *rows, json_t *index);
+};
+
+struct survey {
+    struct cmd_call *call;
+    struct daemon *daemon;
+    const struct survey_kind *kind;
+    uint32_t n_letters, n_out;
+    struct letter letters[];
+};
+
+/* --- text ------------------------------------------------------------------------------------ */
+
+json_t *cmd_text(const char *text)
+{
+    json_t *value = json_string(text);
+    char *copy;
+
+    if (value != NULL || text == NULL)
+        return value;
+    copy = strdup(text);
+    for (char *at = copy; at != NULL && *at != '\0'; at++) {
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    }
+    value = json_string(copy);
+    free(copy);
+    return value;
+}
+
+static bool row_has(json_t *row, const char *filter)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach(row, key, v)
+    {
+        if (json_is_string(v) && strstr(json_string_value(v), filter) != NULL)
+            return true;
+    }
+    return false;
+}
+
+void cmd_filter_rows(json_t *rows, const char *filter)
+{
+    json_t *kept = json_array(), *row;
+    size_t i;
+
+    if (filter != NULL && kept != NULL) {
+        json_array_foreach(rows, i, row)
+        {
+            if (row_has(row, filter))
+                json_array_append(kept, row);
+        }
+        json_array_clear(rows);
+        json_array_extend(rows, kept);
+    }
+    json_decref(kept);
+}
+
+static void keep(char *to, size_t room, const char *text)
+{
+    size_t len = text != NULL ? strnlen(text, room - 1) : 0;
+
+    if (len > 0)
+        memcpy(to, text, len);
+    to[len] = '\0';
+}
+
+#define KEEP(to, text) keep(to, sizeof(to), text)
+
+static json_t *endpoint_text(const struct ipport *at)
+{
+    char text[IPPORT_STRLEN];
+
+    return json_string(at->addr.family == IP_NONE ? "" : ipport_str(at, text));
+}
+
+/* The next row, or NULL: there is no room. */
+static void *next_row(struct letter *l)
+{
+    uint32_t i = l->seen++;
+
+    return i < l->max ? l->rows + (size_t)i * l->survey->kind->row_size : NULL;
+}
+
+/* --- conns ----------------------------------------------------------------------------------- */
+
+struct conn_row {
+    struct ipport remote, local, upstream;
+    char listener[64], chain[64], state[24], tls[16], sni[128], peer[192], cluster[128], tcp[16];
+    uint64_t age_us, requests, bytes_in, bytes_out, retransmits;
+    uint32_t srtt_us, send_queue, recv_queue;
+};
+
+static void copy_session(const struct session_info *s, void *ctx)
+{
+    struct conn_row *row = next_row(ctx);
+
+    if (row == NULL)
+        return;
+    row->remote = s->remote;
+    row->local = s->local;
+    row->upstream = s->upstream;
+    KEEP(row->listener, s->listener);
+    KEEP(row->chain, s->chain);
+    KEEP(row->state, s->state);
+    KEEP(row->tls, s->tls);
+    KEEP(row->sni, s->sni);
+    KEEP(row->peer, s->peer);
+    KEEP(row->cluster, s->cluster);
+    KEEP(row->tcp, s->tcp.state);
+    row->age_us = s->age_us;
+    row->requests = s->requests;
+    row->bytes_in = s->tcp.bytes_in;
+    row->bytes_out = s->tcp.bytes_out;
+    row->retransmits = s->tcp.retransmits;
+    row->srtt_us = s->tcp.srtt_us;
+    row->send_queue = s->tcp.send_queue;
+    row->recv_queue = s->tcp.recv_queue;
+}
+
+/* Those beyond the table are not visited: how many there are is known without. */
+static bool fill_conns(struct worker *w, struct mail *m)
+{
+    struct letter *l = container_of(m, struct letter, mail);
+
+    if (l->seen < l->max &&
+        proxy_each(w->proxy, &l->at, MIN(SESSIONS_PER_TURN, l->max - l->seen), copy_session, l))
+        return false;
+    if (l->seen == l->max)
+        l->seen = MAX(l->seen, proxy_n_sessions(w->proxy));
+    l->done = true;
+    return true;
+}
+
+static uint32_t expected_conns(const struct daemon *d, uint32_t worker)
+{
+    uint64_t n =
+        __atomic_load_n(&d->gateway.workers[worker]->gauges.sessions, __ATOMIC_RELAXED) + SLACK;
+
+    return (uint32_t)MIN(n, SURVEY_ROWS_MAX);
+}
+
+static void add_conn(struct daemon *d, uint32_t worker, const void *of, json_t *rows, json_t *index)
+{
+    const struct conn_row *r = of;
+    json_t *row = json_pack(
+        "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, s:I}",
+        "worker", (json_int_t)worker, "client", endpoint_text(&r->remote), "local",
+        endpoint_text(&r->local), "listener", cmd_text(r->listener), "chain", cmd_text(r->chain),
+        "state", cmd_text(r->state), "tls", cmd_text(r->tls), "sni", cmd_text(r->sni), "peer",
+        cmd_text(r->peer), "cluster", cmd_text(r->cluster), "upstream", endpoint_text(&r->upstream),
+        "age_s", (double)(r->age_us / 1000) / 1e3, "requests", (json_int_t)r->requests, "rx",
+        (json_int_t)r->bytes_in, "tx", (json_int_t)r->bytes_out, "retransmits",
+        (json_int_t)r->retransmits, "rtt_us", (json_int_t)r->srtt_us, "send_queue",
+        (json_int_t)r->send_queue, "recv_queue", (json_int_t)r->recv_queue);
+
+    if (row != NULL)
+        json_object_set_new(row, "tcp", cmd_text(r->tcp));
+    json_array_append_new(rows, row);
+}
+
+static const struct survey_kind conns = { "connections", sizeof(struct conn_row), expected_conns,
+                                          fill_conns, add_conn };
+
+/* --- clusters -------------------------------------------------------------------------------- */
+
+struct endpoint_row {
+    char cluster[160];
+    struct endpoint_info info;
+};
+
+static void copy_endpoint(const struct endpoint_info *e, void *ctx)
+{
+    struct endpoint_row *row = next_row(ctx);
+
+    if (row == NULL)
+        return;
+    row->info = *e;
+    row->info.cluster = NULL; /* the worker's */
+    KEEP(row->cluster, e->cluster);
+}
+
+/* In one go: as many as the configuration names, and those that are being let go. */
+static bool fill_endpoints(struct worker *w, struct mail *m)
+{
+    struct letter *l = container_of(m, struct letter, mail);
+
+    upstreams_each(w->upstreams, copy_endpoint, l);
+    l->done = true;
+    return true;
+}
+
+static uint32_t expected_endpoints(const struct daemon *d, uint32_t worker)
+{
+    const struct snapshot *s = d->gateway.snapshot;
+    uint64_t n = SLACK;
+
+    for (uint32_t i = 0; i < s->n_clusters; i++)
+        n += 2 * (uint64_t)s->clusters[i].n_endpoints;
+    return (uint32_t)MIN(n, SURVEY_ROWS_MAX);
+}
+
+/* One row an endpoint: the workers' numbers are summed. */
+static void add_endpoint(struct daemon *d, uint32_t worker, const void *of, json_t *rows,
+                         json_t *index)
+{
+    const struct endpoint_row *r = of;
+    const struct endpoint_info *e = &r->info;
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        { "cx_active", e->cx_active }, { "rq_active", e->rq_active },
+        { "waiting", e->waiting },     { "cx_total", e->cx_total },
+        { "rq_total", e->rq_total },   { "cx_connect_fail", e->cx_connect_fail },
+        { "rq_error", e->rq_error },
+    };
+    char at[IPPORT_STRLEN], key[sizeof(r->cluster) + IPPORT_STRLEN + 1];
+    json_t *row;
+
+    snprintf(key, sizeof(key), "%s %s", ipport_str(&e->address, at), r->cluster);
+    row = json_object_get(index, key);
+    if (row == NULL) {
+        row = json_pack("{s:o, s:s}", "cluster", cmd_text(r->cluster), "endpoint", at);
+        json_array_append_new(rows, row);
+        json_object_set_nocheck(index, key, row);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
+        json_int_t sum = json_integer_value(json_object_get(row, numbers[i].key));
+
+        json_object_set_new(row, numbers[i].key, json_integer(sum + (json_int_t)numbers[i].value));
+    }
+}
+
+static const struct survey_kind clusters = { "endpoints", sizeof(struct endpoint_row),
+                                             expected_endpoints, fill_endpoints, add_endpoint };
+
+/* --- neighbors ------------------------------------------------------------------------------- */
+
+static void copy_neigh(const struct neigh_info *n, void *ctx)
+{
+    struct neigh_info *row = next_row(ctx);
+
+    if (row != NULL)
+        *row = *n; /* ->state is a literal */
+}
+
+static bool fill_neighs(struct worker *w, struct mail *m)
+{
+    struct letter *l = container_of(m, struct letter, mail);
+
+    net_each_neigh(w->net, copy_neigh, l);
+    l->done = true;
+    return true;
+}
+
+static uint32_t expected_neighs(const struct daemon *d, uint32_t worker)
+{
+    return NEIGH_MAX;
+}
+
+static void add_neigh(struct daemon *d, uint32_t worker, const void *of, json_t *rows,
+                      json_t *index)
+{
+    const struct neigh_info *n = of;
+    char addr[IPADDR_STRLEN], mac[18];
+
+    snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0], n->mac[1], n->mac[2],
+             n->mac[3], n->mac[4], n->mac[5]);
+    json_array_append_new(
+        rows, json_pack("{s:I, s:o, s:I, s:s, s:s, s:s, s:f}", "worker", (json_int_t)worker, "port",
+                        cmd_text(d->first->machine.ports[n->port].name), "vlan",
+                        (json_int_t)n->vlan, "address", ipaddr_str(&n->addr, addr), "mac", mac,
+                        "state", n->state, "age_s", (double)(n->age_us / 1000) / 1e3));
+}
+
+static const struct survey_kind neighbors = { "neighbors", sizeof(struct neigh_info),
+                                              expected_neighs, fill_neighs, add_neigh };
+
+/* --- the round ------------------------------------------------------------------------------- */
+
+static void survey_free(struct survey *s)
+{
+    for (uint32_t i = 0; i < s->n_letters; i++)
+        free(s->letters[i].rows);
+    free(s);
+}
+
+static json_t *put_together(struct survey *s)
+{
+    json_t *rows = json_array(), *index = json_object();
+    uint64_t left_out = 0;
+
+    for (uint32_t i = 0; i < s->n_letters; i++) {
+        const struct letter *l = &s->letters[i];
+        uint32_t n = MIN(l->seen, l->max);
+
+        left_out += l->seen - n;
+        for (uint32_t k = 0; k < n; k++)
+            s->kind->add(s->daemon, l->worker, l->rows + (size_t)k * s->kind->row_size, rows,
+                         index);
+    }
+    json_decref(index);
+    cmd_filter_rows(rows, cmd_arg_string(s->call, "filter"));
+    return json_pack("{s:I, s:I, s:o}", "shown", (json_int_t)json_array_size(rows), "left_out",
+                     (json_int_t)left_out, s->kind->name, rows);
+}
+
+static void finish(struct survey *s)
+{
+    bool all = true;
+
+    for (uint32_t i = 0; i < s->n_letters; i++)
+        all &= s->letters[i].done;
+    if (all)
+        cmd_reply(s->call, put_together(s));
+    else
+        cmd_fail(s->call, "not every worker could be asked",
+                 "try again; if it goes on, see long_turns in isthmusctl stats worker");
+    survey_free(s);
+}
+
+static void letter_back(struct mail *m)
+{
+    struct survey *s = container_of(m, struct letter, mail)->survey;
+
+    if (--s->n_out == 0)
+        finish(s);
+}
+
+/* Written to already, so that the worker meets no page fault. */
+static bool make_table(struct survey *s, uint32_t worker)
+{
+    struct letter *l = &s->letters[worker];
+    size_t size;
+
+    *l = (struct letter){ .mail = { s->kind->fill, letter_back }, .survey = s, .worker = worker };
+    l->max = s->kind->expected(s->daemon, worker);
+    size = l->max * s->kind->row_size;
+    l->rows = malloc(size);
+    if (l->rows != NULL)
+        memset(l->rows, 0xff, size);
+    return l->rows != NULL;
+}
+
+static struct survey *survey_new(struct cmd_call *call, const struct survey_kind *kind)
+{
+    struct daemon *d = call->cmd->ctx;
+    uint32_t n = d->gateway.n_workers;
+    struct survey *s = calloc(1, sizeof(*s) + n * sizeof(s->letters[0]));
+
+    if (s == NULL)
+        return NULL;
+    s->call = call;
+    s->daemon = d;
+    s->kind = kind;
+    for (; s->n_letters < n; s->n_letters++) {
+        if (!make_table(s, s->n_letters)) {
+            survey_free(s);
+            return NULL;
+        }
+    }
+    return s;
+}
+
+static void start(struct cmd_call *call, const struct survey_kind *kind)
+{
+    struct survey *s = survey_new(call, kind);
+
+    if (s == NULL) {
+        cmd_fail(call, "no memory for the answer", "");
+        return;
+    }
+    s->n_out = 1; /* ours, until all are sent */
+    for (uint32_t i = 0; i < s->n_letters; i++)
+        s->n_out += daemon_post(s->daemon, i, &s->letters[i].mail);
+    if (--s->n_out == 0)
+        finish(s);
+}
+
+static void run_conns(struct cmd_call *call)
+{
+    start(call, &conns);
+}
+
+static void run_clusters(struct cmd_call *call)
+{
+    start(call, &clusters);
+}
+
+static void run_neighbors(struct cmd_call *call)
+{
+    start(call, &neighbors);
+}
+
+const struct cmd survey_cmds[] = {
+    { "conns", "connections of clients", run_conns, NULL },
+    { "clusters", "endpoints of clusters, all workers together", run_clusters, NULL },
+    { "neighbors", "link-layer addresses of next hops", run_neighbors, NULL },
+};
+const unsigned survey_n_cmds = ARRAY_SIZE(survey_cmds);

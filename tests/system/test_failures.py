@@ -1,0 +1,261 @@
+"""
+What clients see, and what the access log says, when something goes wrong: an origin that is dead,
+hung, rude or lying, a route that is not there, a client that vanishes, requests that nobody should
+send. Afterwards nothing is left in use.
+"""
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+import lab as L
+
+GATEWAY, PORT = "10.1.0.2", 80
+CONNECT_ERROR = "upstream connect error or disconnect/reset before headers. reset reason: "
+HALF = "Content-Length: 1000\r\n\r\nhalf of it"
+
+
+class Place:
+    def __init__(self):
+        self.lab = lab = L.Lab()
+        self.log = L.AccessLog(lab.tmp / "access.log")
+        try:
+            lab.origin()
+            self.gw = lab.gateway(L.conf(
+                L.machine(lab.tmp, "gateway", L.GATEWAY_PORTS),
+                access_logs=[L.access_log(self.log.path)],
+                clusters=[L.cluster("origin", "10.2.0.1:9000"), L.cluster("refuses", "10.2.0.1:1"),
+                          L.cluster("nobody", extra='connect_timeout = "500ms";'),
+                          L.cluster("away", "10.2.0.99:80", extra='connect_timeout = "500ms";'),
+                          L.cluster("killed", "10.2.0.1:9001")],
+                route_configs=[L.routes(
+                    "r", 'prefix = "/never"; cluster = "origin"; timeout = "500ms";',
+                    'prefix = "/idle"; cluster = "origin"; timeout = "0s"; idle_timeout = "500ms";',
+                    'prefix = "/refuses"; cluster = "refuses";', 'prefix = "/nobody"; cluster = "nobody";',
+                    'prefix = "/away"; cluster = "away";', 'prefix = "/killed"; cluster = "killed"; timeout = "0s";',
+                    'prefix = "/"; cluster = "origin"; timeout = "60s";', domains=["here.example", "10.1.0.2"])],
+                listeners=[L.listener("http", f"{GATEWAY}:{PORT}", L.chain(
+                    "r", http='headers_timeout = "4s"; max_header_size = "8KiB"; max_headers = 50;'))]))
+        except BaseException:
+            lab.close()
+            raise
+
+    def get(self, path, *args, seconds=15):
+        """Status, body and curl's exit code."""
+        done = self.lab.curl("-w", "\n%{http_code}", f"http://{GATEWAY}{path}", *args, seconds=seconds)
+        body, _, code = done.stdout.rpartition("\n")
+        return int(code), body, done.returncode
+
+    def raw(self, data, seconds=10):
+        """Sends @data as it is; the answer until the gateway closes."""
+        with L.connect(GATEWAY, PORT, seconds=seconds) as s:
+            s.sendall(data)
+            return L.read_all(s)
+
+
+@pytest.fixture(scope="module")
+def place():
+    place = Place()
+    yield place
+    place.lab.close()
+
+
+@pytest.fixture(autouse=True)
+def everything_comes_home(place):
+    yield
+    place.lab.wait_home(place.gw)
+    assert place.gw.poll() is None, place.lab.log("gateway")[-2000:]
+    assert place.get("/still-well")[:2] == (200, "origin\n")
+    while place.log.next()["path"] != "/still-well":
+        pass
+
+
+@pytest.mark.parametrize("path, status, body, flags, details", [
+    ("/never", 504, "upstream request timeout", "UT", "response_timeout"),
+    ("/refuses", 503, CONNECT_ERROR + "remote connection failure, transport failure reason: ", "UF",
+     "upstream_reset_before_response_started{remote_connection_failure"),
+    ("/away", 503, CONNECT_ERROR, "UF", "upstream_reset_before_response_started{"),
+    ("/nobody", 503, "no healthy upstream", "UH", "no_healthy_upstream"),
+    ("/close", 503, CONNECT_ERROR + "connection termination", "UC",
+     "upstream_reset_before_response_started{connection_termination}"),
+    ("/reset", 503, CONNECT_ERROR + "connection termination", "UC",
+     "upstream_reset_before_response_started{connection_termination"),
+    ("/garbage", 502, CONNECT_ERROR + "protocol error", "UPE",
+     "upstream_reset_before_response_started{protocol_error"),
+])
+def test_a_bad_origin_is_told_to_the_client_and_the_log(place, path, status, body, flags, details):
+    got, text, code = place.get(path)
+    assert (got, code) == (status, 0)
+    assert text.startswith(body)
+    line = place.log.next()
+    assert (line["code"], line["flags"]) == (str(status), flags)
+    assert line["details"].startswith(details)
+
+
+def test_no_route_is_404(place):
+    assert place.get("/", "-H", "Host: elsewhere.example")[0] == 404
+    line = place.log.next()
+    assert (line["code"], line["flags"], line["details"]) == ("404", "NR", "route_not_found")
+
+
+def test_a_body_that_is_broken_off_is_broken_off_for_the_client(place):
+    assert place.get("/cut")[2] == 18  # curl: partial file
+    line = place.log.next()
+    assert (line["code"], line["flags"]) == ("200", "UC")
+
+
+def test_a_stream_on_which_nothing_moves_ends(place):
+    s = L.connect(GATEWAY, PORT)
+    s.sendall(b"POST /idle HTTP/1.1\r\nHost: here.example\r\n" + HALF.encode())
+    assert L.read_all(s).startswith(b"HTTP/1.1 408 ")
+    s.close()
+    assert place.log.next()["flags"] == "SI"
+
+
+@pytest.mark.parametrize("path, status, code", [("/killed/x", 503, 0), ("/killed/bytes", 200, 18)])
+def test_an_origin_that_is_killed_under_a_request(place, path, status, code):
+    server = L.socket_in(L.MESH)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("10.2.0.1", 9001))
+    server.listen()
+    server.settimeout(10)
+
+    def doomed():
+        s, _ = server.accept()
+        s.recv(65536)
+        if code:
+            s.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
+            time.sleep(0.2)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # as the kernel does for the dead
+        s.close()
+    t = threading.Thread(target=doomed)
+    t.start()
+    got = place.get(path)
+    t.join()
+    server.close()
+    assert (got[0], got[2]) == (status, code)
+    assert place.log.next()["flags"] == "UC"
+    assert place.get(path)[0] == 503  # and now nobody listens
+    assert place.log.next()["flags"] == "UF"
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_vanishes_in_a_download(place, how):
+    s = L.connect(GATEWAY, PORT)
+    s.sendall(b"GET /bytes/50000000 HTTP/1.1\r\nHost: here.example\r\n\r\n")
+    assert s.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    if how == "reset":
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+    line = place.log.next()
+    assert (line["code"], line["flags"]) == ("200", "DC")
+    assert line["details"].startswith("downstream_remote_disconnect")
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_vanishes_in_an_upload(place, how):
+    s = L.connect(GATEWAY, PORT)
+    s.sendall(b"POST /digest HTTP/1.1\r\nHost: here.example\r\n" + HALF.encode())
+    time.sleep(0.2)
+    if how == "reset":
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+    line = place.log.next()
+    assert line["flags"] == "DC"
+    assert line["details"].startswith("downstream_remote_disconnect")
+
+
+def test_a_client_killed_without_a_word_is_found_when_its_packets_are_answered(place):
+    p = subprocess.Popen(["ip", "netns", "exec", L.CLIENT, "curl", "-sS", "-o", "/dev/null", "--limit-rate", "1M",
+                          f"http://{GATEWAY}/bytes/50000000"])
+    time.sleep(0.5)
+    p.send_signal(signal.SIGKILL)
+    p.wait()
+    assert place.log.next()["flags"] == "DC"
+
+
+def test_a_client_that_closes_its_half_after_the_request_gets_no_worse_than_a_clean_end(place):
+    s = L.connect(GATEWAY, PORT)
+    s.sendall(b"GET /slow/0.3 HTTP/1.1\r\nHost: here.example\r\n\r\n")
+    s.shutdown(socket.SHUT_WR)
+    answer = L.read_all(s)
+    s.close()
+    line = place.log.next()
+    # Envoy takes a half close for a close; so do we, or we answer. Never both.
+    assert (answer.endswith(b"late") and line["code"] == "200") or (answer == b"" and line["flags"] == "DC")
+
+
+def test_one_byte_at_a_time_is_a_request_like_any_other(place):
+    request = b"GET / HTTP/1.1\r\nHost: here.example\r\nConnection: close\r\n\r\n"
+    s = L.connect(GATEWAY, PORT)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for i in range(len(request)):
+        s.sendall(request[i:i + 1])
+        time.sleep(0.01)
+    assert L.read_all(s).endswith(b"origin\n")
+    s.close()
+
+
+def test_a_header_of_one_byte_a_second_runs_out_of_time(place):
+    s = L.connect(GATEWAY, PORT)
+    began = time.monotonic()
+    s.settimeout(1)
+    answer = b""
+    for byte in b"GET / HTTP/1.1":
+        s.sendall(bytes([byte]))
+        try:
+            answer = s.recv(1000)
+            break
+        except TimeoutError:
+            pass
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert 3 < time.monotonic() - began < 8  # headers_timeout: 4 s
+    s.close()
+
+
+BAD_REQUESTS = {
+    "two framings": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    "a length with a sign": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\nhello",
+    "a length with letters": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5x\r\n\r\nhello",
+    "a length too large": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    "space before the colon": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length : 5\r\n\r\nhello",
+    "a folded field": b"GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n",
+    "a NUL in a field": b"GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n",
+    "a bare CR in a field": b"GET / HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n",
+    "chunked not last": b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    "chunked twice": b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "chunked, nearly": b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked with VT": b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    "a chunk with a sign": b"POST / HTTP/1.1\r\nHost: here.example\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    "a chunk size too large": b"POST / HTTP/1.1\r\nHost: here.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+                              b"ffffffffffffffffff\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "no request at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n",
+    "a space in the target": b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", BAD_REQUESTS)
+def test_a_malformed_request_is_400_and_the_connection_is_closed(place, what):
+    # The second request must not be served: it may be the tail of the first.
+    answer = place.raw(BAD_REQUESTS[what] + b"GET /smuggled HTTP/1.1\r\nHost: here.example\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer
+    assert b"connection: close\r\n" in answer.lower()
+    assert answer.count(b"HTTP/1.1 ") == 1
+    line = place.log.next()
+    assert (line["code"], line["flags"]) == ("400", "DPE")
+
+
+@pytest.mark.parametrize("fields", [
+    pytest.param(b"X: " + b"a" * 9000 + b"\r\n", id="too-large"),
+    pytest.param(b"".join(b"X-%d: 1\r\n" % i for i in range(60)), id="too-many")])
+def test_a_header_beyond_the_limits_is_431(place, fields):
+    answer = place.raw(b"GET / HTTP/1.1\r\nHost: here.example\r\n" + fields + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 431 "), answer
+    assert place.log.next()["code"] == "431"
