@@ -85,6 +85,40 @@ static bool set_request_id(struct session *s, struct http_msg *req)
     return id != NULL && http_fields_set(&req->fields, req->arena, REQUEST_ID, slice_of(id));
 }
 
+/* The @n-th element from the right (from 1) of a comma-separated list; SLICE_NONE if it has fewer.
+ */
+static struct slice from_the_right(struct slice list, uint32_t n)
+{
+    size_t end = list.len, at;
+
+    for (;;) {
+        at = end;
+        while (at > 0 && list.ptr[at - 1] != ',')
+            at--;
+        if (--n == 0)
+            break;
+        if (at == 0)
+            return SLICE_NONE;
+        end = at - 1;
+    }
+    while (at < end && list.ptr[at] == ' ')
+        at++;
+    while (end > at && list.ptr[end - 1] == ' ')
+        end--;
+    return (struct slice){ list.ptr + at, end - at };
+}
+
+void edge_client_address(const struct session *s, struct http_msg *req, struct ipport *ret)
+{
+    const struct http_chain_conf *conf = conf_of(s);
+    uint32_t n = conf->use_remote_address ? conf->xff_trusted_hops : conf->xff_trusted_hops + 1;
+    struct ipport client = { 0 };
+
+    *ret = s->remote;
+    if (n > 0 && ipaddr_parse(from_the_right(joined(req, XFF), n), &client.addr))
+        *ret = client;
+}
+
 bool edge_request_headers(struct session *s, struct http_msg *req)
 {
     struct slice scheme = s->chain->conf->tls != NULL ? SLICE("https") : SLICE("http");

@@ -110,6 +110,13 @@ const struct ipport *tcp_proxy_upstream(const struct tcp_proxy *p);
 /* --- headers.c: what an edge proxy does to the fields ------------------------------------------
  */
 
+/*
+ * Whose request it is: the peer's address, or, with trusted proxies in front of us, the one that
+ * the outermost of them wrote into x-forwarded-for (its port is not known: 0). Before the next
+ * function.
+ */
+void edge_client_address(const struct session *s, struct http_msg *req, struct ipport *ret);
+
 /* False: no room (the request is answered 431). */
 bool edge_request_headers(struct session *s, struct http_msg *req);
 bool edge_response_headers(struct session *s, struct http_msg *resp, uint64_t service_time_us);

@@ -48,6 +48,7 @@ struct stream {
     const char *flags, *details;
     char failure[256]; /* the transport's words */
     struct ipport upstream, upstream_local;
+    struct ipport client;
 };
 
 const size_t stream_size = sizeof(struct stream);
@@ -133,7 +134,7 @@ static void log_stream(struct stream *s)
         .upstream_local = if_set(&s->upstream_local),
         .upstream_cluster = s->cluster_rt != NULL ? s->cluster_rt->conf->name : NULL,
         .downstream_local = &s->session->local,
-        .downstream_remote = &s->session->remote,
+        .downstream_remote = &s->client,
         .requested_server_name = s->session->sni,
         .route_name = s->route != NULL ? s->route->conf->name : NULL,
     };
@@ -595,6 +596,7 @@ static void down_on_headers(struct http_stream *down, struct http_msg *m, bool e
 
     moved(s);
     s->req = m;
+    edge_client_address(s->session, m, &s->client);
     if (!edge_request_headers(s->session, m)) {
         reply(s, 431, "Request Header Fields Too Large", "", "request_headers_too_large");
         return;
@@ -714,6 +716,7 @@ void stream_accept(struct session *session, struct http_stream *down)
     }
     s->session = session;
     s->down = down;
+    s->client = session->remote;
     s->chain = session->chain;
     s->rt = session->rt;
     pin_get(s->rt->pins, session->proxy->core->id);
