@@ -26,7 +26,7 @@
 #define N_WORKERS 2
 #define N_CONNS 16 /* of each client worker: their windows fit the rings, so nothing is lost */
 #define BYTES (1024 * 1024)
-#define DEADLINE_S 60
+#define DEADLINE_S 60 /* it takes one; a hang is told */
 
 static const char gateway_text[] =
     "machine = { workers = 2; memory = \"256MiB\"; packets = 8192; ports = ("
@@ -304,6 +304,47 @@ static uint64_t in_use(void)
     return n;
 }
 
+/* What a connection that does not get on is waiting for. */
+static void show_conn(struct tcp_conn *c, void *who)
+{
+    struct tcp_conn_info i;
+    char local[IPPORT_STRLEN], remote[IPPORT_STRLEN];
+
+    tcp_info(c, &i);
+    fprintf(
+        stderr,
+        "%s: %s -> %s %s in %lu out %lu retransmits %lu cwnd %u rto %u us wnd %u/%u queues %u/%u\n",
+        (const char *)who, ipport_str(&i.local, local), ipport_str(&i.remote, remote), i.state,
+        (unsigned long)i.bytes_in, (unsigned long)i.bytes_out, (unsigned long)i.retransmits, i.cwnd,
+        i.rto_us, i.snd_wnd, i.rcv_wnd, i.send_queue, i.recv_queue);
+}
+
+#define SHOW(name, text)                                                                           \
+    if (t->name != 0)                                                                              \
+        fprintf(stderr, #name " %lu ", (unsigned long)t->name);
+
+static void show_stack(struct tcp *tcp, const struct port_counters *p, const char *who)
+{
+    const struct tcp_counters *t = tcp_counters(tcp);
+    uint32_t at = 0;
+
+    fprintf(stderr, "%s: received %lu sent %lu dropped %lu; ", who, (unsigned long)p->rx,
+            (unsigned long)p->tx, (unsigned long)p->tx_dropped);
+    TCP_COUNTERS(SHOW)
+    fputc('\n', stderr);
+    while (tcp_each(tcp, &at, 64, show_conn, (void *)(uintptr_t)who))
+        continue;
+}
+
+static void show_what_hangs(void)
+{
+    for (uint32_t i = 0; i < N_WORKERS; i++) {
+        show_stack(gateway.workers[i]->tcp, port_counters(gateway.workers[i]->io),
+                   i == 0 ? "gateway 0" : "gateway 1");
+        show_stack(clients[i].tcp, port_counters(clients[i].io), i == 0 ? "client 0" : "client 1");
+    }
+}
+
 static void look_at_counters(void)
 {
     uint64_t total = 0;
@@ -373,6 +414,8 @@ int main(void)
     for (uint32_t i = 0; i < 2 * N_WORKERS; i++)
         eal_join(i);
 
+    if (clients[0].done < N_CONNS || clients[1].done < N_CONNS || in_use() > 0)
+        show_what_hangs();
     check(clients[0].done == N_CONNS && clients[1].done == N_CONNS, "all is done in time");
     check(in_use() == 0, "sessions come home");
     look_at_counters();
