@@ -214,7 +214,6 @@ static void run_check(struct cmd_call *call)
     struct daemon *d = daemon_of(call);
     const char *path = cmd_arg_string(call, "file");
     struct cfg_err err = { "" };
-    struct secrets secrets;
     struct snapshot *s;
     char setting[64];
     bool restart;
@@ -225,7 +224,7 @@ static void run_check(struct cmd_call *call)
         cmd_fail(call, err.text, "a reload would refuse it");
         return;
     }
-    if (secrets_load(s, &secrets, &err) < 0) {
+    if (runtime_check(s, &err) < 0) {
         snapshot_put(s);
         cmd_fail(call, err.text, "a reload would refuse it");
         return;
@@ -235,7 +234,6 @@ static void run_check(struct cmd_call *call)
                               restart ? "right, but needs a restart" : "right", "listeners",
                               number(s->n_listeners), "clusters", number(s->n_clusters), "secrets",
                               number(s->n_secrets), "restart_for", restart ? setting : NULL));
-    secrets_put(&secrets);
     snapshot_put(s);
 }
 

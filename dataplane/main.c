@@ -36,19 +36,17 @@ static int check(const char *path)
 {
     struct cfg_err err = { "" };
     struct snapshot *s;
-    struct secrets secrets;
+    int rc;
 
-    if (file_read(path, &s, &err) < 0) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
-    }
-    if (secrets_load(s, &secrets, &err) < 0) {
-        fprintf(stderr, "%s\n", err.text);
+    rc = file_read(path, &s, &err);
+    if (rc == 0) {
+        rc = runtime_check(s, &err);
         snapshot_put(s);
+    }
+    if (rc < 0) {
+        fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    secrets_put(&secrets);
-    snapshot_put(s);
     printf("%s: right\n", path);
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <rte_bus_vdev.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
@@ -12,6 +13,9 @@
 #include <rte_ring.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define RING_SIZE 1024
 #define ARGS_LEN 512
@@ -137,6 +141,29 @@ static bool name_of(const struct machine_conf *machine, uint32_t index,
     return true;
 }
 
+/*
+ * DPDK gives the kernel's end of a TAP the address of ours. Then neither end believes that the
+ * other is somebody else: the kernel's end gets the next one.
+ */
+static int part_tap(const struct port_conf *conf, uint16_t ethdev)
+{
+    struct ifreq req = { 0 };
+    struct rte_ether_addr mac;
+    int fd, rc;
+
+    rte_eth_macaddr_get(ethdev, &mac);
+    mac.addr_bytes[5] ^= 1;
+    snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", conf->interface);
+    req.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+    memcpy(req.ifr_hwaddr.sa_data, mac.addr_bytes, 6);
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    rc = ioctl(fd, SIOCSIFHWADDR, &req) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
 static int open_vdev(const struct machine_conf *machine, uint32_t index, uint16_t *n_queues,
                      uint16_t *ethdev, struct cfg_err *err)
 {
@@ -161,7 +188,8 @@ static int open_vdev(const struct machine_conf *machine, uint32_t index, uint16_
                     args, rte_strerror(-rc));
         return rc;
     }
-    return rte_eth_dev_get_port_by_name(name, ethdev);
+    rc = rte_eth_dev_get_port_by_name(name, ethdev);
+    return rc == 0 && conf->device == PORT_TAP ? part_tap(conf, *ethdev) : rc;
 }
 
 int vdev_open(const struct machine_conf *machine, uint32_t index, uint16_t *n_queues,

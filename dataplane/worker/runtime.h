@@ -33,6 +33,12 @@ void secrets_put(struct secrets *s);
  */
 unsigned secrets_refresh(const struct snapshot *s, struct secrets *secrets, unsigned *refused);
 
+/*
+ * What the model's own rules cannot see: do the certificates load, do the log formats compile, is
+ * every address one that net/ can serve? Nothing is kept. 0, or -EINVAL with the first reason.
+ */
+NODISCARD int runtime_check(const struct snapshot *s, struct cfg_err *err);
+
 struct runtime {
     struct arena arena;
     struct snapshot *snapshot; /* referenced */

@@ -280,7 +280,7 @@ HOST = "www.example.com"
 
 LOG_FIELDS = ("RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS", "CONNECTION_TERMINATION_DETAILS",
               "UPSTREAM_TRANSPORT_FAILURE_REASON", "BYTES_RECEIVED", "BYTES_SENT", "UPSTREAM_CLUSTER",
-              "REQUESTED_SERVER_NAME", "REQ(:PATH)")
+              "REQUESTED_SERVER_NAME", "DOWNSTREAM_REMOTE_ADDRESS", "REQ(:PATH)")
 
 
 def access_log(path, name="log"):
@@ -297,7 +297,7 @@ class AccessLog:
         lines = wait_for(f"line {self.at + 1} of {self.path.name}", lambda: self._lines()[self.at:], seconds)
         self.at += 1
         return dict(zip(("code", "flags", "details", "termination", "failure", "received", "sent", "cluster", "sni",
-                         "path"), lines[0].split("~")))
+                         "client", "path"), lines[0].split("~")))
 
     def skip(self):
         self.at = len(self._lines())

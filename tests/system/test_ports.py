@@ -1,0 +1,80 @@
+"""
+Every device a port can be, in the real daemon. (`ring` is tests/wire/ring_workers.c, `memif` is
+test_workers.py; a NIC by its PCI address needs one.)
+"""
+import time
+
+import pytest
+from scapy.all import ARP, ICMP, IP, Ether, Raw, rdpcap, wrpcap
+
+import lab as L
+
+
+@pytest.fixture()
+def lab():
+    with L.Lab() as where:
+        yield where
+
+
+def plain(head):
+    return L.conf(head, clusters=[L.cluster("origin", "10.2.0.1:9000")],
+                  route_configs=[L.routes("r", 'prefix = "/"; cluster = "origin";')],
+                  listeners=[L.listener("http", "10.1.0.2:80", L.chain("r", log=None))])
+
+
+def control(lab):
+    return f'control = {{ socket = "{lab.tmp}/gateway.sock"; }};\n'
+
+
+@pytest.mark.parametrize("device", ["af_packet", "af_xdp"])
+@pytest.mark.parametrize("hugepages", [True, False])
+def test_a_kernel_interface_is_a_port_with_and_without_hugepages(lab, device, hugepages):
+    lab.origin()
+    gw = lab.gateway(plain(L.machine(lab.tmp, "gateway", L.GATEWAY_PORTS, device=device, hugepages=hugepages)))
+    assert lab.curl("http://10.1.0.2/").stdout == "origin\n"
+    ports = lab.ctl_json(gw, "status")["ports"]
+    assert [p["driver"] for p in ports] == [f"net_{device}"] * 2
+    assert lab.stop(gw) == 0
+
+
+def test_a_tap_port_talks_to_this_machines_kernel(lab):
+    head = ('machine = { ports = ( { name = "t"; device = "tap"; interface = "tap0"; '
+            'addresses = [ "10.3.0.2/24" ]; } ); };\n')
+    gw = lab.gateway(L.conf(head + control(lab), clusters=[L.cluster("origin", "10.3.0.1:9000")],
+                            route_configs=[L.routes("r", 'prefix = "/"; cluster = "origin";')],
+                            listeners=[L.listener("http", "10.3.0.2:80", L.chain("r", log=None))]), ns=L.MESH)
+    lab.ns(L.MESH, "ip", "addr", "add", "10.3.0.1/24", "dev", "tap0")
+    lab.ns(L.MESH, "ip", "link", "set", "tap0", "up")
+    lab.origin(address="10.3.0.1")
+    assert lab.ns(L.MESH, "curl", "-sS", "--max-time", "10", "http://10.3.0.2/").stdout == "origin\n"
+    assert lab.stop(gw) == 0
+
+
+def test_a_pcap_port_answers_the_frames_of_a_file(lab):
+    peer, broadcast = "02:00:00:00:00:09", "ff:ff:ff:ff:ff:ff"
+    wrpcap(str(lab.tmp / "in.pcap"), [
+        Ether(src=peer, dst=broadcast) / ARP(op=1, hwsrc=peer, psrc="10.4.0.9", pdst="10.4.0.2"),
+        Ether(src=peer, dst=broadcast) / IP(src="10.4.0.9", dst="10.4.0.2") / ICMP() / Raw(b"echo"),
+    ])
+    head = (f'machine = {{ ports = ( {{ name = "p"; device = "pcap"; pcap_rx = "{lab.tmp}/in.pcap"; '
+            f'pcap_tx = "{lab.tmp}/out.pcap"; addresses = [ "10.4.0.2/24" ]; }} ); }};\n')
+    gw = lab.gateway(head + control(lab))
+    time.sleep(0.5)
+    assert lab.stop(gw) == 0
+    replies = [p[ARP] for p in rdpcap(str(lab.tmp / "out.pcap")) if ARP in p and p[ARP].op == 2]
+    assert [(r.psrc, r.pdst, r.hwdst) for r in replies] == [("10.4.0.2", "10.4.0.9", peer)]
+
+
+@pytest.mark.parametrize("port, words", [
+    ('device = "pci"; pci = "0000:ff:1f.7";', "DPDK has no device 0000:ff:1f.7"),
+    ('device = "af_packet"; interface = "nowhere0";', "there is no interface nowhere0"),
+    ('device = "af_xdp"; interface = "nowhere0";', "there is no interface nowhere0"),
+    ('device = "pcap"; pcap_rx = "/nowhere/x.pcap"; pcap_tx = "/nowhere/y.pcap";', "does not start"),
+])
+def test_a_port_that_cannot_be_had_ends_the_start_with_words(lab, port, words):
+    conf = lab.tmp / "bad.conf"
+    conf.write_text(f'machine = {{ ports = ( {{ name = "p"; {port} addresses = [ "10.4.0.2/24" ]; }} ); }};\n' +
+                    control(lab))
+    done = lab.ns(L.GATEWAY, L.BUILD / "isthmusd", "-c", conf, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
