@@ -192,6 +192,9 @@ static int configure(struct ports *p, struct port *port, struct pktpool **pools)
     if (rc < 0)
         return rc;
     port->started = true;
+    rc = vdev_started(port->conf, port->ethdev);
+    if (rc < 0)
+        return rc;
     port->info.rss = rss && upload_reta(p, port, dev.reta_size);
     read_mac(port);
     log_capabilities(port, p->conf->n_workers);

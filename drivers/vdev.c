@@ -145,12 +145,14 @@ static bool name_of(const struct machine_conf *machine, uint32_t index,
  * DPDK gives the kernel's end of a TAP the address of ours. Then neither end believes that the
  * other is somebody else: the kernel's end gets the next one.
  */
-static int part_tap(const struct port_conf *conf, uint16_t ethdev)
+int vdev_started(const struct port_conf *conf, uint16_t ethdev)
 {
     struct ifreq req = { 0 };
     struct rte_ether_addr mac;
     int fd, rc;
 
+    if (conf->device != PORT_TAP)
+        return 0;
     rte_eth_macaddr_get(ethdev, &mac);
     mac.addr_bytes[5] ^= 1;
     snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", conf->interface);
@@ -188,8 +190,7 @@ static int open_vdev(const struct machine_conf *machine, uint32_t index, uint16_
                     args, rte_strerror(-rc));
         return rc;
     }
-    rc = rte_eth_dev_get_port_by_name(name, ethdev);
-    return rc == 0 && conf->device == PORT_TAP ? part_tap(conf, *ethdev) : rc;
+    return rte_eth_dev_get_port_by_name(name, ethdev);
 }
 
 int vdev_open(const struct machine_conf *machine, uint32_t index, uint16_t *n_queues,

@@ -17,5 +17,8 @@
 NODISCARD int vdev_open(const struct machine_conf *machine, uint32_t index, uint16_t *n_queues,
                         uint16_t *ethdev, struct cfg_err *err);
 
+/* After the ethdev was started, which undoes some of what was set before. 0 or -errno. */
+NODISCARD int vdev_started(const struct port_conf *conf, uint16_t ethdev);
+
 /* After the ethdev was closed. */
 void vdev_close(const struct machine_conf *machine, uint32_t index);

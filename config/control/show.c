@@ -42,7 +42,7 @@ static char *escaped(const char *text)
         unsigned char c = (unsigned char)*text;
 
         /* 0xc2 0x80 to 0x9f are control characters as well: C1. */
-        bool is_c1 = c == 0xc2 && (unsigned char)text[1] < 0xa0;
+        bool is_c1 = c == 0xc2 && (unsigned char)text[1] >= 0x80 && (unsigned char)text[1] < 0xa0;
 
         if (c >= 0x20 && c != 0x7f && !is_c1) {
             *at++ = (char)c;
@@ -99,14 +99,8 @@ static bool any_row_has(json_t *rows, const char *key, size_t len)
 
     json_array_foreach(rows, i, row)
     {
-        const char *k;
-        json_t *v;
-
-        json_object_foreach(row, k, v)
-        {
-            if (strlen(k) == len && memcmp(k, key, len) == 0)
-                return true;
-        }
+        if (json_object_getn(row, key, len) != NULL)
+            return true;
     }
     return false;
 }
@@ -125,13 +119,7 @@ static void add_listed(struct table *t, json_t *rows, const char *columns)
 
 static json_t *cell(json_t *row, const struct column *c)
 {
-    char key[256];
-
-    if (c->key_len >= sizeof(key))
-        return NULL;
-    memcpy(key, c->key, c->key_len);
-    key[c->key_len] = '\0';
-    return json_object_get(row, key);
+    return json_object_getn(row, c->key, c->key_len);
 }
 
 static void measure(struct table *t, json_t *row)
@@ -159,17 +147,36 @@ static void put_cell(FILE *to, const char *text, const struct column *c, bool is
     fputs(is_last ? "\n" : "  ", to);
 }
 
+/* "bytes_sent" is headed BYTES-SENT; from malloc. */
+static char *title_of(const struct column *c)
+{
+    char *name = strndup(c->key, c->key_len), *safe;
+
+    if (name == NULL)
+        abort();
+    for (char *at = name; *at != '\0'; at++)
+        *at = *at == '_' ? '-' : (char)toupper((unsigned char)*at);
+    safe = escaped(name);
+    free(name);
+    return safe;
+}
+
+static size_t title_width(const struct column *c)
+{
+    char *title = title_of(c);
+    size_t width = width_of(title);
+
+    free(title);
+    return width;
+}
+
 static void put_title(FILE *to, const struct table *t)
 {
     for (unsigned i = 0; i < t->n; i++) {
-        const struct column *c = &t->columns[i];
-        char name[256];
-        size_t len = MIN(c->key_len, sizeof(name) - 1);
+        char *title = title_of(&t->columns[i]);
 
-        for (size_t k = 0; k < len; k++)
-            name[k] = c->key[k] == '_' ? '-' : (char)toupper((unsigned char)c->key[k]);
-        name[len] = '\0';
-        put_cell(to, name, c, i + 1 == t->n);
+        put_cell(to, title, &t->columns[i], i + 1 == t->n);
+        free(title);
     }
 }
 
@@ -188,7 +195,7 @@ static void show_table(FILE *to, json_t *rows, const char *columns)
         json_object_foreach(row, key, v) add_column(&t, key, strlen(key));
     }
     for (unsigned k = 0; k < t.n; k++)
-        t.columns[k].width = t.columns[k].key_len;
+        t.columns[k].width = title_width(&t.columns[k]);
     json_array_foreach(rows, i, row) measure(&t, row);
     if (t.n > 0)
         put_title(to, &t);

@@ -278,13 +278,18 @@ static int explain(struct cfg_err *err, const struct control_conf *conf, int rc)
     return cfg_err_set(err, &conf->where, "control socket %s: %s", conf->socket, why);
 }
 
-/* The directory it lies in, if only that is missing: /run is empty after a boot. */
-static void make_directory(const char *path)
+/*
+ * The directory it lies in is made, if only that is missing: /run is empty after a boot. Returns 0
+ * or -errno, also because uv_pipe_bind() would call a missing directory a lack of permission.
+ */
+static int make_directory(const char *path)
 {
     char copy[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    const char *dir;
 
     memcpy(copy, path, strlen(path) + 1);
-    (void)mkdir(dirname(copy), 0755); /* if it fails, bind() says it better */
+    dir = dirname(copy);
+    return mkdir(dir, 0755) == 0 || errno == EEXIST ? 0 : -errno;
 }
 
 static int bind_pipe(struct control *c, const struct control_conf *conf)
@@ -300,7 +305,9 @@ static int bind_pipe(struct control *c, const struct control_conf *conf)
     if (rc < 0)
         return rc;
     unlink(conf->socket); /* nobody listens */
-    make_directory(conf->socket);
+    rc = make_directory(conf->socket);
+    if (rc < 0)
+        return rc;
     /* The file must never be open to more than it should be, not even for a moment. */
     old = umask(0777 & ~conf->mode);
     rc = uv_pipe_bind(&c->pipe, conf->socket);

@@ -7,6 +7,8 @@
  *
  * A socket file that nobody listens at is a leftover of a crash, and is replaced;
  * one that somebody listens at means that the daemon runs already.
+ *
+ * libuv writes to clients that may have gone: the process must ignore SIGPIPE.
  */
 #pragma once
 

@@ -27,6 +27,8 @@ TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("ISTHMUS_BUILD", TOP / "build"))
 PREFIX = os.environ.get("ISTHMUS_NS", "isthmus")  # so that two labs can stand side by side
 CLIENT, GATEWAY, MESH, WIRE = (f"{PREFIX}-{n}" for n in ("client", "gateway", "mesh", "wire"))
+# badwire's arguments for every lab that does not bring its own: the whole suite can be run over a bad wire.
+BAD_WIRE = os.environ["ISTHMUS_BAD_WIRE"].split() if "ISTHMUS_BAD_WIRE" in os.environ else None
 NAMESPACES = (CLIENT, GATEWAY, MESH, WIRE)
 PYTHON = "/usr/bin/python3"
 
@@ -105,7 +107,7 @@ class Lab:
         self.tmp = Path(directory or tempfile.mkdtemp(prefix="isthmus-"))
         self.own_tmp = directory is None
         self.procs = []
-        self.bad_wire = bad_wire
+        self.bad_wire = BAD_WIRE if bad_wire is None else bad_wire
         self.certs = Certs(self.tmp / "certs")
         remove_namespaces()
         self._network(mtu)

@@ -48,6 +48,14 @@ static void text_keeps_its_lines_but_moves_no_cursor(void **state)
     check("[{\"k\": \"a\\nb\\u009bc\"}]", NULL, "K\na\\x0ab\\xc2\\x9bc\n");
 }
 
+static void titles_and_cells_move_no_cursor_either(void **state)
+{
+    check("[{\"sni\":\"\\u001b[2Ja\\u007f\",\"\\u001b\":1}]", NULL,
+          "SNI           \\x1b\n"
+          "\\x1b[2Ja\\x7f     1\n");
+    check("\"\\u009b31m\"", NULL, "\\xc2\\x9b31m\n");
+}
+
 static void width_counts_characters(void **state)
 {
     check("[{\"k\": \"\\u00e9\", \"n\": 1}, {\"k\": \"ab\", \"n\": 2}]", NULL,
@@ -61,6 +69,7 @@ int main(void)
         cmocka_unit_test(an_empty_table_shows_its_columns),
         cmocka_unit_test(an_object_shows_its_values_before_its_tables),
         cmocka_unit_test(text_keeps_its_lines_but_moves_no_cursor),
+        cmocka_unit_test(titles_and_cells_move_no_cursor_either),
         cmocka_unit_test(width_counts_characters),
     };
 

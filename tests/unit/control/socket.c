@@ -556,6 +556,19 @@ static void a_path_that_is_too_long_is_refused(void **state)
     memcpy(path, saved, sizeof(path));
 }
 
+/* One missing directory is made; of two, the error is not called a lack of permission. */
+static void a_missing_directory_is_called_missing(void **state)
+{
+    char saved[sizeof(path)];
+    struct cfg_err err;
+
+    memcpy(saved, path, sizeof(path));
+    memcpy(path, "/no/such/directory", sizeof("/no/such/directory"));
+    assert_null(try_open(&err));
+    assert_non_null(strstr(err.text, "No such file or directory"));
+    memcpy(path, saved, sizeof(path));
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, start, stop)
 
 int main(void)
@@ -582,6 +595,7 @@ int main(void)
         TEST(a_socket_left_by_a_crash_is_replaced),
         TEST(a_file_that_is_no_socket_is_left_alone),
         TEST(a_path_that_is_too_long_is_refused),
+        TEST(a_missing_directory_is_called_missing),
     };
 
     signal(SIGPIPE, SIG_IGN); /* as the daemon does */

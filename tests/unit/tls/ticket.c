@@ -180,6 +180,33 @@ static void a_ticket_from_before_a_new_bundle_does_not_resume(void **state)
     tls_secret_put(trust);
 }
 
+/* As many roots as before, and the client's own among them: only another one was replaced. */
+static void a_ticket_from_before_a_root_was_replaced_does_not_resume(void **state)
+{
+    struct test_cert another;
+    const struct test_cert *const before[] = { &pki.root, &pki.other, NULL };
+    const struct test_cert *const after[] = { &pki.root, &another, NULL };
+    struct chain chain = first_chain(false);
+    struct tls_secret *trust[2];
+    SSL_SESSION *ticket;
+    struct link l;
+
+    test_cert_make(&another, &(struct test_cert_conf){ .cn = "another root", .is_ca = true });
+    trust[0] = test_pki_trust(&pki, before);
+    trust[1] = test_pki_trust(&pki, after);
+    link_init(&l, 1);
+    chain.trust = trust[0];
+    use_chain(&l, &chain);
+    ticket = first_ticket(&l);
+    chain.trust = trust[1];
+    use_chain(&l, &chain);
+    assert_false(resumes(&l, ticket));
+    done(&l, ticket, chain.tickets);
+    tls_secret_put(trust[0]);
+    tls_secret_put(trust[1]);
+    test_cert_free(&another);
+}
+
 static void accept_one(struct tls_conf *conf)
 {
     static struct peer_id_conf id = { "spiffe://cluster.local/ns/foo/sa/client", false };
@@ -344,6 +371,7 @@ int main(void)
         cmocka_unit_test(a_ticket_resumes_on_another_worker),
         cmocka_unit_test(a_ticket_of_another_chain_does_not_resume),
         cmocka_unit_test(a_ticket_from_before_a_new_bundle_does_not_resume),
+        cmocka_unit_test(a_ticket_from_before_a_root_was_replaced_does_not_resume),
         cmocka_unit_test(a_ticket_from_before_a_new_policy_does_not_resume),
         cmocka_unit_test(a_ticket_from_before_a_new_alias_does_not_resume),
         cmocka_unit_test(the_key_before_the_newest_still_opens),
