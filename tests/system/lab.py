@@ -257,14 +257,16 @@ class Lab:
                 for word in ("Sanitizer:", "runtime error:") if word in text]
 
     def close(self):
-        for p in reversed(list(self.procs)):
-            self.stop(p)
+        """Ends everything. Every isthmusd that still ran must end by itself, with 0: no leak, no assertion."""
+        ended = [(p, self.stop(p)) for p in reversed(list(self.procs))]
+        wrong = [f"isthmusd {p.name} ended with {code}:\n{self.log(p.name)[-3000:]}"
+                 for p, code in ended if hasattr(p, "socket") and code != 0]
+        wrong += self.sanitizer_reports()
         remove_namespaces()
-        reports = self.sanitizer_reports()
-        if self.own_tmp and not reports:
+        if self.own_tmp and not wrong:
             shutil.rmtree(self.tmp, ignore_errors=True)
-        if reports:
-            raise RuntimeError("\n".join(reports))
+        if wrong:
+            raise RuntimeError("\n".join(wrong))
 
     def __enter__(self):
         return self

@@ -39,7 +39,8 @@ class Place:
                     'prefix = "/away"; cluster = "away";', 'prefix = "/killed"; cluster = "killed"; timeout = "0s";',
                     'prefix = "/"; cluster = "origin"; timeout = "60s";', domains=["here.example", "10.1.0.2"])],
                 listeners=[L.listener("http", f"{GATEWAY}:{PORT}", L.chain(
-                    "r", http='headers_timeout = "4s"; max_header_size = "8KiB"; max_headers = 50;'))]))
+                    "r", http='headers_timeout = "4s"; max_header_size = "8KiB"; max_headers = 50;')),
+                           L.listener("tcp", f"{GATEWAY}:81", L.tcp_chain("killed"))]))
         except BaseException:
             lab.close()
             raise
@@ -178,15 +179,45 @@ def test_a_client_killed_without_a_word_is_found_when_its_packets_are_answered(p
     assert place.log.next()["flags"] == "DC"
 
 
-def test_a_client_that_closes_its_half_after_the_request_gets_no_worse_than_a_clean_end(place):
+def test_a_client_that_closes_its_half_after_the_request_still_gets_the_answer(place):
     s = L.connect(GATEWAY, PORT)
     s.sendall(b"GET /slow/0.3 HTTP/1.1\r\nHost: here.example\r\n\r\n")
     s.shutdown(socket.SHUT_WR)
-    answer = L.read_all(s)
+    assert L.read_all(s).endswith(b"\r\n\r\nlate")
     s.close()
     line = place.log.next()
-    # Envoy takes a half close for a close; so do we, or we answer. Never both.
-    assert (answer.endswith(b"late") and line["code"] == "200") or (answer == b"" and line["flags"] == "DC")
+    assert (line["code"], line["flags"]) == ("200", "-")
+
+
+def test_a_client_that_closes_its_half_within_the_request_is_gone(place):
+    s = L.connect(GATEWAY, PORT)
+    s.sendall(b"POST /digest HTTP/1.1\r\nHost: here.example\r\n" + HALF.encode())
+    s.shutdown(socket.SHUT_WR)
+    assert L.read_all(s) == b""
+    s.close()
+    assert place.log.next()["flags"] == "DC"
+
+
+def test_a_half_close_crosses_a_tcp_proxy_both_ways(place):
+    server = L.socket_in(L.MESH)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("10.2.0.1", 9001))
+    server.listen()
+    server.settimeout(10)
+    client = L.connect(GATEWAY, 81)
+    client.sendall(b"ping")
+    peer, _ = server.accept()
+    peer.settimeout(10)
+    client.shutdown(socket.SHUT_WR)
+    assert L.read_all(peer) == b"ping"  # up to the client's end, which came through
+    time.sleep(0.2)
+    peer.sendall(b"pong")
+    peer.close()
+    assert L.read_all(client) == b"pong"
+    client.close()
+    server.close()
+    line = place.log.next()
+    assert (line["received"], line["sent"]) == ("4", "4")
 
 
 def test_one_byte_at_a_time_is_a_request_like_any_other(place):
