@@ -80,7 +80,7 @@ pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs h
 @pytest.mark.parametrize("size", [0, 1, 1024 * 1024, 20 * 1024 * 1024])
 def test_bodies_cross_haproxy_behind_mutual_tls_intact(place, size):
     file = place.lab.tmp / "body"
-    done = place.lab.curl("--fail", "-D", "-", "-o", file, f"http://{GATEWAY}/bytes/{size}?seed=3")
+    done = place.lab.curl("--fail", "-D", "-", "-o", file, f"http://{GATEWAY}/bytes/{size}?seed=3", seconds=90)
     assert done.returncode == 0, done.stderr
     assert "x-via: haproxy" in done.stdout and "x-client-verified: 0" in done.stdout
     want = origin.digest(size, 3)
