@@ -57,7 +57,7 @@ class Place:
                 route_configs=[L.routes(
                     "r", 'prefix = "/nobody"; cluster = "nobody";', 'prefix = "/refuses"; cluster = "refuses";',
                     'prefix = "/slow"; cluster = "origin"; timeout = "300ms";', 'path = "/direct"; cluster = "origin";',
-                    'prefix = "/"; cluster = "haproxy";', domains=[GATEWAY])],
+                    'prefix = "/"; cluster = "haproxy"; timeout = "90s";', domains=[GATEWAY])],
                 listeners=[L.listener("web", f"{GATEWAY}:80", L.chain("r")),
                            L.listener("by-name", f"{GATEWAY}:443", L.tcp_chain(
                                "through", match='server_names = [ "through.example.com" ];'))]))
