@@ -147,7 +147,13 @@ void tcp_window_rcvd(struct tcp_conn *c, const struct tcp_seg *s)
 {
     const uint32_t wnd = (uint32_t)s->wnd << c->snd_shift;
 
-    if (seq_gt(c->snd_wl1, s->seq) || (c->snd_wl1 == s->seq && seq_gt(c->snd_wl2, s->ack)))
+    /*
+     * Which of two segments was sent later (RFC 9293, 3.10.7.4): the one that acknowledges more,
+     * then the one further on. The ACK goes first, as a retransmission has an old sequence number
+     * and the newest of windows; to move snd_una by it and keep the window would move the right
+     * edge.
+     */
+    if (seq_gt(c->snd_wl2, s->ack) || (c->snd_wl2 == s->ack && seq_gt(c->snd_wl1, s->seq)))
         return;
     if (wnd != c->snd_wnd) {
         if (wnd > c->snd_wnd && c->persisting)

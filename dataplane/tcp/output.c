@@ -153,9 +153,20 @@ static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
  * From snd_max, also while something before it is sent again: the peer has got no further than
  * that, and has promised room up to there. Anything less it may take for old, and not read.
  */
+/*
+ * A sequence number that the peer takes: what we sent last, but never beyond its window, or a peer
+ * that took its window back would drop every ACK of ours.
+ */
+static uint32_t acceptable_seq(const struct tcp_conn *c)
+{
+    const uint32_t edge = c->snd_una + c->snd_wnd;
+
+    return seq_gt(c->snd_max, edge) ? edge : c->snd_max;
+}
+
 void tcp_send_ack(struct tcp_conn *c)
 {
-    send_empty(c, c->snd_max, TCP_ACK);
+    send_empty(c, acceptable_seq(c), TCP_ACK);
 }
 
 void tcp_send_probe(struct tcp_conn *c)

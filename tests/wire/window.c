@@ -267,6 +267,46 @@ static void a_dead_peer_is_found_by_keepalive(void **state)
     peer_fini(&t);
 }
 
+/*
+ * What the peer sends again has an older sequence number than its last ACK, and acknowledges more.
+ * Its window is the newest: 1000 bytes from 2921.
+ */
+static void the_window_of_a_retransmission_counts_if_it_acknowledges_more(void **state)
+{
+    struct peer t;
+
+    peer_init(&t, NULL);
+    t.wnd = 10000;
+    peer_accept(&t);
+    peer_tx(&t, "A", 1461, 1, 0); /* 1 to 1460 were lost */
+    peer_send(&t, 2920);
+    peer_rx(&t, "A", 1, 1, 1460);
+    peer_rx(&t, "PA", 1461, 1, 1460);
+    t.wnd = 2000;
+    peer_tx(&t, "PA", 1, 2921, 1460);
+    peer_rx(&t, "A", 2921, 1461, 0);
+    peer_send(&t, 4000);
+    peer_rx(&t, "A", 2921, 1461, 1460);
+    peer_rx_none(&t);
+    peer_fini(&t);
+}
+
+static void acks_stay_within_a_window_that_was_taken_back(void **state)
+{
+    struct peer t;
+
+    peer_init(&t, NULL);
+    t.wnd = 10000;
+    peer_accept(&t);
+    peer_send(&t, 2920);
+    peer_rx(&t, "A", 1, 1, 1460);
+    peer_rx(&t, "PA", 1461, 1, 1460);
+    t.wnd = 0;
+    peer_tx(&t, "PA", 1, 1461, 10); /* no room for the second one any more */
+    peer_rx(&t, "A", 1461, 11, 0);  /* not 2921 */
+    peer_fini(&t);
+}
+
 /* Or all workers' packets end up in queues, and the ACKs that would free them find none to arrive
  * in. */
 static void with_few_packets_left_acks_count_and_bytes_do_not(void **state)
@@ -310,6 +350,8 @@ int main(void)
         cmocka_unit_test(every_second_segment_is_acknowledged_and_the_last_after_40_ms),
         cmocka_unit_test(a_dead_peer_is_found_by_keepalive),
         cmocka_unit_test(with_few_packets_left_acks_count_and_bytes_do_not),
+        cmocka_unit_test(the_window_of_a_retransmission_counts_if_it_acknowledges_more),
+        cmocka_unit_test(acks_stay_within_a_window_that_was_taken_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
