@@ -5,6 +5,7 @@
 #include "drivers/vdev.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -117,9 +118,17 @@ int eal_start(const struct machine_conf *conf, struct cfg_err *err)
     return rc < 0 ? -EIO : 0;
 }
 
+/* Memory is anonymous, but DPDK makes a directory at its start and leaves it: it goes if it is
+ * empty. */
 void eal_stop(void)
 {
+    const char *dir = rte_eal_get_runtime_dir();
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s", dir != NULL ? dir : "");
     rte_eal_cleanup();
+    if (path[0] != '\0' && rmdir(path) < 0 && errno != ENOENT && errno != ENOTEMPTY)
+        log_warning("dpdk", "%s is left behind: %s", path, strerror(errno));
 }
 
 int eal_launch(unsigned i, int (*fn)(void *arg), void *arg)
