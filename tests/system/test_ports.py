@@ -2,8 +2,6 @@
 Every device a port can be, in the real daemon. (`ring` is tests/wire/ring_workers.c, `memif` is
 test_workers.py; a NIC by its PCI address needs one.)
 """
-import time
-
 import pytest
 from scapy.all import ARP, ICMP, IP, Ether, Raw, rdpcap, wrpcap
 
@@ -59,7 +57,7 @@ def test_a_pcap_port_answers_the_frames_of_a_file(lab):
     head = (f'machine = {{ ports = ( {{ name = "p"; device = "pcap"; pcap_rx = "{lab.tmp}/in.pcap"; '
             f'pcap_tx = "{lab.tmp}/out.pcap"; addresses = [ "10.4.0.2/24" ]; }} ); }};\n')
     gw = lab.gateway(head + control(lab))
-    time.sleep(0.5)
+    L.wait_for("both frames to be read", lambda: lab.stats(gw)["port.rx"] >= 2)
     assert lab.stop(gw) == 0
     replies = [p[ARP] for p in rdpcap(str(lab.tmp / "out.pcap")) if ARP in p and p[ARP].op == 2]
     assert [(r.psrc, r.pdst, r.hwdst) for r in replies] == [("10.4.0.2", "10.4.0.9", peer)]
