@@ -27,7 +27,8 @@ enum {
 /* Sends @p, an ICMP message whose checksum is still 0, to @to. Takes @p. */
 static void send(struct net *net, struct pkt *p, uint32_t from, uint32_t to)
 {
-    const struct ipaddr remote = ipaddr_v4(to), local = ipaddr_v4(from);
+    const struct ipaddr remote = ipaddr_v4(to);
+    struct ipaddr local = ipaddr_v4(from);
     struct net_dst dst;
 
     if (net_route(net, &remote, &local, &dst) < 0) {
@@ -35,7 +36,7 @@ static void send(struct net *net, struct pkt *p, uint32_t from, uint32_t to)
         return;
     }
     cksum_store(p->data + 2, cksum_finish(cksum_add(0, p->data, p->len)));
-    net_tx(net, &dst, &remote, IP4_PROTO_ICMP, p);
+    net_tx(net, &dst, &local, &remote, IP4_PROTO_ICMP, p);
     net_dst_put(net, &dst);
 }
 

@@ -130,8 +130,8 @@ enum drop ip4_rx(struct net *net, const struct iface *i, struct pkt *p, bool gro
     return deliver(net, i, p, &ip);
 }
 
-void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *remote,
-            uint8_t protocol, struct pkt *p)
+void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
+            const struct ipaddr *remote, uint8_t protocol, struct pkt *p)
 {
     const struct iface *i = &net->ifaces.ifaces[dst->iface];
     uint8_t *ip;
@@ -153,7 +153,7 @@ void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *rem
     ip[8] = IP4_TTL;
     ip[9] = protocol;
     put16(ip + 10, 0);
-    memcpy(ip + 12, dst->local.b, 4);
+    memcpy(ip + 12, local->b, 4);
     memcpy(ip + 16, remote->b, 4);
     if (i->ip_csum)
         p->flags |= PKT_TX_IP_CSUM;

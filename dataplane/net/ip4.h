@@ -30,8 +30,8 @@ struct ip4 {
 enum drop ip4_rx(struct net *net, const struct iface *i, struct pkt *p, bool group);
 
 /* As net_tx(). */
-void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *remote,
-            uint8_t protocol, struct pkt *p);
+void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
+            const struct ipaddr *remote, uint8_t protocol, struct pkt *p);
 
 /* Tells the sender of @p, a packet of ours from its IP header on, that it cannot be delivered. */
 void ip4_undeliverable(struct net *net, const struct pkt *p);

@@ -93,7 +93,7 @@ static uint32_t source_for(const struct iface *i, uint32_t next_hop)
     return a != NULL ? a->addr : i->addrs[0].addr;
 }
 
-int net_route(struct net *net, const struct ipaddr *remote, const struct ipaddr *local,
+int net_route(struct net *net, const struct ipaddr *remote, struct ipaddr *local,
               struct net_dst *ret)
 {
     const struct fib_route *r;
@@ -101,7 +101,7 @@ int net_route(struct net *net, const struct ipaddr *remote, const struct ipaddr 
     struct neigh *neigh;
     uint32_t addr, next_hop;
 
-    if (local != NULL && local->family != IP_NONE && !net_is_local(net, local))
+    if (local->family != IP_NONE && !net_is_local(net, local))
         return -EADDRNOTAVAIL;
     if (remote->family != IP_V4)
         return -EHOSTUNREACH;
@@ -118,9 +118,9 @@ int net_route(struct net *net, const struct ipaddr *remote, const struct ipaddr 
     if (neigh == NULL)
         return -EHOSTUNREACH;
 
+    if (local->family == IP_NONE)
+        *local = ipaddr_v4(source_for(i, next_hop));
     ret->neigh = neigh;
-    ret->local =
-        local != NULL && local->family != IP_NONE ? *local : ipaddr_v4(source_for(i, next_hop));
     ret->mtu = i->mtu;
     ret->iface = r->iface;
     return 0;
@@ -133,10 +133,10 @@ void net_dst_put(struct net *net, struct net_dst *dst)
     dst->neigh = NULL;
 }
 
-void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *remote,
-            uint8_t protocol, struct pkt *p)
+void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
+            const struct ipaddr *remote, uint8_t protocol, struct pkt *p)
 {
-    ip4_tx(net, dst, remote, protocol, p);
+    ip4_tx(net, dst, local, remote, protocol, p);
 }
 
 bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst)

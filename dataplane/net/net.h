@@ -71,20 +71,19 @@ void net_rx(struct net *net, struct pkt **pkts, unsigned n);
 /* Where packets to one destination leave. Small enough to live in a connection. */
 struct net_dst {
     struct neigh *neigh; /* next hop, referenced; NULL after net_dst_put() */
-    struct ipaddr local; /* source address */
     uint16_t mtu;        /* of the path, as far as known */
     uint8_t iface;       /* index, for net alone */
 };
 
-/* Resolves @remote; @local as source if given (NULL, or family IP_NONE: choose). 0, -EHOSTUNREACH
- * or -EADDRNOTAVAIL. Not for addresses of ours. */
-NODISCARD int net_route(struct net *net, const struct ipaddr *remote, const struct ipaddr *local,
+/* Resolves @remote. *@local is the source address, or is set to one if its family is IP_NONE. 0,
+ * -EHOSTUNREACH or -EADDRNOTAVAIL. Not for addresses of ours. */
+NODISCARD int net_route(struct net *net, const struct ipaddr *remote, struct ipaddr *local,
                         struct net_dst *ret);
 void net_dst_put(struct net *net, struct net_dst *dst);
 
 /* Writes the headers and sends @p, whose data starts at the transport header. Takes @p. */
-void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *remote,
-            uint8_t protocol, struct pkt *p);
+void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
+            const struct ipaddr *remote, uint8_t protocol, struct pkt *p);
 
 /* What the port that @dst leaves by computes itself. */
 bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst);

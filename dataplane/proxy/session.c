@@ -492,8 +492,8 @@ const struct tcp_ops *session_accepted(void *ctx, struct tcp_conn *c, void **own
     wheel_timer_init(&s->timer, on_timer);
     work_init(&s->work, run);
     s->opened_us = p->core->now_us;
-    s->local = *tcp_local(c);
-    s->remote = *tcp_remote(c);
+    s->local = tcp_local(c);
+    s->remote = tcp_remote(c);
     listener_count(s, LISTENER_STAT_downstream_cx_total, 1);
     listener_count(s, LISTENER_STAT_downstream_cx_active, 1);
     arm(s, s->rt->conf->hello_timeout_us);

@@ -106,7 +106,8 @@ void tcp_ack_advance(struct tcp_conn *c, const struct tcp_seg *s)
     }
     restart_rtx(c);
 
-    if (c->room_low && tcp_send_room(c) >= tcp->conf.send_buf / 2) {
+    c->stalled_us = tcp->core->now_us;
+    if (c->room_low && tcp_send_room(c) >= tcp_send_limit(c) / 2) {
         c->room_low = false;
         c->events |= TCP_EV_WRITABLE;
     }

@@ -46,10 +46,21 @@ static void set_defaults(struct tcp_conf *conf)
     DEFAULT(rto_min_us, 200000);
     DEFAULT(keepalive_us, 7200 * TCP_SECOND);
 #undef DEFAULT
-    conf->recv_buf = MIN(conf->recv_buf, (uint32_t)UINT16_MAX << TCP_WSCALE_MAX);
-    if (conf->keepalive_us != UINT64_MAX)
-        conf->keepalive_us = MIN(conf->keepalive_us, UINT64_MAX / 4);
+    conf->recv_buf = MIN(conf->recv_buf, TCP_RECV_BUF_MAX);
     conf->max_retries = MIN(conf->max_retries, UINT8_MAX - 1);
+}
+
+static struct tcp_tuning tuning_of(const struct tcp_conf *conf)
+{
+    return (struct tcp_tuning){
+        .recv_buf = conf->recv_buf,
+        .send_buf = conf->send_buf,
+        .notsent_lowat = UINT32_MAX,
+        .keepalive = conf->keepalive_us != UINT64_MAX,
+        .keepalive_probes = TCP_KEEPALIVE_PROBES,
+        .keepalive_us = conf->keepalive_us,
+        .keepalive_interval_us = TCP_KEEPALIVE_INTERVAL_US,
+    };
 }
 
 /* A key of its own for each use, so that one gives nothing away about another. */
@@ -84,8 +95,12 @@ static int init_memory(struct tcp *tcp)
         goto err_conns;
     if (slab_init(&tcp->tws, sizeof(struct tcp_tw), conf->max_time_wait) < 0)
         goto err_halves;
+    if (slab_init(&tcp->tunings, sizeof(struct tcp_tuning), conf->max_conns) < 0)
+        goto err_tws;
     return 0;
 
+err_tws:
+    slab_fini(&tcp->tws);
 err_halves:
     slab_fini(&tcp->halves);
 err_conns:
@@ -109,13 +124,12 @@ struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *c
         free(tcp);
         return NULL;
     }
+    tcp->defaults = tuning_of(&tcp->conf);
     tcp->cc = &cc_newreno;
     tcp->isn_key = derive(&core->secret, "isn");
     tcp->ts_key = derive(&core->secret, "tstamp");
     limit_init(&tcp->challenges, CHALLENGE_RATE, core->now_us);
     limit_init(&tcp->resets, RESET_RATE, core->now_us);
-    while (((uint32_t)UINT16_MAX << tcp->rcv_shift) < tcp->conf.recv_buf)
-        tcp->rcv_shift++;
     list_init(&tcp->pending);
     list_init(&tcp->delayed_acks);
     wheel_timer_init(&tcp->delayed_ack_timer, tcp_on_delayed_acks);
@@ -145,6 +159,7 @@ void tcp_free(struct tcp *tcp)
     wheel_stop(&tcp->core->wheel, &tcp->delayed_ack_timer);
     net_set_proto(tcp->net, TCP_PROTOCOL, NULL, NULL);
     net_set_error(tcp->net, TCP_PROTOCOL, NULL, NULL);
+    slab_fini(&tcp->tunings);
     slab_fini(&tcp->tws);
     slab_fini(&tcp->halves);
     slab_fini(&tcp->conns);
@@ -191,8 +206,7 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
     c->state = TCP_CLOSED;
     c->busy = 1;
     c->dst = *dst;
-    c->remote = (struct ipport){ key->remote, key->remote_port };
-    c->local = (struct ipport){ key->local, key->local_port };
+    c->tuning = &tcp->defaults;
     c->peer_mss = TCP_MSS_DEFAULT;
     c->ts_offset = tcp_ts_offset(tcp, key);
     c->quick_acks = TCP_QUICK_ACKS;
@@ -210,7 +224,7 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
 void tcp_conn_set_mss(struct tcp_conn *c)
 {
     const struct pkt_pool *pool = c->tcp->core->pool;
-    uint32_t mss = MIN(c->peer_mss, (uint32_t)tcp_our_mss(c->tcp, &c->dst));
+    uint32_t mss = MIN(c->peer_mss, tcp_our_mss(&c->dst, c->tuning));
 
     mss = MAX(mss, TCP_MSS_MIN);
     mss -= c->ts_on ? (uint32_t)TCP_OPT_TS_LEN : 0;
@@ -280,6 +294,8 @@ void tcp_conn_leave(struct tcp_conn *c)
         return;
     place = place_of(c);
     tcp->live[place / 64] &= ~(UINT64_C(1) << (place % 64));
+    if (c->tuning != &tcp->defaults)
+        slab_free(&tcp->tunings, (struct tcp_tuning *)(uintptr_t)c->tuning);
     slab_free(&tcp->conns, c);
 }
 
@@ -313,17 +329,16 @@ void tcp_events(struct tcp_conn *c)
 /* ---- what owners call */
 
 static struct tcp_conn *open_conn(struct tcp *tcp, const struct ipport *remote,
-                                  const struct ipport *from, struct net_dst *dst, int *err)
+                                  struct ipport *local, struct net_dst *dst, int *err)
 {
-    struct ipport local = { dst->local, from != NULL ? from->port : 0 };
     struct flow_key key;
     struct tcp_conn *c;
 
-    if (local.port == 0 && ephemeral_pick(tcp->net, TCP_PROTOCOL, remote, &local) < 0) {
+    if (local->port == 0 && ephemeral_pick(tcp->net, TCP_PROTOCOL, remote, local) < 0) {
         *err = -EADDRNOTAVAIL;
         return NULL;
     }
-    flow_key_init(&key, TCP_PROTOCOL, remote, &local);
+    flow_key_init(&key, TCP_PROTOCOL, remote, local);
     *err = -ENOMEM;
     c = tcp_conn_new(tcp, &key, dst);
     if (c == NULL)
@@ -340,16 +355,19 @@ static struct tcp_conn *open_conn(struct tcp *tcp, const struct ipport *remote,
 }
 
 struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
-                             const struct ipport *local, const struct tcp_ops *ops, void *owner,
-                             int *err)
+                             const struct ipport *local, const struct tcp_tuning *tuning,
+                             const struct tcp_ops *ops, void *owner, int *err)
 {
+    struct ipport from = { 0 };
     struct tcp_conn *c;
     struct net_dst dst;
 
-    *err = net_route(tcp->net, &remote->addr, local != NULL ? &local->addr : NULL, &dst);
+    if (local != NULL)
+        from = *local;
+    *err = net_route(tcp->net, &remote->addr, &from.addr, &dst);
     if (*err < 0)
         return NULL;
-    c = open_conn(tcp, remote, local, &dst, err);
+    c = open_conn(tcp, remote, &from, &dst, err);
     if (c == NULL) {
         net_dst_put(tcp->net, &dst);
         return NULL;
@@ -359,8 +377,10 @@ struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
     c->iss = tcp_isn(tcp, &c->flow.key);
     c->snd_una = c->iss;
     c->snd_nxt = c->snd_max = c->snd_end = c->iss + 1;
-    c->recover = c->iss;
-    c->rcv_shift = tcp->rcv_shift;
+    c->recover = c->snd_small = c->iss;
+    if (tuning != NULL)
+        tcp_conn_set_tuning(c, tuning);
+    c->rcv_shift = tcp_window_shift(c->tuning);
     tcp_conn_set_mss(c);
     c->give_up_at_us = tcp->core->now_us + tcp->conf.syn_timeout_us;
     tcp->counters.active_opens++;
@@ -381,6 +401,47 @@ void tcp_set_owner(struct tcp_conn *c, const struct tcp_ops *ops, void *owner)
     c->owner = owner;
 }
 
+const struct tcp_tuning *tcp_defaults(const struct tcp *tcp)
+{
+    return &tcp->defaults;
+}
+
+const struct tcp_tuning *tcp_tuning(const struct tcp_conn *c)
+{
+    return c->tuning;
+}
+
+void tcp_conn_set_tuning(struct tcp_conn *c, const struct tcp_tuning *tuning)
+{
+    struct tcp *tcp = c->tcp;
+    struct tcp_tuning *own = (struct tcp_tuning *)(uintptr_t)c->tuning;
+
+    if (own == &tcp->defaults)
+        own = slab_alloc(&tcp->tunings); /* there is one for every connection */
+    *own = *tuning;
+    own->recv_buf = MIN(own->recv_buf, TCP_RECV_BUF_MAX);
+    c->tuning = own;
+}
+
+void tcp_tune(struct tcp_conn *c, const struct tcp_tuning *tuning)
+{
+    tcp_conn_set_tuning(c, tuning);
+    if (!tcp_conn_is_synchronized(c))
+        return;
+    tcp_conn_set_mss(c);
+    tcp_window_opened(c);
+    tcp_schedule(c); /* what was held back may go, and the timers are looked at */
+}
+
+void tcp_quick_ack(struct tcp_conn *c, bool on)
+{
+    c->quick_acks = on ? TCP_QUICK_ACKS : 0;
+    if (!on || c->unacked == 0)
+        return;
+    c->ack_now = true;
+    tcp_schedule(c);
+}
+
 uint32_t tcp_mss(const struct tcp_conn *c)
 {
     return c->mss;
@@ -393,38 +454,51 @@ static uint32_t queued(const struct tcp_conn *c)
 
 uint32_t tcp_send_room(const struct tcp_conn *c)
 {
-    const uint32_t limit = c->tcp->conf.send_buf, used = queued(c);
+    const uint32_t used = queued(c), limit = c->tuning->send_buf;
+    const uint32_t unsent = seq_gt(c->snd_end, c->snd_max) ? c->snd_end - c->snd_max : 0;
+    const uint32_t lowat = c->tuning->notsent_lowat;
 
-    return c->fin_queued || c->state == TCP_CLOSED || used >= limit ? 0 : limit - used;
+    if (c->fin_queued || c->state == TCP_CLOSED || used >= limit || unsent >= lowat)
+        return 0;
+    return MIN(limit - used, lowat - unsent);
 }
 
-/* Several little packets go into one buffer, and one segment. */
-static bool append_to_last(struct tcp_conn *c, struct pkt *p)
+/* How much of @p moves into the last packet: little ones, and all that would be held back. */
+static uint32_t fits_into_last(const struct tcp_conn *c, const struct pkt *p)
 {
-    struct pkt *last = c->tx_tail;
-    uint8_t *end;
+    const struct pkt *last = c->tx_tail;
+    uint32_t room;
 
-    if (last == NULL || p->len >= TCP_COPY_BELOW || seq_lt(last->seq, c->snd_max) ||
-        pkt_is_shared(last) || last->pay_len + p->len > c->mss)
-        return false;
-    end = last->head + last->pay_off + last->pay_len;
-    if ((size_t)(last->end - end) < p->len)
-        return false;
-    memcpy(end, p->data, p->len);
-    last->pay_len += (uint16_t)p->len;
-    c->snd_end += p->len;
-    pkt_free(p);
-    return true;
+    if (last == NULL || seq_lt(last->seq, c->snd_max) || pkt_is_shared(last) ||
+        last->pay_len >= c->mss)
+        return 0;
+    room = (uint32_t)(last->end - (last->head + last->pay_off + last->pay_len));
+    room = MIN(room, (uint32_t)c->mss - last->pay_len);
+    if (c->tuning->nagle || c->tuning->cork)
+        return MIN(room, p->len);
+    return p->len < TCP_COPY_BELOW && p->len <= room ? p->len : 0;
+}
+
+static void append_to_last(struct tcp_conn *c, struct pkt *p)
+{
+    const uint32_t n = fits_into_last(c, p);
+    struct pkt *last = c->tx_tail;
+
+    if (n == 0)
+        return;
+    memcpy(last->head + last->pay_off + last->pay_len, p->data, n);
+    last->pay_len += (uint16_t)n;
+    c->snd_end += n;
+    pkt_pull(p, n);
 }
 
 static void queue(struct tcp_conn *c, struct pkt *p)
 {
+    append_to_last(c, p);
     if (p->len == 0) {
         pkt_free(p);
         return;
     }
-    if (append_to_last(c, p))
-        return;
     assert(p->len <= UINT16_MAX && pkt_headroom(p) <= UINT16_MAX);
     p->seq = c->snd_end;
     p->pay_off = (uint16_t)pkt_headroom(p);
@@ -452,10 +526,19 @@ int tcp_send(struct tcp_conn *c, struct pktq *q)
     }
     while ((p = pktq_pop(q)) != NULL)
         queue(c, p);
-    if (tcp_send_room(c) < c->tcp->conf.send_buf / 2)
+    if (tcp_send_room(c) < tcp_send_limit(c) / 2)
         c->room_low = true;
     tcp_schedule(c);
     return 0;
+}
+
+/* The owner has read. */
+static void taken(struct tcp_conn *c)
+{
+    if (c->state != TCP_CLOSED)
+        tcp_window_opened(c);
+    else if (pktq_is_empty(&c->rxq))
+        tcp_schedule(c); /* on_closed has waited for this */
 }
 
 uint64_t tcp_recv(struct tcp_conn *c, struct pktq *to, uint64_t max)
@@ -468,13 +551,20 @@ uint64_t tcp_recv(struct tcp_conn *c, struct pktq *to, uint64_t max)
         moved += p->len;
         pktq_push(to, p);
     }
-    if (moved == 0)
-        return 0;
-    if (c->state != TCP_CLOSED)
-        tcp_window_opened(c);
-    else if (pktq_is_empty(&c->rxq))
-        tcp_schedule(c); /* on_closed has waited for this */
+    if (moved > 0)
+        taken(c);
     return moved;
+}
+
+uint64_t tcp_read(struct tcp_conn *c, void *to, uint64_t max, bool peek)
+{
+    const uint64_t n = pktq_peek(&c->rxq, to, max);
+
+    if (peek || n == 0)
+        return n;
+    pktq_consume(&c->rxq, n);
+    taken(c);
+    return n;
 }
 
 uint64_t tcp_recv_waiting(const struct tcp_conn *c)
@@ -545,8 +635,8 @@ void tcp_release(struct tcp_conn *c, uint64_t linger_us)
 void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
 {
     *ret = (struct tcp_conn_info){
-        .local = c->local,
-        .remote = c->remote,
+        .local = tcp_local(c),
+        .remote = tcp_remote(c),
         .state = names[c->state],
         .bytes_in = c->bytes_in,
         .bytes_out = c->bytes_out,
@@ -564,14 +654,14 @@ void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
     };
 }
 
-const struct ipport *tcp_local(const struct tcp_conn *c)
+struct ipport tcp_local(const struct tcp_conn *c)
 {
-    return &c->local;
+    return (struct ipport){ c->flow.key.local, c->flow.key.local_port };
 }
 
-const struct ipport *tcp_remote(const struct tcp_conn *c)
+struct ipport tcp_remote(const struct tcp_conn *c)
 {
-    return &c->remote;
+    return (struct ipport){ c->flow.key.remote, c->flow.key.remote_port };
 }
 
 void tcp_flush(struct tcp *tcp)

@@ -149,7 +149,7 @@ static void take_syn(struct tcp_conn *c, const struct tcp_seg *s)
 {
     c->irs = s->seq;
     c->rcv_nxt = s->seq + 1;
-    c->rcv_adv = c->rcv_nxt + tcp_syn_window(c->tcp);
+    c->rcv_adv = c->rcv_nxt + tcp_syn_window(c->tuning);
     c->last_ack_sent = c->rcv_nxt;
     if (s->opts.mss != 0)
         c->peer_mss = s->opts.mss;
@@ -158,7 +158,6 @@ static void take_syn(struct tcp_conn *c, const struct tcp_seg *s)
         remember_ts(c, s->opts.tsval);
     if (s->opts.has_wscale) {
         c->snd_shift = s->opts.wscale;
-        c->rcv_shift = c->tcp->rcv_shift;
     } else {
         c->snd_shift = c->rcv_shift = 0;
     }

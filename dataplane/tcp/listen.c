@@ -48,11 +48,18 @@ struct tcp_listener *tcp_listen(struct tcp *tcp, const struct ipport *local, tcp
         return NULL;
     l->tcp = tcp;
     l->local = *local;
+    l->tuning = tcp->defaults;
     l->accept = accept;
     l->ctx = ctx;
     list_init(&l->halves);
     list_push_tail(bucket_of(tcp, local->port), &l->link);
     return l;
+}
+
+void tcp_listener_tune(struct tcp_listener *l, const struct tcp_tuning *tuning)
+{
+    l->tuning = *tuning;
+    l->tuning.recv_buf = MIN(tuning->recv_buf, TCP_RECV_BUF_MAX);
 }
 
 static void half_free(struct tcp_half *h)
@@ -85,18 +92,20 @@ void tcp_listeners_free(struct tcp *tcp)
 static void send_syn_ack(struct tcp_half *h)
 {
     struct tcp *tcp = h->listener->tcp;
+    const struct tcp_tuning *tuning = &h->listener->tuning;
     const struct flow_key *key = &h->flow.key;
     struct tcp_hdr hdr = {
-        .seq = h->iss, .ack = h->irs + 1, .flags = TCP_SYN | TCP_ACK, .wnd = tcp_syn_window(tcp)
+        .seq = h->iss, .ack = h->irs + 1, .flags = TCP_SYN | TCP_ACK, .wnd = tcp_syn_window(tuning)
     };
+    struct ipaddr local = key->local;
     struct net_dst dst;
 
-    if (net_route(tcp->net, &key->remote, &key->local, &dst) < 0)
+    if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
         return;
-    hdr.opts.mss = tcp_our_mss(tcp, &dst);
+    hdr.opts.mss = tcp_our_mss(&dst, tuning);
     net_dst_put(tcp->net, &dst);
     hdr.opts.has_wscale = h->wscale_on;
-    hdr.opts.wscale = tcp->rcv_shift;
+    hdr.opts.wscale = h->rcv_shift;
     hdr.opts.has_ts = h->ts_on;
     hdr.opts.tsval = tcp_ts_now(tcp, tcp_ts_offset(tcp, key));
     hdr.opts.tsecr = h->ts_recent;
@@ -135,7 +144,7 @@ static void challenge(struct tcp_half *h)
 
     if (!tcp_challenge_pass(tcp))
         return;
-    hdr.wnd = (uint16_t)(tcp_syn_window(tcp) >> (h->wscale_on ? tcp->rcv_shift : 0));
+    hdr.wnd = (uint16_t)(tcp_syn_window(&h->listener->tuning) >> h->rcv_shift);
     hdr.opts.has_ts = h->ts_on;
     hdr.opts.tsval = tcp_ts_now(tcp, tcp_ts_offset(tcp, &h->flow.key));
     hdr.opts.tsecr = h->ts_recent;
@@ -146,11 +155,13 @@ static void challenge(struct tcp_half *h)
 static struct tcp_conn *grow_up(struct tcp_half *h)
 {
     struct tcp *tcp = h->listener->tcp;
+    const struct tcp_tuning *tuning = &h->listener->tuning;
     const struct flow_key *key = &h->flow.key;
+    struct ipaddr local = key->local;
     struct tcp_conn *c;
     struct net_dst dst;
 
-    if (net_route(tcp->net, &key->remote, &key->local, &dst) < 0)
+    if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
         return NULL;
     c = tcp_conn_new(tcp, key, &dst);
     if (c == NULL) {
@@ -161,16 +172,18 @@ static struct tcp_conn *grow_up(struct tcp_half *h)
     tcp_conn_move(c, TCP_SYN_RCVD);
     c->iss = c->snd_una = h->iss;
     c->snd_nxt = c->snd_max = c->snd_end = h->iss + 1;
-    c->recover = h->iss;
+    c->recover = c->snd_small = h->iss;
+    if (memcmp(tuning, &tcp->defaults, sizeof(*tuning)) != 0)
+        tcp_conn_set_tuning(c, tuning);
     c->irs = h->irs;
     c->rcv_nxt = c->last_ack_sent = h->irs + 1;
-    c->rcv_adv = c->rcv_nxt + tcp_syn_window(tcp);
+    c->rcv_adv = c->rcv_nxt + tcp_syn_window(tuning);
     c->peer_mss = h->peer_mss;
     c->ts_on = h->ts_on;
     c->ts_recent = h->ts_recent;
     c->ts_recent_us = tcp->core->now_us;
     c->snd_shift = h->snd_shift;
-    c->rcv_shift = h->wscale_on ? tcp->rcv_shift : 0;
+    c->rcv_shift = h->rcv_shift;
     c->snd_wnd = c->snd_wnd_max = h->snd_wnd;
     c->snd_wl1 = h->irs;
     c->snd_wl2 = h->iss;
@@ -237,7 +250,7 @@ static enum drop half_rx(struct flow *f, struct pkt *p)
         tcp->counters.paws_dropped++;
         return DROP_TCP_PAWS;
     }
-    if (s.seq - (h->irs + 1) >= MAX(tcp_syn_window(tcp), 1)) {
+    if (s.seq - (h->irs + 1) >= MAX(tcp_syn_window(&h->listener->tuning), 1)) {
         if ((s.flags & TCP_RST) == 0)
             challenge(h);
         return DROP_TCP_WINDOW;
@@ -293,6 +306,7 @@ static enum drop open_half(struct tcp_listener *l, const struct flow_key *key,
     h->snd_wnd = s->wnd;
     h->peer_mss = s->opts.mss != 0 ? s->opts.mss : (uint16_t)TCP_MSS_DEFAULT;
     h->wscale_on = s->opts.has_wscale;
+    h->rcv_shift = s->opts.has_wscale ? tcp_window_shift(&l->tuning) : 0;
     h->snd_shift = s->opts.has_wscale ? s->opts.wscale : 0;
     h->ts_on = s->opts.has_ts;
     h->ts_recent = s->opts.tsval;

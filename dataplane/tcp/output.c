@@ -35,20 +35,31 @@ static void push_header(struct tcp *tcp, struct pkt *p, const struct flow_key *k
     tcp->counters.segs_out++;
 }
 
-uint16_t tcp_our_mss(const struct tcp *tcp, const struct net_dst *dst)
+uint16_t tcp_our_mss(const struct net_dst *dst, const struct tcp_tuning *tuning)
 {
-    return (uint16_t)(dst->mtu - IP_AND_TCP_HDR);
+    const uint16_t mss = (uint16_t)(dst->mtu - IP_AND_TCP_HDR);
+
+    return tuning->mss_max != 0 ? MIN(mss, tuning->mss_max) : mss;
 }
 
-uint16_t tcp_syn_window(const struct tcp *tcp)
+uint16_t tcp_syn_window(const struct tcp_tuning *tuning)
 {
-    return (uint16_t)MIN(tcp->conf.recv_buf, (uint32_t)UINT16_MAX);
+    return (uint16_t)MIN(tuning->recv_buf, (uint32_t)UINT16_MAX);
+}
+
+uint8_t tcp_window_shift(const struct tcp_tuning *tuning)
+{
+    uint8_t shift = 0;
+
+    while (shift < TCP_WSCALE_MAX && ((uint32_t)UINT16_MAX << shift) < tuning->recv_buf)
+        shift++;
+    return shift;
 }
 
 /* Room for bytes beyond rcv_nxt. */
 static uint32_t recv_room(const struct tcp_conn *c)
 {
-    const uint32_t buf = c->tcp->conf.recv_buf;
+    const uint32_t buf = c->tuning->recv_buf;
 
     return c->rxq.bytes < buf ? buf - (uint32_t)c->rxq.bytes : 0;
 }
@@ -60,7 +71,7 @@ static uint32_t recv_room(const struct tcp_conn *c)
 static uint16_t advertise(struct tcp_conn *c)
 {
     const uint32_t promised = c->rcv_adv - c->rcv_nxt, room = recv_room(c);
-    const uint32_t step = MIN(c->tcp->conf.recv_buf / 2, (uint32_t)tcp_our_mss(c->tcp, &c->dst));
+    const uint32_t step = MIN(c->tuning->recv_buf / 2, tcp_our_mss(&c->dst, c->tuning));
     uint32_t wnd = room >= promised + step ? room : promised, field;
 
     field = MIN(wnd >> c->rcv_shift, (uint32_t)UINT16_MAX);
@@ -94,7 +105,7 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags)
 static void send_packet(struct tcp_conn *c, struct pkt *p, const struct tcp_hdr *h)
 {
     push_header(c->tcp, p, &c->flow.key, h, &c->dst);
-    net_tx(c->tcp->net, &c->dst, &c->flow.key.remote, TCP_PROTOCOL, p);
+    net_tx(c->tcp->net, &c->dst, &c->flow.key.local, &c->flow.key.remote, TCP_PROTOCOL, p);
 }
 
 static struct pkt *fresh(struct tcp *tcp)
@@ -109,15 +120,16 @@ static struct pkt *fresh(struct tcp *tcp)
 
 void tcp_send_ctl(struct tcp *tcp, const struct flow_key *key, const struct tcp_hdr *h)
 {
+    struct ipaddr local = key->local;
     struct net_dst dst;
     struct pkt *p;
 
-    if (net_route(tcp->net, &key->remote, &key->local, &dst) < 0)
+    if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
         return;
     p = fresh(tcp);
     if (p != NULL) {
         push_header(tcp, p, key, h, &dst);
-        net_tx(tcp->net, &dst, &key->remote, TCP_PROTOCOL, p);
+        net_tx(tcp->net, &dst, &local, &key->remote, TCP_PROTOCOL, p);
     }
     net_dst_put(tcp->net, &dst);
 }
@@ -150,12 +162,9 @@ static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
 }
 
 /*
- * From snd_max, also while something before it is sent again: the peer has got no further than
- * that, and has promised room up to there. Anything less it may take for old, and not read.
- */
-/*
- * A sequence number that the peer takes: what we sent last, but never beyond its window, or a peer
- * that took its window back would drop every ACK of ours.
+ * A sequence number that the peer takes: snd_max, also while something before it is sent again, as
+ * anything less it may take for old; but never beyond its window, or a peer that took its window
+ * back would drop every ACK of ours.
  */
 static uint32_t acceptable_seq(const struct tcp_conn *c)
 {
@@ -214,15 +223,15 @@ void tcp_send_syn(struct tcp_conn *c)
 {
     struct tcp *tcp = c->tcp;
     struct pkt *p = fresh(tcp);
-    struct tcp_hdr h = { .seq = c->iss, .flags = TCP_SYN, .wnd = tcp_syn_window(tcp) };
+    struct tcp_hdr h = { .seq = c->iss, .flags = TCP_SYN, .wnd = tcp_syn_window(c->tuning) };
     const bool answer = c->state == TCP_SYN_RCVD;
 
     c->rtx_at_us = tcp->core->now_us + rtt_backed_off(&c->rtt, c->backoff);
     if (p == NULL)
         return;
-    h.opts.mss = tcp_our_mss(tcp, &c->dst);
+    h.opts.mss = tcp_our_mss(&c->dst, c->tuning);
     h.opts.has_wscale = !answer || c->rcv_shift > 0 || c->snd_shift > 0;
-    h.opts.wscale = tcp->rcv_shift;
+    h.opts.wscale = c->rcv_shift;
     h.opts.has_ts = !answer || c->ts_on;
     h.opts.tsval = tcp_ts_now(tcp, c->ts_offset);
     if (answer) {
@@ -242,8 +251,8 @@ void tcp_send_syn(struct tcp_conn *c)
 
 void tcp_window_opened(struct tcp_conn *c)
 {
-    const uint32_t buf = c->tcp->conf.recv_buf;
-    const uint32_t step = MIN(buf / 2, 2 * (uint32_t)tcp_our_mss(c->tcp, &c->dst));
+    const uint32_t buf = c->tuning->recv_buf;
+    const uint32_t step = MIN(buf / 2, 2u * tcp_our_mss(&c->dst, c->tuning));
 
     if (c->fin_rcvd || recv_room(c) < c->rcv_adv - c->rcv_nxt + step)
         return;
@@ -294,6 +303,8 @@ static void account(struct tcp_conn *c, uint32_t seq, uint32_t end, uint32_t len
     struct tcp *tcp = c->tcp;
 
     c->last_tx_us = tcp->core->now_us;
+    if (c->snd_una == c->snd_max && !c->persisting)
+        c->stalled_us = tcp->core->now_us;
     if (seq_lt(seq, c->snd_max)) {
         tcp->counters.retrans_segs++;
         c->retransmits++;
@@ -308,6 +319,9 @@ static void account(struct tcp_conn *c, uint32_t seq, uint32_t end, uint32_t len
         c->rtt_at_us = tcp->core->now_us;
     }
     c->snd_max = end;
+    c->corked_us = 0;
+    if (len > 0 && len < c->mss)
+        c->snd_small = end;
     c->bytes_out += len;
     tcp->counters.bytes_out += len;
 }
@@ -346,9 +360,28 @@ static uint32_t cwnd_edge(const struct tcp_conn *c)
 }
 
 /*
+ * Does the owner want the end of the queue, less than a segment, to wait? Unless it asked for that,
+ * nothing does: what was queued in one turn goes out together at its end.
+ */
+static bool is_held_back(struct tcp_conn *c, uint32_t len)
+{
+    const struct tcp_tuning *t = c->tuning;
+
+    if (len >= c->mss || c->snd_nxt + len != c->snd_end || c->fin_queued ||
+        seq_lt(c->snd_nxt, c->snd_max))
+        return false;
+    if (t->cork) {
+        if (c->corked_us == 0)
+            c->corked_us = c->tcp->core->now_us;
+        return c->tcp->core->now_us - c->corked_us < TCP_CORK_US;
+    }
+    /* With Minshall's change: only a small one in flight holds a small one back. */
+    return t->nagle && seq_gt(c->snd_small, c->snd_una);
+}
+
+/*
  * The next segment, if it may go: never more than one packet of the queue, nor than the MSS. What
- * only the peer's window keeps short waits until it is worth a segment (RFC 9293, 3.8.6.2.1). There
- * is no Nagle delay: what was queued in one turn goes out together at its end.
+ * only the peer's window keeps short waits until it is worth a segment (RFC 9293, 3.8.6.2.1).
  */
 static bool send_next(struct tcp_conn *c, bool force)
 {
@@ -371,6 +404,8 @@ static bool send_next(struct tcp_conn *c, bool force)
             if (room <= 0 || (!force && room < worth))
                 return false;
             len = (uint32_t)room;
+        } else if (!force && is_held_back(c, len)) {
+            return false;
         }
     }
     fin = c->fin_queued && c->snd_nxt + len == c->snd_end && room > (int32_t)len;
@@ -402,13 +437,15 @@ static bool may_send(const struct tcp_conn *c)
 static void set_rtx(struct tcp_conn *c)
 {
     const bool in_flight = seq_gt(c->snd_nxt, c->snd_una);
-    const bool blocked =
-        seq_lt(c->snd_nxt, c->snd_end) || (c->fin_queued && c->snd_nxt == c->snd_end);
+    const bool blocked = (seq_lt(c->snd_nxt, c->snd_end) && c->corked_us == 0) ||
+                         (c->fin_queued && c->snd_nxt == c->snd_end);
 
     if (!in_flight && !blocked) {
         c->rtx_at_us = 0;
         c->persisting = false;
     } else if (c->rtx_at_us == 0 || c->persisting == in_flight) {
+        if (!in_flight && !c->persisting)
+            c->stalled_us = c->tcp->core->now_us;
         c->persisting = !in_flight;
         c->rtx_at_us = c->tcp->core->now_us + rtt_backed_off(&c->rtt, c->backoff);
     }

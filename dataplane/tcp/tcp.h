@@ -53,6 +53,24 @@ struct tcp_ops {
     void (*on_closed)(struct tcp_conn *c, int why); /* last: 0, or -errno; @c is gone afterwards */
 };
 
+/*
+ * What one connection may have of its own. Made from tcp_defaults() or from what it has; all fields
+ * count. A listener's are its connections' at their start.
+ */
+struct tcp_tuning {
+    uint32_t recv_buf;      /* bytes it may hold unread */
+    uint32_t send_buf;      /* bytes queued or unacknowledged, from which tcp_send_room() is 0 */
+    uint32_t notsent_lowat; /* bytes queued and not yet sent, from which it is 0 too */
+    uint16_t mss_max; /* payload and options of one segment, both ways; 0: what the path takes */
+    bool nagle;       /* one small segment in flight at a time (RFC 9293, 3.7.4) */
+    bool cork;        /* whole segments only; what is less waits TCP_CORK_US at most */
+    bool keepalive;
+    uint8_t keepalive_probes;       /* unanswered, then -ETIMEDOUT */
+    uint64_t keepalive_us;          /* idle time before the first probe */
+    uint64_t keepalive_interval_us; /* between two */
+    uint64_t user_timeout_us; /* bytes unacknowledged for so long: -ETIMEDOUT (RFC 5482); 0: none */
+};
+
 /* Returns the ops and sets *@owner for a new connection, or NULL to have it reset. */
 typedef const struct tcp_ops *(*tcp_accept_fn)(void *listener_ctx, struct tcp_conn *c,
                                                void **owner);
@@ -94,20 +112,38 @@ void tcp_free(struct tcp *tcp);
 struct tcp_listener *tcp_listen(struct tcp *tcp, const struct ipport *local, tcp_accept_fn accept,
                                 void *ctx);
 
+/* For connections whose SYN comes from now on. */
+void tcp_listener_tune(struct tcp_listener *l, const struct tcp_tuning *tuning);
+
 /* Half-open connections are dropped; open ones live on. */
 void tcp_unlisten(struct tcp_listener *l);
 
 /*
  * Opens a connection. @local may be NULL (address by route, port chosen so that replies
- * reach this worker). Returns NULL and sets *@err: -EHOSTUNREACH, -EADDRNOTAVAIL, -ENOMEM.
+ * reach this worker), @tuning too (the defaults). Returns NULL and sets *@err: -EHOSTUNREACH,
+ * -EADDRNOTAVAIL, -ENOMEM.
  */
 struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
-                             const struct ipport *local, const struct tcp_ops *ops, void *owner,
-                             int *err);
+                             const struct ipport *local, const struct tcp_tuning *tuning,
+                             const struct tcp_ops *ops, void *owner, int *err);
 
 void *tcp_owner(const struct tcp_conn *c);
 /* Also changes the ops: a connection can be handed from one layer to another. */
 void tcp_set_owner(struct tcp_conn *c, const struct tcp_ops *ops, void *owner);
+
+/* What a connection has if nobody tunes it. */
+const struct tcp_tuning *tcp_defaults(const struct tcp *tcp);
+const struct tcp_tuning *tcp_tuning(const struct tcp_conn *c);
+
+/*
+ * From now on. What the handshake has agreed on stays: a larger @recv_buf than at the SYN may not
+ * fit the window scale, and counts as far as it does.
+ */
+void tcp_tune(struct tcp_conn *c, const struct tcp_tuning *tuning);
+
+/* @on: acknowledge every segment at once for a while, and now what is owed. Else: delay, two
+ * segments an ACK. */
+void tcp_quick_ack(struct tcp_conn *c, bool on);
 
 /* Payload of one full segment to this peer, now. */
 uint32_t tcp_mss(const struct tcp_conn *c);
@@ -127,6 +163,9 @@ int tcp_send(struct tcp_conn *c, struct pktq *q);
 uint64_t tcp_recv(struct tcp_conn *c, struct pktq *to, uint64_t max);
 uint64_t tcp_recv_waiting(const struct tcp_conn *c);
 
+/* For owners who want bytes, not packets: copies up to @max to @to; takes them unless @peek. */
+uint64_t tcp_read(struct tcp_conn *c, void *to, uint64_t max, bool peek);
+
 /* True after the peer's FIN, once everything before it has been taken. */
 bool tcp_recv_eof(const struct tcp_conn *c);
 
@@ -144,8 +183,8 @@ void tcp_abort(struct tcp_conn *c);
 void tcp_release(struct tcp_conn *c, uint64_t linger_us);
 
 void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret);
-const struct ipport *tcp_local(const struct tcp_conn *c);
-const struct ipport *tcp_remote(const struct tcp_conn *c);
+struct ipport tcp_local(const struct tcp_conn *c);
+struct ipport tcp_remote(const struct tcp_conn *c);
 
 /* Once at the end of each turn of the loop: sends what was queued, and delayed ACKs. */
 void tcp_flush(struct tcp *tcp);

@@ -54,15 +54,15 @@ enum tcp_state { TCP_STATES(TCP_STATE_ENUM) };
 enum tcp_limit {
     TCP_HDR = 20,
     TCP_PROTOCOL = 6,
-    TCP_MSS_DEFAULT = 536,   /* RFC 9293, 3.7.1 */
-    TCP_MSS_MIN = 48,        /* a peer may not make us send dust */
-    TCP_MTU_MIN = 552,       /* nor may an ICMP message (RFC 5927, 7.2) */
-    TCP_COPY_BELOW = 256,    /* payloads shorter than this share a buffer */
-    TCP_DUP_ACKS = 3,        /* RFC 5681, 3.2 */
-    TCP_QUICK_ACKS = 16,     /* segments acknowledged at once while the peer is in slow start */
-    TCP_ACK_EVERY = 2,       /* segments; RFC 9293, 3.8.6.3 */
-    TCP_KEEPALIVE_TRIES = 9, /* probes without an answer */
-    TCP_CHALLENGES = 10,     /* to one peer in a period (RFC 5961, 7) */
+    TCP_MSS_DEFAULT = 536, /* RFC 9293, 3.7.1 */
+    TCP_MSS_MIN = 48,      /* a peer may not make us send dust */
+    TCP_MTU_MIN = 552,     /* nor may an ICMP message (RFC 5927, 7.2) */
+    TCP_COPY_BELOW = 256,  /* payloads shorter than this share a buffer */
+    TCP_DUP_ACKS = 3,      /* RFC 5681, 3.2 */
+    TCP_QUICK_ACKS = 16,   /* segments acknowledged at once while the peer is in slow start */
+    TCP_ACK_EVERY = 2,     /* segments; RFC 9293, 3.8.6.3 */
+    TCP_KEEPALIVE_PROBES = 9,
+    TCP_CHALLENGES = 10, /* to one peer in a period (RFC 5961, 7) */
 };
 
 #define TCP_SECOND UINT64_C(1000000)
@@ -70,7 +70,9 @@ enum tcp_limit {
     UINT64_C(40000) /* RFC 9293 allows 500 ms; peers' timers start at 200                          \
                      */
 #define TCP_CHALLENGE_PERIOD_US (5 * TCP_SECOND)
-#define TCP_KEEPALIVE_RETRY_US (75 * TCP_SECOND)
+#define TCP_KEEPALIVE_INTERVAL_US (75 * TCP_SECOND)
+#define TCP_CORK_US UINT64_C(200000)
+#define TCP_RECV_BUF_MAX ((uint32_t)UINT16_MAX << TCP_WSCALE_MAX)
 #define TCP_PAWS_IDLE_US (24 * 86400 * TCP_SECOND) /* RFC 7323, 5.5 */
 #define TCP_QUEUE_MAX (UINT32_C(1) << 30)          /* sequence numbers must stay comparable */
 
@@ -109,7 +111,8 @@ struct tcp_conn {
     uint32_t rcv_nxt;
     uint32_t rcv_adv; /* right edge of the window, as promised to the peer */
     uint32_t ts_recent, ts_offset, last_ack_sent;
-    uint16_t mss; /* payload of a full segment */
+    uint32_t snd_small; /* end of the last segment that was not whole */
+    uint16_t mss;       /* payload of a full segment */
     uint8_t snd_shift, rcv_shift;
     uint8_t dup_acks, backoff;
     uint8_t unacked; /* segments received since our last ACK */
@@ -142,6 +145,9 @@ struct tcp_conn {
     struct wheel_timer timer;
     uint64_t rtx_at_us;     /* retransmission or window probe; 0: none */
     uint64_t give_up_at_us; /* opening, or lingering; 0: none */
+    uint64_t
+        stalled_us; /* since when nothing that is sent, or waits for a window, was acknowledged */
+    uint64_t corked_us; /* since when a part of a segment waits for the rest; 0: none does */
     uint64_t last_rx_us, last_tx_us, delayed_at_us;
     struct rtt rtt;
     uint32_t rtt_seq;
@@ -160,8 +166,8 @@ struct tcp_conn {
     int why; /* of on_closed */
     const struct tcp_ops *ops;
     void *owner;
+    const struct tcp_tuning *tuning; /* tcp->defaults, or one of tcp->tunings */
     struct net_dst dst;
-    struct ipport remote, local; /* tcp_remote() hands these out */
     uint64_t ts_recent_us, opened_us;
     uint64_t bytes_in, bytes_out;
 };
@@ -174,6 +180,7 @@ struct tcp_listener {
     struct list halves;
     struct tcp *tcp;
     struct ipport local;
+    struct tcp_tuning tuning;
     tcp_accept_fn accept;
     void *ctx;
 };
@@ -189,7 +196,7 @@ struct tcp_half {
     uint32_t snd_wnd;
     uint16_t peer_mss;
     uint8_t tries; /* SYN-ACKs sent */
-    uint8_t snd_shift;
+    uint8_t snd_shift, rcv_shift;
     bool ts_on, wscale_on;
 };
 
@@ -209,15 +216,15 @@ struct tcp {
     struct core *core;
     struct net *net;
     struct tcp_conf conf;
+    struct tcp_tuning defaults;
     const struct cc_ops *cc;
-    struct slab conns, halves, tws;
+    struct slab conns, halves, tws, tunings;
     uint64_t *live; /* a bit for every connection in use, by its place in the slab */
     struct list pending, delayed_acks, tw_list;
     struct wheel_timer delayed_ack_timer, tw_timer;
     struct list listeners[TCP_LISTENER_BUCKETS];
     struct hash_key isn_key, ts_key;
     struct limit challenges, resets;
-    uint8_t rcv_shift;
     struct tcp_counters counters;
 };
 
@@ -228,6 +235,9 @@ struct tcp {
 struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
                               const struct net_dst *dst);
 void tcp_conn_move(struct tcp_conn *c, enum tcp_state next);
+
+/* As tcp_tune(), before anything has been agreed on. */
+void tcp_conn_set_tuning(struct tcp_conn *c, const struct tcp_tuning *tuning);
 
 /* The protocol is done with @c: out of the flow table, on_closed(why) will follow. */
 void tcp_conn_end(struct tcp_conn *c, int why);
@@ -255,6 +265,12 @@ void tcp_conn_set_mss(struct tcp_conn *c);
 static inline bool tcp_fin_acked(const struct tcp_conn *c)
 {
     return c->fin_queued && seq_gt(c->snd_una, c->snd_end);
+}
+
+/* tcp_send_room() of an empty queue. */
+static inline uint32_t tcp_send_limit(const struct tcp_conn *c)
+{
+    return MIN(c->tuning->send_buf, c->tuning->notsent_lowat);
 }
 
 /* @c's output is looked at in the next tcp_flush(). */
@@ -352,13 +368,14 @@ void tcp_send_ctl(struct tcp *tcp, const struct flow_key *key, const struct tcp_
 void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s);
 
 /* MSS to announce towards @dst. */
-uint16_t tcp_our_mss(const struct tcp *tcp, const struct net_dst *dst);
+uint16_t tcp_our_mss(const struct net_dst *dst, const struct tcp_tuning *tuning);
 
 /* Is there anything to acknowledge the peer for having room again? Schedules it. */
 void tcp_window_opened(struct tcp_conn *c);
 
-/* The window in the header of a SYN, which is never scaled. */
-uint16_t tcp_syn_window(const struct tcp *tcp);
+/* The window in the header of a SYN, which is never scaled, and the scale of those after it. */
+uint16_t tcp_syn_window(const struct tcp_tuning *tuning);
+uint8_t tcp_window_shift(const struct tcp_tuning *tuning);
 
 /* ---- timer.c */
 void tcp_timer_init(struct tcp_conn *c);

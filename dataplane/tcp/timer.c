@@ -9,20 +9,39 @@
  *   persist         nothing is in flight, and the peer's window keeps us from sending
  *                   (RFC 9293, 3.8.6.1);
  *   keepalive       nothing has been heard for very long (RFC 9293, 3.8.4);
- *   give up         opening takes too long, or the owner has let go and the rest takes too long.
+ *   give up         opening takes too long, or the owner has let go and the rest takes too long;
+ *   user timeout    what was sent was not acknowledged for longer than the owner wants (RFC 5482);
+ *   cork            a part of a segment has waited long enough for the rest.
  *
  * It is started early and never moved back: if it fires before anything is due, it starts
  * again. TIME_WAIT and delayed ACKs have the same length for all, so they wait in lists of
  * their own, each with one timer.
  */
 
+static uint64_t after(uint64_t from_us, uint64_t us)
+{
+    return us < UINT64_MAX - from_us ? from_us + us : UINT64_MAX;
+}
+
 static uint64_t keepalive_at(const struct tcp_conn *c)
 {
-    const uint64_t idle = c->tcp->conf.keepalive_us;
+    const struct tcp_tuning *t = c->tuning;
 
-    if (idle == UINT64_MAX || !tcp_conn_is_synchronized(c))
+    if (!t->keepalive || !tcp_conn_is_synchronized(c))
         return UINT64_MAX;
-    return c->last_rx_us + idle + c->keepalives * TCP_KEEPALIVE_RETRY_US;
+    return after(c->last_rx_us, after(t->keepalive_us, c->keepalives * t->keepalive_interval_us));
+}
+
+static uint64_t user_timeout_at(const struct tcp_conn *c)
+{
+    if (c->tuning->user_timeout_us == 0 || c->rtx_at_us == 0)
+        return UINT64_MAX;
+    return after(c->stalled_us, c->tuning->user_timeout_us);
+}
+
+static uint64_t cork_at(const struct tcp_conn *c)
+{
+    return c->corked_us != 0 ? c->corked_us + TCP_CORK_US : UINT64_MAX;
 }
 
 static uint64_t next_deadline(const struct tcp_conn *c)
@@ -33,7 +52,8 @@ static uint64_t next_deadline(const struct tcp_conn *c)
         at = MIN(at, c->rtx_at_us);
     if (c->give_up_at_us != 0)
         at = MIN(at, c->give_up_at_us);
-    return at;
+    at = MIN(at, user_timeout_at(c));
+    return MIN(at, cork_at(c));
 }
 
 void tcp_timer_arm(struct tcp_conn *c)
@@ -86,12 +106,17 @@ static void on_persist(struct tcp_conn *c)
     tcp_send_probe(c);
 }
 
+static void timed_out(struct tcp_conn *c)
+{
+    c->tcp->counters.timeouts++;
+    tcp_send_rst(c);
+    tcp_conn_end(c, -ETIMEDOUT);
+}
+
 static void on_rtx(struct tcp_conn *c)
 {
     if (c->retries++ >= c->tcp->conf.max_retries) {
-        c->tcp->counters.timeouts++;
-        tcp_send_rst(c);
-        tcp_conn_end(c, -ETIMEDOUT);
+        timed_out(c);
         return;
     }
     if (c->persisting)
@@ -102,13 +127,16 @@ static void on_rtx(struct tcp_conn *c)
 
 static void on_keepalive(struct tcp_conn *c)
 {
-    if (c->keepalives >= TCP_KEEPALIVE_TRIES) {
-        c->tcp->counters.timeouts++;
-        tcp_send_rst(c);
-        tcp_conn_end(c, -ETIMEDOUT);
+    const struct tcp_tuning *t = c->tuning;
+    const uint64_t quiet_us = c->tcp->core->now_us - c->last_rx_us;
+
+    /* A user timeout, if there is one, counts instead of the probes (RFC 9293, 3.8.3). */
+    if (t->user_timeout_us != 0 ? c->keepalives > 0 && quiet_us >= t->user_timeout_us
+                                : c->keepalives >= t->keepalive_probes) {
+        timed_out(c);
         return;
     }
-    c->keepalives++;
+    c->keepalives += c->keepalives < UINT8_MAX;
     if (c->rtx_at_us != 0)
         return; /* the other timers ask already, and more often */
     c->tcp->counters.keepalive_probes++;
@@ -133,8 +161,12 @@ static void on_timer(struct wheel_timer *t, uint64_t wheel_now_us)
     tcp_conn_enter(c);
     if (c->give_up_at_us != 0 && now_us >= c->give_up_at_us)
         on_give_up(c);
+    else if (now_us >= user_timeout_at(c))
+        timed_out(c);
     else if (c->rtx_at_us != 0 && now_us >= c->rtx_at_us)
         on_rtx(c);
+    else if (now_us >= cork_at(c))
+        tcp_output(c, false);
     else if (now_us >= keepalive_at(c))
         on_keepalive(c);
     tcp_events(c);

@@ -212,8 +212,8 @@ struct transport *transport_accept(struct transports *ts, struct tcp_conn *c,
     t->tcp = c;
     t->state = TRANSPORT_OPEN;
     t->is_server = true;
-    t->local = *tcp_local(c);
-    t->remote = *tcp_remote(c);
+    t->local = tcp_local(c);
+    t->remote = tcp_remote(c);
     return t;
 }
 
@@ -228,12 +228,12 @@ struct transport *transport_connect(struct transports *ts, const struct ipport *
         return NULL;
     }
     t->state = TRANSPORT_CONNECTING;
-    t->tcp = tcp_connect(ts->tcp, remote, NULL, &tcp_events, t, err);
+    t->tcp = tcp_connect(ts->tcp, remote, NULL, NULL, &tcp_events, t, err);
     if (t->tcp == NULL) {
         destroy(t);
         return NULL;
     }
-    t->local = *tcp_local(t->tcp);
+    t->local = tcp_local(t->tcp);
     t->remote = *remote;
     if (ctx != NULL) {
         t->kind = &transport_secure_kind;

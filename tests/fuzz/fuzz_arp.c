@@ -27,11 +27,12 @@ static void packet(struct stack *s, struct fuzz *in, bool valid)
 static void send_to(struct stack *s, uint32_t addr)
 {
     const struct ipaddr remote = ipaddr_v4(addr);
+    struct ipaddr from = { 0 };
     struct net_dst dst;
 
-    if (net_route(s->net, &remote, NULL, &dst) < 0)
+    if (net_route(s->net, &remote, &from, &dst) < 0)
         return;
-    net_tx(s->net, &dst, &remote, 253, test_pkt(&s->pool, "0123456789", 10));
+    net_tx(s->net, &dst, &from, &remote, 253, test_pkt(&s->pool, "0123456789", 10));
     net_dst_put(s->net, &dst);
     stack_flush(s);
 }

@@ -72,7 +72,7 @@ static const struct tcp_ops ops = { in_event, in_event, in_event, in_event, on_c
 static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **owner)
 {
     struct run *r = ctx;
-    struct slot *s = &r->slots[tcp_remote(c)->port % N_CONNS];
+    struct slot *s = &r->slots[tcp_remote(c).port % N_CONNS];
 
     if (s->conn != NULL)
         return NULL;
@@ -171,7 +171,7 @@ static void connect_one(struct run *r, unsigned i)
     int err;
 
     if (s->conn == NULL)
-        s->conn = tcp_connect(r->tcp, &remote, NULL, &ops, s, &err);
+        s->conn = tcp_connect(r->tcp, &remote, NULL, NULL, &ops, s, &err);
 }
 
 static void icmp(struct run *r, struct fuzz *in)

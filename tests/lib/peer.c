@@ -186,9 +186,9 @@ void peer_connect(struct peer *t)
     const struct ipport remote = { ipaddr_v4(PEER), t->their_port };
     int err;
 
-    t->conn = tcp_connect(t->tcp, &remote, NULL, &ops, t, &err);
+    t->conn = tcp_connect(t->tcp, &remote, NULL, NULL, &ops, t, &err);
     assert_non_null(t->conn);
-    t->our_port = tcp_local(t->conn)->port;
+    t->our_port = tcp_local(t->conn).port;
     t->our_iss = 0;
     t->our_iss = peer_rx_any(t).seq;
 }

@@ -274,7 +274,7 @@ static void connect_fails_when_nobody_has_the_address(void **state)
 
     peer_init(&t, NULL);
     t.stack.answer_arp = false;
-    assert_non_null(tcp_connect(t.tcp, &nobody, NULL, &ops, &why, &err));
+    assert_non_null(tcp_connect(t.tcp, &nobody, NULL, NULL, &ops, &why, &err));
     peer_run(&t, 4 * SEC);
     assert_int_equal(why, -EHOSTUNREACH);
     assert_int_equal(tcp_n_conns(t.tcp), 0);
@@ -293,14 +293,14 @@ static void errors_of_connect(void **state)
     int err = 0;
 
     peer_init(&t, &(struct tcp_conf){ .max_conns = 1 });
-    assert_null(tcp_connect(t.tcp, &us, NULL, &none, NULL, &err));
+    assert_null(tcp_connect(t.tcp, &us, NULL, NULL, &none, NULL, &err));
     assert_int_equal(err, -EHOSTUNREACH);
-    assert_null(tcp_connect(t.tcp, &remote, &not_ours, &none, NULL, &err));
+    assert_null(tcp_connect(t.tcp, &remote, &not_ours, NULL, &none, NULL, &err));
     assert_int_equal(err, -EADDRNOTAVAIL);
-    c = tcp_connect(t.tcp, &remote, &taken, &none, NULL, &err);
+    c = tcp_connect(t.tcp, &remote, &taken, NULL, &none, NULL, &err);
     assert_non_null(c);
-    assert_int_equal(tcp_local(c)->port, 9);
-    assert_null(tcp_connect(t.tcp, &remote, &taken, &none, NULL, &err));
+    assert_int_equal(tcp_local(c).port, 9);
+    assert_null(tcp_connect(t.tcp, &remote, &taken, NULL, &none, NULL, &err));
     assert_int_equal(err, -ENOMEM);
     tcp_abort(c);
     peer_fini(&t);

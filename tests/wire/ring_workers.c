@@ -231,7 +231,7 @@ static void start_call(struct client *c)
     int err = 0;
 
     *call = (struct call){ .client = c, .seed = c->core.id * 1000 + c->started };
-    check(tcp_connect(c->tcp, &gateway, NULL, &call_ops, call, &err) != NULL,
+    check(tcp_connect(c->tcp, &gateway, NULL, NULL, &call_ops, call, &err) != NULL,
           "a connection can be opened");
 }
 

@@ -139,11 +139,11 @@ static void its_port_is_not_chosen_for_a_new_connection(void **state)
     peer_tx(&t, "SA", 0, 1, 0);
     peer_rx(&t, "A", 1, 1, 0);
     tcp_shutdown(t.conn);
-    local = *tcp_local(t.conn);
+    local = tcp_local(t.conn);
     peer_rx(&t, "FA", 1, 1, 0);
     peer_tx(&t, "FA", 1, 2, 0);
     assert_int_equal(tcp_n_time_wait(t.tcp), 1);
-    assert_null(tcp_connect(t.tcp, &remote, &local, &none, NULL, &err));
+    assert_null(tcp_connect(t.tcp, &remote, &local, NULL, &none, NULL, &err));
     peer_fini(&t);
 }
 

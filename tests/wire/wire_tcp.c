@@ -256,7 +256,7 @@ static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **ow
         struct end *client = &r->pairs[i].ends[0], *server = &r->pairs[i].ends[1];
 
         /* Clients come from port 1000 + i, so that each finds its pair. */
-        if (tcp_remote(c)->port != 1000 + i)
+        if (tcp_remote(c).port != 1000 + i)
             continue;
         CHECK(server->conn == NULL && !server->done);
         server->conn = c;
@@ -364,7 +364,7 @@ static void open_pair(struct run *r, unsigned i)
             p->ends[!k].to_send = least(p->ends[!k].to_send, 3000);
     if (p->ends[0].ending == CLOSE_WHEN_SENT && one_in(3))
         p->ends[one_in(2)].ending = CLOSE_AFTER_PEER;
-    p->ends[0].conn = tcp_connect(r->wire.nodes[0].tcp, &remote, &local, &ops, &p->ends[0], &err);
+    p->ends[0].conn = tcp_connect(r->wire.nodes[0].tcp, &remote, &local, NULL, &ops, &p->ends[0], &err);
     CHECK(p->ends[0].conn != NULL);
     p->ends[0].write_at_us = now();
     p->ends[0].read_at_us = NEVER;

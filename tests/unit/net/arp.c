@@ -42,10 +42,11 @@ static void expect_arp(struct stack *s, uint16_t op, const uint8_t to[6], uint32
 static void send_to(struct stack *s, uint32_t addr)
 {
     const struct ipaddr remote = ipaddr_v4(addr);
+    struct ipaddr from = { 0 };
     struct net_dst dst;
 
-    assert_int_equal(net_route(s->net, &remote, NULL, &dst), 0);
-    net_tx(s->net, &dst, &remote, 253, test_pkt(&s->pool, "0123456789", 10));
+    assert_int_equal(net_route(s->net, &remote, &from, &dst), 0);
+    net_tx(s->net, &dst, &from, &remote, 253, test_pkt(&s->pool, "0123456789", 10));
     net_dst_put(s->net, &dst);
     stack_flush(s);
 }
@@ -278,13 +279,14 @@ static void a_neighbour_goes_stale_is_probed_and_fails(void **state)
 static void what_is_above_can_confirm_a_neighbour(void **state)
 {
     const struct ipaddr remote = ipaddr_v4(PEER);
+    struct ipaddr from = { 0 };
     struct net_dst dst;
     struct stack s;
 
     stack_init(&s);
     send_to(&s, PEER);
     arp_from(&s, peer_mac, REPLY, PEER, US);
-    assert_int_equal(net_route(s.net, &remote, NULL, &dst), 0);
+    assert_int_equal(net_route(s.net, &remote, &from, &dst), 0);
     s.at = s.n_out;
     for (unsigned i = 0; i < 100; i++) {
         stack_run(&s, SEC);
@@ -299,15 +301,16 @@ static void what_is_above_can_confirm_a_neighbour(void **state)
 static void a_new_mac_address_is_used_by_all_who_hold_the_neighbour(void **state)
 {
     const struct ipaddr remote = ipaddr_v4(PEER);
+    struct ipaddr from = { 0 };
     struct net_dst dst;
     struct stack s;
 
     stack_init(&s);
     arp_from(&s, peer_mac, REQUEST, PEER, US);
     s.at = s.n_out;
-    assert_int_equal(net_route(s.net, &remote, NULL, &dst), 0);
+    assert_int_equal(net_route(s.net, &remote, &from, &dst), 0);
     arp_from(&s, other_mac, REQUEST, PEER, PEER); /* gratuitous */
-    net_tx(s.net, &dst, &remote, 253, test_pkt(&s.pool, "x", 1));
+    net_tx(s.net, &dst, &from, &remote, 253, test_pkt(&s.pool, "x", 1));
     stack_flush(&s);
     expect_ip(&s, other_mac);
     net_dst_put(s.net, &dst);
@@ -317,12 +320,13 @@ static void a_new_mac_address_is_used_by_all_who_hold_the_neighbour(void **state
 static void idle_neighbours_go_but_not_those_in_use(void **state)
 {
     const struct ipaddr remote = ipaddr_v4(PEER);
+    struct ipaddr from = { 0 };
     struct net_dst dst;
     struct stack s;
 
     stack_init(&s);
     arp_from(&s, peer_mac, REQUEST, PEER, US);
-    assert_int_equal(net_route(s.net, &remote, NULL, &dst), 0);
+    assert_int_equal(net_route(s.net, &remote, &from, &dst), 0);
     stack_run(&s, 1500 * SEC);
     assert_string_equal(state_of_one(&s), "STALE");
     net_dst_put(s.net, &dst);
@@ -339,6 +343,7 @@ static void count(const struct neigh_info *n, void *ctx)
 static void the_table_is_bounded_and_what_is_in_use_stays(void **state)
 {
     const struct ipaddr remote = ipaddr_v4(PEER);
+    struct ipaddr from = { 0 };
     struct net_dst dst;
     struct stack s;
     unsigned n = 0;
@@ -346,7 +351,7 @@ static void the_table_is_bounded_and_what_is_in_use_stays(void **state)
     stack_defaults(&s);
     s.machine.ports[0].addrs[0].prefix_len = 8;
     assert_true(stack_start(&s));
-    assert_int_equal(net_route(s.net, &remote, NULL, &dst), 0);
+    assert_int_equal(net_route(s.net, &remote, &from, &dst), 0);
     for (uint32_t i = 0; i < NEIGH_MAX + 500; i++) {
         arp_from(&s, peer_mac, REQUEST, 0x0a100000 + i, US);
         s.at = s.n_out;
@@ -354,7 +359,7 @@ static void the_table_is_bounded_and_what_is_in_use_stays(void **state)
     net_each_neigh(s.net, count, &n);
     assert_int_equal(n, NEIGH_MAX);
     assert_string_equal(neigh_state_name(NEIGH_PROBE), "PROBE");
-    net_tx(s.net, &dst, &remote, 253, test_pkt(&s.pool, "x", 1)); /* a use after free, if not */
+    net_tx(s.net, &dst, &from, &remote, 253, test_pkt(&s.pool, "x", 1)); /* a use after free, if not */
     net_dst_put(s.net, &dst);
     stack_fini(&s);
 }

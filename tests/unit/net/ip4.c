@@ -93,6 +93,7 @@ static void a_vlan_is_an_interface_of_its_own(void **state)
 {
     const struct ipaddr remote = ipaddr_v4(US_VLAN + 1);
     const struct stack_frame *out;
+    struct ipaddr from = { 0 };
     struct net_dst dst;
     struct stack s;
     struct frame f;
@@ -109,9 +110,9 @@ static void a_vlan_is_an_interface_of_its_own(void **state)
     assert_int_equal(n_taken, 2);
 
     s.answer_arp = false;
-    assert_int_equal(net_route(s.net, &remote, NULL, &dst), 0);
-    assert_int_equal(ipaddr_u32(&dst.local), US_VLAN);
-    net_tx(s.net, &dst, &remote, 253, test_pkt(&s.pool, "x", 1));
+    assert_int_equal(net_route(s.net, &remote, &from, &dst), 0);
+    assert_int_equal(ipaddr_u32(&from), US_VLAN);
+    net_tx(s.net, &dst, &from, &remote, 253, test_pkt(&s.pool, "x", 1));
     net_dst_put(s.net, &dst);
     stack_flush(&s);
     out = stack_next(&s);
@@ -229,6 +230,7 @@ static void what_we_send_has_a_valid_header(void **state)
 {
     const struct ipaddr remote = ipaddr_v4(0x08080808);
     const struct stack_frame *out;
+    struct ipaddr from = { 0 };
     struct net_dst dst;
     struct stack s;
 
@@ -237,9 +239,9 @@ static void what_we_send_has_a_valid_header(void **state)
         s.answer_arp = true;
         s.port.tx_ip_csum = offload;
         assert_true(stack_start(&s));
-        assert_int_equal(net_route(s.net, &remote, NULL, &dst), 0);
+        assert_int_equal(net_route(s.net, &remote, &from, &dst), 0);
         assert_int_equal(dst.mtu, 1500);
-        net_tx(s.net, &dst, &remote, 253, test_pkt(&s.pool, "0123456789", 10));
+        net_tx(s.net, &dst, &from, &remote, 253, test_pkt(&s.pool, "0123456789", 10));
         net_dst_put(s.net, &dst);
         stack_flush(&s);
         out = stack_next(&s);
@@ -265,23 +267,24 @@ static void what_cannot_be_sent_is_dropped(void **state)
 {
     static uint8_t big[1481];
     const struct ipaddr remote = ipaddr_v4(PEER);
+    struct ipaddr from = { 0 };
     struct net_dst dst;
     struct stack s;
     struct pkt *p;
 
     start(&s);
-    assert_int_equal(net_route(s.net, &remote, NULL, &dst), 0);
-    net_tx(s.net, &dst, &remote, 253, test_pkt(&s.pool, big, sizeof(big)));
+    assert_int_equal(net_route(s.net, &remote, &from, &dst), 0);
+    net_tx(s.net, &dst, &from, &remote, 253, test_pkt(&s.pool, big, sizeof(big)));
     assert_int_equal(drops(&s, DROP_TX_TOO_BIG), 1);
-    net_tx(s.net, &dst, &remote, 253, test_pkt(&s.pool, big, sizeof(big) - 1));
+    net_tx(s.net, &dst, &from, &remote, 253, test_pkt(&s.pool, big, sizeof(big) - 1));
     assert_int_equal(drops(&s, DROP_TX_TOO_BIG), 1);
     stack_flush(&s);
     p = test_pkt(&s.pool, big, 10);
     p->data = p->head + 19;
-    net_tx(s.net, &dst, &remote, 253, p);
+    net_tx(s.net, &dst, &from, &remote, 253, p);
     p = test_pkt(&s.pool, big, 10);
     p->data = p->head + 33;
-    net_tx(s.net, &dst, &remote, 253, p);
+    net_tx(s.net, &dst, &from, &remote, 253, p);
     assert_int_equal(drops(&s, DROP_TX_HEADROOM), 2);
     net_dst_put(s.net, &dst);
     stack_fini(&s);
@@ -311,20 +314,23 @@ static void routes(void **state)
 
     start(&s);
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        const struct ipaddr remote = ipaddr_v4(cases[i].remote), local = ipaddr_v4(cases[i].local);
+        const struct ipaddr remote = ipaddr_v4(cases[i].remote);
+        struct ipaddr from = { 0 };
         struct net_dst dst = { 0 };
 
-        assert_int_equal(net_route(s.net, &remote, cases[i].local != 0 ? &local : NULL, &dst),
-                         cases[i].rc);
+        if (cases[i].local != 0)
+            from = ipaddr_v4(cases[i].local);
+        assert_int_equal(net_route(s.net, &remote, &from, &dst), cases[i].rc);
         if (cases[i].rc == 0)
-            assert_int_equal(ipaddr_u32(&dst.local), cases[i].source);
+            assert_int_equal(ipaddr_u32(&from), cases[i].source);
         net_dst_put(s.net, &dst);
     }
     {
         struct ipaddr v6 = { .family = IP_V6 };
-        struct net_dst dst;
+        struct ipaddr from = { 0 };
+    struct net_dst dst;
 
-        assert_int_equal(net_route(s.net, &v6, NULL, &dst), -EHOSTUNREACH);
+        assert_int_equal(net_route(s.net, &v6, &from, &dst), -EHOSTUNREACH);
     }
     stack_fini(&s);
 }
