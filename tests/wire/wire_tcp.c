@@ -364,7 +364,8 @@ static void open_pair(struct run *r, unsigned i)
             p->ends[!k].to_send = least(p->ends[!k].to_send, 3000);
     if (p->ends[0].ending == CLOSE_WHEN_SENT && one_in(3))
         p->ends[one_in(2)].ending = CLOSE_AFTER_PEER;
-    p->ends[0].conn = tcp_connect(r->wire.nodes[0].tcp, &remote, &local, NULL, &ops, &p->ends[0], &err);
+    p->ends[0].conn =
+        tcp_connect(r->wire.nodes[0].tcp, &remote, &local, NULL, &ops, &p->ends[0], &err);
     CHECK(p->ends[0].conn != NULL);
     p->ends[0].write_at_us = now();
     p->ends[0].read_at_us = NEVER;

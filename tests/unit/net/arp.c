@@ -359,7 +359,8 @@ static void the_table_is_bounded_and_what_is_in_use_stays(void **state)
     net_each_neigh(s.net, count, &n);
     assert_int_equal(n, NEIGH_MAX);
     assert_string_equal(neigh_state_name(NEIGH_PROBE), "PROBE");
-    net_tx(s.net, &dst, &from, &remote, 253, test_pkt(&s.pool, "x", 1)); /* a use after free, if not */
+    net_tx(s.net, &dst, &from, &remote, 253,
+           test_pkt(&s.pool, "x", 1)); /* a use after free, if not */
     net_dst_put(s.net, &dst);
     stack_fini(&s);
 }

@@ -328,7 +328,7 @@ static void routes(void **state)
     {
         struct ipaddr v6 = { .family = IP_V6 };
         struct ipaddr from = { 0 };
-    struct net_dst dst;
+        struct net_dst dst;
 
         assert_int_equal(net_route(s.net, &v6, &from, &dst), -EHOSTUNREACH);
     }
