@@ -25,6 +25,7 @@
 #pragma once
 
 #include "dataplane/base/compiler.h"
+#include "dataplane/base/list.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -45,6 +46,9 @@ enum pkt_flag {
     PKT_TX_TCP_CSUM = 1 << 6,
     /* The worker that owns this flow has been found already. */
     PKT_STEERED = 1 << 7,
+    /* ECN (RFC 3168): came with a mark of congestion; may be marked on its way. */
+    PKT_RX_CE = 1 << 8,
+    PKT_TX_ECT = 1 << 9,
 };
 
 struct pkt {
@@ -56,12 +60,18 @@ struct pkt {
     uint8_t l2_len; /* transmit: Ethernet and VLAN header */
     uint8_t l3_len; /* transmit: IP header */
     uint8_t _pad[3];
-    uint32_t hash;             /* if PKT_RX_HASH */
-    uint32_t seq;              /* for tcp/: sequence number of the first byte of payload */
-    uint16_t pay_off, pay_len; /* for tcp/: the payload, from ->head, wherever ->data points */
+    uint32_t hash; /* if PKT_RX_HASH */
     uint8_t *head, *end;
     struct pkt_pool *pool;
     uint16_t *refs; /* number of holders, wherever the pool keeps it */
+
+    /* For tcp/ alone, while the packet is in one of its queues (tcp/flight.h). */
+    uint32_t seq;              /* of the first byte of payload */
+    uint16_t pay_off, pay_len; /* the payload, from ->head, wherever ->data points */
+    struct list by_time;       /* of what is in flight, the last sent last */
+    uint32_t sent_us;          /* low bits of the clock, as in those below */
+    uint32_t delivered, delivered_us, first_sent_us;
+    uint8_t marks;
 };
 
 /*

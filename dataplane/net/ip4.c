@@ -10,6 +10,9 @@ enum {
     IP4_VERSION_IHL = 0x45,
     IP4_DF = 0x4000,
     IP4_MF_OFFSET = 0x3fff,
+    IP4_ECN = 3,
+    IP4_ECT0 = 2,
+    IP4_CE = 3,
     OPT_END = 0,
     OPT_NOP = 1,
     OPT_LSRR = 131,
@@ -124,6 +127,8 @@ enum drop ip4_rx(struct net *net, const struct iface *i, struct pkt *p, bool gro
     if (unlikely((get16(ip.hdr + 6) & IP4_MF_OFFSET) != 0))
         return DROP_IP4_FRAGMENT;
 
+    if ((ip.hdr[1] & IP4_ECN) == IP4_CE)
+        p->flags |= PKT_RX_CE;
     /* Ethernet pads short frames: the length that counts is the one in the header. */
     pkt_trim(p, total_len);
     pkt_pull(p, ip.hdr_len);
@@ -146,7 +151,7 @@ void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *loc
     }
     ip = pkt_push(p, IP4_HDR);
     ip[0] = IP4_VERSION_IHL;
-    ip[1] = 0;
+    ip[1] = (p->flags & PKT_TX_ECT) != 0 ? IP4_ECT0 : 0;
     put16(ip + 2, (uint16_t)p->len);
     put16(ip + 4, 0); /* an identification is for fragments: RFC 6864, 4.1 */
     put16(ip + 6, IP4_DF);

@@ -45,6 +45,7 @@ static void set_defaults(struct tcp_conf *conf)
     DEFAULT(max_retries, 15);
     DEFAULT(rto_min_us, 200000);
     DEFAULT(keepalive_us, 7200 * TCP_SECOND);
+    DEFAULT(delayed_ack_us, TCP_DELAYED_ACK_US);
 #undef DEFAULT
     conf->recv_buf = MIN(conf->recv_buf, TCP_RECV_BUF_MAX);
     conf->max_retries = MIN(conf->max_retries, UINT8_MAX - 1);
@@ -56,6 +57,7 @@ static struct tcp_tuning tuning_of(const struct tcp_conf *conf)
         .recv_buf = conf->recv_buf,
         .send_buf = conf->send_buf,
         .notsent_lowat = UINT32_MAX,
+        .cc = conf->cc,
         .keepalive = conf->keepalive_us != UINT64_MAX,
         .keepalive_probes = TCP_KEEPALIVE_PROBES,
         .keepalive_us = conf->keepalive_us,
@@ -97,8 +99,16 @@ static int init_memory(struct tcp *tcp)
         goto err_halves;
     if (slab_init(&tcp->tunings, sizeof(struct tcp_tuning), conf->max_conns) < 0)
         goto err_tws;
+    if (slab_init(&tcp->flights, sizeof(struct tcp_flight), conf->max_conns) < 0)
+        goto err_tunings;
+    if (slab_init(&tcp->holes, sizeof(struct tcp_holes), conf->max_conns) < 0)
+        goto err_flights;
     return 0;
 
+err_flights:
+    slab_fini(&tcp->flights);
+err_tunings:
+    slab_fini(&tcp->tunings);
 err_tws:
     slab_fini(&tcp->tws);
 err_halves:
@@ -125,7 +135,6 @@ struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *c
         return NULL;
     }
     tcp->defaults = tuning_of(&tcp->conf);
-    tcp->cc = &cc_newreno;
     tcp->isn_key = derive(&core->secret, "isn");
     tcp->ts_key = derive(&core->secret, "tstamp");
     limit_init(&tcp->challenges, CHALLENGE_RATE, core->now_us);
@@ -159,6 +168,8 @@ void tcp_free(struct tcp *tcp)
     wheel_stop(&tcp->core->wheel, &tcp->delayed_ack_timer);
     net_set_proto(tcp->net, TCP_PROTOCOL, NULL, NULL);
     net_set_error(tcp->net, TCP_PROTOCOL, NULL, NULL);
+    slab_fini(&tcp->holes);
+    slab_fini(&tcp->flights);
     slab_fini(&tcp->tunings);
     slab_fini(&tcp->tws);
     slab_fini(&tcp->halves);
@@ -231,17 +242,6 @@ void tcp_conn_set_mss(struct tcp_conn *c)
     c->mss = (uint16_t)MIN(mss, pool->room - PKT_HEADROOM);
 }
 
-static void clear_tx(struct tcp_conn *c)
-{
-    while (c->tx_head != NULL) {
-        struct pkt *p = c->tx_head;
-
-        c->tx_head = p->next;
-        pkt_free(p);
-    }
-    c->tx_tail = c->tx_next = NULL;
-}
-
 /* Everything but what waits unread and the memory itself. */
 static void dismantle(struct tcp_conn *c)
 {
@@ -253,7 +253,7 @@ static void dismantle(struct tcp_conn *c)
     wheel_stop(&tcp->core->wheel, &c->timer);
     list_remove(&c->pending);
     list_remove(&c->delayed_ack);
-    clear_tx(c);
+    tcp_flight_put(c);
     tcp_reass_clear(c);
     net_dst_put(tcp->net, &c->dst);
 }
@@ -376,11 +376,11 @@ struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
     c->owner = owner;
     c->iss = tcp_isn(tcp, &c->flow.key);
     c->snd_una = c->iss;
-    c->snd_nxt = c->snd_max = c->snd_end = c->iss + 1;
-    c->recover = c->snd_small = c->iss;
+    c->snd_nxt = c->snd_end = c->iss + 1;
+    c->snd_small = c->iss;
     if (tuning != NULL)
         tcp_conn_set_tuning(c, tuning);
-    c->rcv_shift = tcp_window_shift(c->tuning);
+    c->rcv_shift = tcp->conf.no_window_scale ? 0 : tcp_window_shift(c->tuning);
     tcp_conn_set_mss(c);
     c->give_up_at_us = tcp->core->now_us + tcp->conf.syn_timeout_us;
     tcp->counters.active_opens++;
@@ -452,11 +452,15 @@ static uint32_t queued(const struct tcp_conn *c)
     return seq_gt(c->snd_una, c->snd_end) ? 0 : c->snd_end - c->snd_una;
 }
 
+static uint32_t unsent_of(const struct tcp_conn *c)
+{
+    return seq_gt(c->snd_end, c->snd_nxt) ? c->snd_end - c->snd_nxt : 0;
+}
+
 uint32_t tcp_send_room(const struct tcp_conn *c)
 {
     const uint32_t used = queued(c), limit = c->tuning->send_buf;
-    const uint32_t unsent = seq_gt(c->snd_end, c->snd_max) ? c->snd_end - c->snd_max : 0;
-    const uint32_t lowat = c->tuning->notsent_lowat;
+    const uint32_t unsent = unsent_of(c), lowat = c->tuning->notsent_lowat;
 
     if (c->fin_queued || c->state == TCP_CLOSED || used >= limit || unsent >= lowat)
         return 0;
@@ -466,11 +470,10 @@ uint32_t tcp_send_room(const struct tcp_conn *c)
 /* How much of @p moves into the last packet: little ones, and all that would be held back. */
 static uint32_t fits_into_last(const struct tcp_conn *c, const struct pkt *p)
 {
-    const struct pkt *last = c->tx_tail;
+    const struct pkt *last = c->fl != NULL && c->fl->next != NULL ? c->fl->tail : NULL;
     uint32_t room;
 
-    if (last == NULL || seq_lt(last->seq, c->snd_max) || pkt_is_shared(last) ||
-        last->pay_len >= c->mss)
+    if (last == NULL || pkt_is_shared(last) || last->pay_len >= c->mss)
         return 0;
     room = (uint32_t)(last->end - (last->head + last->pay_off + last->pay_len));
     room = MIN(room, (uint32_t)c->mss - last->pay_len);
@@ -479,39 +482,22 @@ static uint32_t fits_into_last(const struct tcp_conn *c, const struct pkt *p)
     return p->len < TCP_COPY_BELOW && p->len <= room ? p->len : 0;
 }
 
-static void append_to_last(struct tcp_conn *c, struct pkt *p)
-{
-    const uint32_t n = fits_into_last(c, p);
-    struct pkt *last = c->tx_tail;
-
-    if (n == 0)
-        return;
-    memcpy(last->head + last->pay_off + last->pay_len, p->data, n);
-    last->pay_len += (uint16_t)n;
-    c->snd_end += n;
-    pkt_pull(p, n);
-}
-
 static void queue(struct tcp_conn *c, struct pkt *p)
 {
-    append_to_last(c, p);
-    if (p->len == 0) {
-        pkt_free(p);
-        return;
+    const uint32_t n = fits_into_last(c, p);
+
+    if (n > 0) {
+        struct pkt *last = c->fl->tail;
+
+        memcpy(last->head + last->pay_off + last->pay_len, p->data, n);
+        last->pay_len += (uint16_t)n;
+        c->snd_end += n;
+        pkt_pull(p, n);
     }
-    assert(p->len <= UINT16_MAX && pkt_headroom(p) <= UINT16_MAX);
-    p->seq = c->snd_end;
-    p->pay_off = (uint16_t)pkt_headroom(p);
-    p->pay_len = (uint16_t)p->len;
-    c->snd_end += p->len;
-    p->next = NULL;
-    if (c->tx_tail != NULL)
-        c->tx_tail->next = p;
+    if (p->len == 0)
+        pkt_free(p);
     else
-        c->tx_head = p;
-    c->tx_tail = p;
-    if (c->tx_next == NULL)
-        c->tx_next = p;
+        tcp_flight_queue(c, p);
 }
 
 int tcp_send(struct tcp_conn *c, struct pktq *q)
@@ -632,26 +618,80 @@ void tcp_release(struct tcp_conn *c, uint64_t linger_us)
     tcp_timer_arm(c);
 }
 
+/* Linux' numbers of the states. */
+static uint8_t state_number(enum tcp_state state)
+{
+    static const uint8_t numbers[] = {
+        [TCP_ESTABLISHED] = 1, [TCP_SYN_SENT] = 2,  [TCP_SYN_RCVD] = 3, [TCP_FIN_WAIT_1] = 4,
+        [TCP_FIN_WAIT_2] = 5,  [TCP_TIME_WAIT] = 6, [TCP_CLOSED] = 7,   [TCP_CLOSE_WAIT] = 8,
+        [TCP_LAST_ACK] = 9,    [TCP_CLOSING] = 11,
+    };
+
+    return numbers[state];
+}
+
+static void flight_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
+{
+    const struct tcp_flight *fl = c->fl;
+
+    ret->cwnd = fl->cc.cwnd;
+    ret->ssthresh = fl->cc.ssthresh;
+    ret->min_rtt_us = fl->min_rtt_us != UINT32_MAX ? fl->min_rtt_us : 0;
+    ret->ca_state = fl->state;
+    ret->unacked = fl->out.pkts;
+    ret->sacked = fl->sacked.pkts;
+    ret->lost = fl->lost.pkts;
+    ret->resent = fl->resent.pkts;
+    ret->reordering = fl->reordering;
+    ret->delivered = fl->delivered_pkts;
+    ret->pacing_rate = tcp_pacing_rate(c);
+    ret->delivery_app_limited = fl->app_limited != 0;
+    if (fl->rate_us != 0)
+        ret->delivery_rate = fl->rate_bytes * TCP_SECOND / fl->rate_us;
+}
+
 void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
 {
     *ret = (struct tcp_conn_info){
         .local = tcp_local(c),
         .remote = tcp_remote(c),
         .state = names[c->state],
+        .state_number = state_number(c->state),
         .bytes_in = c->bytes_in,
         .bytes_out = c->bytes_out,
         .retransmits = c->retransmits,
-        .cwnd = c->cc.cwnd,
-        .ssthresh = c->cc.ssthresh,
+        .total_resent = c->retransmits,
+        .dsacks = c->dsacks,
+        .cwnd = c->cwnd,
+        .ssthresh = c->ssthresh,
+        .reordering = TCP_DUP_ACKS,
+        .delivered = c->delivered_pkts,
         .srtt_us = c->rtt.srtt_us,
+        .rttvar_us = c->rtt.var_us,
         .rto_us = (uint32_t)rtt_backed_off(&c->rtt, c->backoff),
+        .retries = c->rtx == RTX_PERSIST ? 0 : c->retries,
+        .probes = c->rtx == RTX_PERSIST ? c->retries : c->keepalives,
+        .backoff = c->backoff,
         .mss = c->mss,
+        .peer_mss = c->peer_mss,
         .snd_wnd = c->snd_wnd,
         .rcv_wnd = c->rcv_adv - c->rcv_nxt,
+        .snd_shift = c->snd_shift,
+        .rcv_shift = c->rcv_shift,
+        .sack_on = c->sack_on,
+        .ts_on = c->ts_on,
+        .wscale_on = c->wscale_on,
+        .ecn_on = c->ecn_on,
+        .ecn_seen = c->ecn_seen,
         .send_queue = queued(c),
+        .unsent = unsent_of(c),
         .recv_queue = (uint32_t)c->rxq.bytes,
         .opened_us = c->opened_us,
+        .last_rx_us = c->last_rx_us,
+        .last_tx_us = c->last_tx_us,
     };
+    if (c->fl != NULL)
+        flight_info(c, ret);
 }
 
 struct ipport tcp_local(const struct tcp_conn *c)

@@ -8,9 +8,9 @@
 bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
 {
     if (c->state != TCP_ESTABLISHED || (s->flags & ~TCP_PSH) != TCP_ACK || s->seq != c->rcv_nxt ||
-        c->ooo != NULL || c->fin_seen || c->released || c->ts_on != s->opts.has_ts)
+        c->holes != NULL || c->fin_seen || c->released || c->ts_on != s->opts.has_ts)
         return false;
-    if (seq_lt(s->ack, c->snd_una) || seq_gt(s->ack, c->snd_max) || c->recovering || c->persisting)
+    if (seq_lt(s->ack, c->snd_una) || seq_gt(s->ack, c->snd_nxt) || s->ce)
         return false;
     if (c->ts_on && (int32_t)(s->opts.tsval - c->ts_recent) < 0)
         return false;
@@ -18,18 +18,13 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         return false;
     if (s->len > 0 && c->tcp->core->pool->low)
         return false; /* the long way refuses the bytes */
-    if (s->len == 0 && s->ack == c->snd_una)
-        return false; /* a duplicate, a window update or a probe */
-
     if (c->ts_on && seq_le(s->seq, c->last_ack_sent)) {
         c->ts_recent = s->opts.tsval;
         c->ts_recent_us = c->tcp->core->now_us;
     }
     c->last_rx_us = c->tcp->core->now_us;
     c->keepalives = 0;
-    if (s->ack != c->snd_una)
-        tcp_ack_advance(c, s);
-    tcp_window_rcvd(c, s);
+    tcp_ack_rcvd(c, s);
     if (s->len == 0) {
         pkt_free(p);
         return true;

@@ -27,7 +27,8 @@ enum drop tcp_parse(struct pkt *p, const struct ipaddr *src, const struct ipaddr
 
     ret->seq = get32(at + 4);
     ret->ack = get32(at + 8);
-    ret->flags = at[13] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK);
+    ret->flags = at[13] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_ECE | TCP_CWR);
+    ret->ce = (p->flags & PKT_RX_CE) != 0;
     ret->wnd = get16(at + 14);
     if (unlikely((ret->flags & TCP_SYN) != 0 && (ret->flags & (TCP_FIN | TCP_RST)) != 0))
         return DROP_TCP_FLAGS;
@@ -128,15 +129,21 @@ static void established(struct tcp_conn *c)
 
     tcp_conn_move(c, TCP_ESTABLISHED);
     c->retries = c->backoff = 0;
+    c->rtx = RTX_NONE;
     c->rtx_at_us = 0;
     if (!c->released)
         c->give_up_at_us = 0;
     tcp_conn_set_mss(c);
-    tcp->cc->on_open(&c->cc, c->mss);
+    c->snd_una = c->iss + 1;
+    c->ssthresh = UINT32_MAX;
+    c->cwnd = cc_initial_window(c->mss, tcp->conf.initial_window);
     if (c->syn_lost) { /* RFC 5681, 3.1; RFC 6298, 5.7 */
-        c->cc.cwnd = c->mss;
+        c->cwnd = c->mss;
         c->rtt.rto_us = (uint32_t)MAX(c->rtt.rto_us, RTT_AFTER_SYN_LOSS_US);
     }
+    if (c->fl != NULL) /* the owner did not wait */
+        cc_init(&c->fl->cc, c->cwnd, c->ssthresh);
+    c->last_tx_us = tcp->core->now_us;
     c->events |= TCP_EV_OPEN;
     if (c->fin_queued)
         tcp_conn_move(c, TCP_FIN_WAIT_1);
@@ -144,6 +151,16 @@ static void established(struct tcp_conn *c)
 }
 
 /* ---- SYN_SENT: RFC 9293, 3.10.7.3 */
+
+/* RFC 3168, 6.1.1: of a SYN-ACK to a SYN that asked, and of a SYN that asks. */
+static bool is_ecn_agreed(const struct tcp_conn *c, const struct tcp_seg *s)
+{
+    const uint8_t both = TCP_ECE | TCP_CWR;
+
+    if ((s->flags & TCP_ACK) == 0)
+        return (s->flags & both) == both;
+    return c->tcp->conf.ecn && !c->syn_lost && (s->flags & both) == TCP_ECE;
+}
 
 static void take_syn(struct tcp_conn *c, const struct tcp_seg *s)
 {
@@ -153,10 +170,13 @@ static void take_syn(struct tcp_conn *c, const struct tcp_seg *s)
     c->last_ack_sent = c->rcv_nxt;
     if (s->opts.mss != 0)
         c->peer_mss = s->opts.mss;
-    c->ts_on = s->opts.has_ts;
+    c->ts_on = s->opts.has_ts && !c->tcp->conf.no_timestamps;
+    c->sack_on = s->opts.sack_ok && !c->tcp->conf.no_sack;
+    c->ecn_on = is_ecn_agreed(c, s);
     if (c->ts_on)
         remember_ts(c, s->opts.tsval);
-    if (s->opts.has_wscale) {
+    c->wscale_on = s->opts.has_wscale && !c->tcp->conf.no_window_scale;
+    if (c->wscale_on) {
         c->snd_shift = s->opts.wscale;
     } else {
         c->snd_shift = c->rcv_shift = 0;
@@ -171,7 +191,7 @@ static enum drop syn_sent(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
     const bool has_ack = (s->flags & TCP_ACK) != 0;
 
     /* First, the ACK. */
-    if (has_ack && (seq_le(s->ack, c->iss) || seq_gt(s->ack, c->snd_max))) {
+    if (has_ack && (seq_le(s->ack, c->iss) || seq_gt(s->ack, c->snd_nxt))) {
         tcp_refuse(c->tcp, &c->flow.key, s);
         return DROP_TCP_ACK;
     }
@@ -194,10 +214,8 @@ static enum drop syn_sent(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
         pkt_free(p);
         return DROP_NONE;
     }
-    if (c->timing)
-        rtt_sample(&c->rtt, c->tcp->core->now_us - c->rtt_at_us, c->tcp->conf.rto_min_us);
-    c->timing = false;
-    c->snd_una = s->ack;
+    if (!c->syn_lost)
+        rtt_sample(&c->rtt, c->tcp->core->now_us - c->opened_us, c->tcp->conf.rto_min_us);
     established(c);
     ack_at_once(c);
     /* Fifth: what came with the SYN is taken when it is sent again. */
@@ -235,6 +253,8 @@ static void trim(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
     if (seq_lt(s->seq, c->rcv_nxt)) {
         const uint32_t old = MIN(s->len, c->rcv_nxt - s->seq);
 
+        if (old > 0)
+            tcp_reass_twice(c, s->seq, s->seq + old);
         pkt_pull(p, old);
         s->seq += old;
         s->len -= old;
@@ -270,6 +290,8 @@ static enum drop not_in_window(struct tcp_conn *c, const struct tcp_seg *s)
     if ((s->flags & TCP_RST) != 0)
         return DROP_TCP_WINDOW;
     /* Our ACK was lost, or it is a probe; an endless echo of two confused ends has no payload. */
+    if (s->len > 0 && seq_lt(s->seq, c->rcv_nxt))
+        tcp_reass_twice(c, s->seq, s->seq + s->len);
     if (s->len > 0 || (s->flags & TCP_FIN) != 0)
         tcp_send_ack(c);
     else
@@ -283,12 +305,12 @@ static enum drop check_ack(struct tcp_conn *c, const struct tcp_seg *s)
     if ((s->flags & TCP_ACK) == 0)
         return DROP_TCP_ACK;
     if (c->state == TCP_SYN_RCVD) {
-        if (seq_gt(s->ack, c->snd_una) && seq_le(s->ack, c->snd_max))
+        if (seq_gt(s->ack, c->snd_una) && seq_le(s->ack, c->snd_nxt))
             return DROP_NONE;
         tcp_refuse(c->tcp, &c->flow.key, s);
         return DROP_TCP_ACK;
     }
-    if (seq_le(s->ack, c->snd_max) && seq_ge(s->ack, c->snd_una - c->snd_wnd_max))
+    if (seq_le(s->ack, c->snd_nxt) && seq_ge(s->ack, c->snd_una - c->snd_wnd_max))
         return DROP_NONE;
     tcp_challenge(c);
     return DROP_TCP_ACK;
@@ -384,6 +406,22 @@ static bool may_receive(const struct tcp_conn *c)
                             c->state == TCP_FIN_WAIT_2);
 }
 
+/* RFC 3168, 6.1.3: a mark is echoed until the sender says that it has heard. */
+static void note_ecn(struct tcp_conn *c, const struct tcp_seg *s)
+{
+    if (!c->ecn_on)
+        return;
+    if ((s->flags & TCP_CWR) != 0)
+        c->ecn_echo = false;
+    if (!s->ce)
+        return;
+    c->tcp->counters.ecn_ce_in++;
+    c->ecn_seen = true;
+    if (!c->ecn_echo)
+        ack_at_once(c);
+    c->ecn_echo = true;
+}
+
 /* Seventh, the payload. Takes @p. */
 static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
 {
@@ -391,6 +429,7 @@ static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         pkt_free(p);
         return;
     }
+    note_ecn(c, s);
     if (unlikely(c->tcp->core->pool->low)) {
         /*
          * What the segment acknowledges has been taken, and frees what we hold; its bytes would
@@ -408,7 +447,7 @@ static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         tcp_send_ack(c); /* each one: the peer counts them */
         return;
     }
-    if (c->ooo == NULL) {
+    if (c->holes == NULL) {
         tcp_deliver(c, p);
         tcp_ack_owed(c);
     } else { /* what came first stays, also where this segment overlaps it */
@@ -507,9 +546,7 @@ static void path_is_narrower(struct tcp_conn *c, uint16_t mtu)
         return;
     c->dst.mtu = next;
     tcp_conn_set_mss(c);
-    c->snd_nxt = c->snd_una;
-    c->tx_next = c->tx_head;
-    c->timing = false;
+    tcp_recovery_on_narrower_path(c);
     tcp_schedule(c);
 }
 
@@ -528,7 +565,7 @@ void tcp_icmp_error(void *ctx, const struct ipport *local, const struct ipport *
         return;
     c = container_of(f, struct tcp_conn, flow);
     /* RFC 5927, 4.1: only about something that is in flight. */
-    if (seq_lt(seq, c->snd_una) || seq_ge(seq, c->snd_max))
+    if (seq_lt(seq, c->snd_una) || seq_ge(seq, c->snd_nxt))
         return;
 
     tcp_conn_enter(c);

@@ -107,6 +107,8 @@ static void send_syn_ack(struct tcp_half *h)
     hdr.opts.has_wscale = h->wscale_on;
     hdr.opts.wscale = h->rcv_shift;
     hdr.opts.has_ts = h->ts_on;
+    hdr.opts.sack_ok = h->sack_on;
+    hdr.flags |= h->ecn_on ? TCP_ECE : 0;
     hdr.opts.tsval = tcp_ts_now(tcp, tcp_ts_offset(tcp, key));
     hdr.opts.tsecr = h->ts_recent;
     tcp_send_ctl(tcp, key, &hdr);
@@ -171,8 +173,8 @@ static struct tcp_conn *grow_up(struct tcp_half *h)
     flow_table_replace(net_flows(tcp->net), &h->flow, &c->flow);
     tcp_conn_move(c, TCP_SYN_RCVD);
     c->iss = c->snd_una = h->iss;
-    c->snd_nxt = c->snd_max = c->snd_end = h->iss + 1;
-    c->recover = c->snd_small = h->iss;
+    c->snd_nxt = c->snd_end = h->iss + 1;
+    c->snd_small = h->iss;
     if (memcmp(tuning, &tcp->defaults, sizeof(*tuning)) != 0)
         tcp_conn_set_tuning(c, tuning);
     c->irs = h->irs;
@@ -180,6 +182,9 @@ static struct tcp_conn *grow_up(struct tcp_half *h)
     c->rcv_adv = c->rcv_nxt + tcp_syn_window(tuning);
     c->peer_mss = h->peer_mss;
     c->ts_on = h->ts_on;
+    c->sack_on = h->sack_on;
+    c->ecn_on = h->ecn_on;
+    c->wscale_on = h->wscale_on;
     c->ts_recent = h->ts_recent;
     c->ts_recent_us = tcp->core->now_us;
     c->snd_shift = h->snd_shift;
@@ -305,10 +310,12 @@ static enum drop open_half(struct tcp_listener *l, const struct flow_key *key,
         h->iss = min_iss + ISS_STEP;
     h->snd_wnd = s->wnd;
     h->peer_mss = s->opts.mss != 0 ? s->opts.mss : (uint16_t)TCP_MSS_DEFAULT;
-    h->wscale_on = s->opts.has_wscale;
-    h->rcv_shift = s->opts.has_wscale ? tcp_window_shift(&l->tuning) : 0;
-    h->snd_shift = s->opts.has_wscale ? s->opts.wscale : 0;
-    h->ts_on = s->opts.has_ts;
+    h->wscale_on = s->opts.has_wscale && !tcp->conf.no_window_scale;
+    h->rcv_shift = h->wscale_on ? tcp_window_shift(&l->tuning) : 0;
+    h->snd_shift = h->wscale_on ? s->opts.wscale : 0;
+    h->ts_on = s->opts.has_ts && !tcp->conf.no_timestamps;
+    h->sack_on = s->opts.sack_ok && !tcp->conf.no_sack;
+    h->ecn_on = (s->flags & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR);
     h->ts_recent = s->opts.tsval;
     h->tries = 1;
     list_push_tail(&l->halves, &h->link);

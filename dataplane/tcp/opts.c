@@ -2,6 +2,18 @@
 
 #include "dataplane/net/bytes.h"
 
+#include <stddef.h>
+#include <string.h>
+
+static void read_sacks(const uint8_t *at, struct tcp_opts *o)
+{
+    if (at[1] < 10 || (at[1] - 2) % 8 != 0)
+        return;
+    o->n_sacks = 0; /* of two such options the last counts */
+    for (uint32_t i = 2; i < at[1] && o->n_sacks < TCP_SACKS_MAX; i += 8)
+        o->sacks[o->n_sacks++] = (struct tcp_sack){ get32(at + i), get32(at + i + 4) };
+}
+
 static void read_one(const uint8_t *at, struct tcp_opts *o)
 {
     switch (at[0]) {
@@ -22,6 +34,12 @@ static void read_one(const uint8_t *at, struct tcp_opts *o)
             o->tsecr = get32(at + 6);
         }
         break;
+    case TCP_OPT_SACK_OK:
+        o->sack_ok = o->sack_ok || at[1] == 2;
+        break;
+    case TCP_OPT_SACK:
+        read_sacks(at, o);
+        break;
     default: /* of somebody else's specification */
         break;
     }
@@ -29,8 +47,10 @@ static void read_one(const uint8_t *at, struct tcp_opts *o)
 
 bool tcp_opts_parse(const uint8_t *at, uint32_t len, struct tcp_opts *ret)
 {
-    struct tcp_opts o = { 0 };
+    struct tcp_opts o;
 
+    /* The blocks themselves need no zeroes. */
+    memset(&o, 0, offsetof(struct tcp_opts, sacks));
     while (len > 0 && at[0] != TCP_OPT_END) {
         uint32_t n = 1;
 
@@ -43,8 +63,26 @@ bool tcp_opts_parse(const uint8_t *at, uint32_t len, struct tcp_opts *ret)
         at += n;
         len -= n;
     }
-    *ret = o;
+    memcpy(ret, &o, offsetof(struct tcp_opts, sacks) + o.n_sacks * sizeof(o.sacks[0]));
     return true;
+}
+
+static uint8_t *write_sacks(uint8_t *at, const struct tcp_opts *o)
+{
+    const uint32_t room = o->has_ts ? TCP_SACKS_MAX - 1 : TCP_SACKS_MAX;
+    const uint32_t n = o->n_sacks < room ? o->n_sacks : room;
+
+    if (n == 0)
+        return at;
+    at[0] = at[1] = TCP_OPT_NOP;
+    at[2] = TCP_OPT_SACK;
+    at[3] = (uint8_t)(2 + 8 * n);
+    at += 4;
+    for (uint32_t i = 0; i < n; i++, at += 8) {
+        put32(at, o->sacks[i].start);
+        put32(at + 4, o->sacks[i].end);
+    }
+    return at;
 }
 
 uint32_t tcp_opts_write(uint8_t *at, const struct tcp_opts *o)
@@ -57,6 +95,19 @@ uint32_t tcp_opts_write(uint8_t *at, const struct tcp_opts *o)
         put16(at + 2, o->mss);
         at += 4;
     }
+    if (o->sack_ok || o->has_ts) {
+        /* "SACK permitted" stands where the padding of the timestamps would. */
+        at[0] = o->sack_ok && o->has_ts ? TCP_OPT_SACK_OK : TCP_OPT_NOP;
+        at[1] = o->sack_ok && o->has_ts ? 2 : TCP_OPT_NOP;
+        at[2] = o->has_ts ? TCP_OPT_TS : TCP_OPT_SACK_OK;
+        at[3] = o->has_ts ? 10 : 2;
+        at += 4;
+    }
+    if (o->has_ts) {
+        put32(at, o->tsval);
+        put32(at + 4, o->tsecr);
+        at += 8;
+    }
     if (o->has_wscale) {
         at[0] = TCP_OPT_NOP;
         at[1] = TCP_OPT_WSCALE;
@@ -64,13 +115,6 @@ uint32_t tcp_opts_write(uint8_t *at, const struct tcp_opts *o)
         at[3] = o->wscale;
         at += 4;
     }
-    if (o->has_ts) {
-        at[0] = at[1] = TCP_OPT_NOP;
-        at[2] = TCP_OPT_TS;
-        at[3] = 10;
-        put32(at + 4, o->tsval);
-        put32(at + 8, o->tsecr);
-        at += TCP_OPT_TS_LEN;
-    }
+    at = write_sacks(at, o);
     return (uint32_t)(at - start);
 }

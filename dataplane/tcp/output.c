@@ -24,7 +24,6 @@ static void push_header(struct tcp *tcp, struct pkt *p, const struct flow_key *k
     put32(at + 16, 0); /* checksum, urgent pointer */
     memcpy(at + TCP_HDR, opts, opts_len);
 
-    p->flags = 0;
     pseudo = cksum_pseudo(&key->local, &key->remote, TCP_PROTOCOL, p->len);
     if (net_dst_tcp_csum(tcp->net, dst)) {
         p->flags |= PKT_TX_TCP_CSUM;
@@ -94,11 +93,15 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags)
         c->unacked = 0;
         list_remove(&c->delayed_ack);
     }
+    if (c->ecn_echo)
+        h.flags |= TCP_ECE;
     if (c->ts_on) {
         h.opts.has_ts = true;
         h.opts.tsval = tcp_ts_now(c->tcp, c->ts_offset);
         h.opts.tsecr = c->ts_recent;
     }
+    if (c->sack_on && (flags & TCP_ACK) != 0 && (flags & TCP_RST) == 0)
+        tcp_reass_sacks(c, &h.opts);
     return h;
 }
 
@@ -162,15 +165,14 @@ static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
 }
 
 /*
- * A sequence number that the peer takes: snd_max, also while something before it is sent again, as
- * anything less it may take for old; but never beyond its window, or a peer that took its window
- * back would drop every ACK of ours.
+ * A sequence number that the peer takes: snd_nxt, but never beyond its window, or a peer that took
+ * its window back would drop every ACK of ours.
  */
 static uint32_t acceptable_seq(const struct tcp_conn *c)
 {
     const uint32_t edge = c->snd_una + c->snd_wnd;
 
-    return seq_gt(c->snd_max, edge) ? edge : c->snd_max;
+    return seq_gt(c->snd_nxt, edge) ? edge : c->snd_nxt;
 }
 
 void tcp_send_ack(struct tcp_conn *c)
@@ -188,7 +190,7 @@ void tcp_send_rst(struct tcp_conn *c)
     if (!tcp_conn_is_synchronized(c) || c->state == TCP_TIME_WAIT)
         return;
     c->tcp->counters.resets_out++;
-    send_empty(c, c->snd_max, TCP_RST | TCP_ACK);
+    send_empty(c, c->snd_nxt, TCP_RST | TCP_ACK);
 }
 
 bool tcp_challenge_pass(struct tcp *tcp)
@@ -226,25 +228,23 @@ void tcp_send_syn(struct tcp_conn *c)
     struct tcp_hdr h = { .seq = c->iss, .flags = TCP_SYN, .wnd = tcp_syn_window(c->tuning) };
     const bool answer = c->state == TCP_SYN_RCVD;
 
-    c->rtx_at_us = tcp->core->now_us + rtt_backed_off(&c->rtt, c->backoff);
+    tcp_rtx_start(c, RTX_TIMEOUT, rtt_backed_off(&c->rtt, c->backoff));
     if (p == NULL)
         return;
     h.opts.mss = tcp_our_mss(&c->dst, c->tuning);
-    h.opts.has_wscale = !answer || c->rcv_shift > 0 || c->snd_shift > 0;
+    h.opts.has_wscale = answer ? c->wscale_on : !tcp->conf.no_window_scale;
     h.opts.wscale = c->rcv_shift;
-    h.opts.has_ts = !answer || c->ts_on;
+    h.opts.has_ts = answer ? c->ts_on : !tcp->conf.no_timestamps;
     h.opts.tsval = tcp_ts_now(tcp, c->ts_offset);
+    h.opts.sack_ok = answer ? c->sack_on : !tcp->conf.no_sack;
     if (answer) {
-        h.flags |= TCP_ACK;
+        h.flags |= TCP_ACK | (c->ecn_on ? TCP_ECE : 0);
         h.ack = c->rcv_nxt;
         h.opts.tsecr = c->ts_recent;
         c->rcv_adv = c->rcv_nxt + h.wnd;
         c->last_ack_sent = c->rcv_nxt;
-    }
-    if (!c->syn_lost && !c->timing) {
-        c->timing = true;
-        c->rtt_seq = c->iss + 1;
-        c->rtt_at_us = tcp->core->now_us;
+    } else if (tcp->conf.ecn && !c->syn_lost) {
+        h.flags |= TCP_ECE | TCP_CWR; /* not when one was lost: maybe because of that (6.1.1.1) */
     }
     send_packet(c, p, &h);
 }
@@ -262,113 +262,141 @@ void tcp_window_opened(struct tcp_conn *c)
 
 /* ---- segments with payload */
 
-/* Copies @len bytes of the queue, from sequence number @seq in @from on. */
-static void copy_range(const struct pkt *from, uint32_t seq, uint32_t len, struct pkt *to)
-{
-    while (len > 0) {
-        const uint32_t skip = seq - from->seq;
-        const uint32_t part = MIN(len, from->pay_len - skip);
-
-        memcpy(pkt_put(to, part), from->head + from->pay_off + skip, part);
-        seq += part;
-        len -= part;
-        from = from->next;
-    }
-}
-
 /*
- * The packet to send for [@seq, @seq + @len), which starts in @from: @from itself with a second
- * reference, if it holds exactly that and nobody else has it; else a copy. NULL: no memory.
+ * The packet that carries @from: @from itself with a second reference, unless the port still has
+ * it from the last time; then a copy. NULL: no memory.
  */
-static struct pkt *segment(struct tcp_conn *c, struct pkt *from, uint32_t seq, uint32_t len)
+static struct pkt *carrier(struct tcp_conn *c, struct pkt *from)
 {
-    const uint32_t headers = TCP_HDR + TCP_OPT_TS_LEN + 20 + 18;
+    const uint32_t headers = TCP_HDR + TCP_OPTS_MAX + 40 + 18;
     struct pkt *p;
 
-    if (from != NULL && from->seq == seq && from->pay_len == len && from->pay_off >= headers &&
-        !pkt_is_shared(from)) {
+    if (from->pay_off >= headers && !pkt_is_shared(from)) {
         from->data = from->head + from->pay_off;
-        from->len = len;
+        from->len = from->pay_len;
         ++*from->refs;
         return from;
     }
     p = fresh(c->tcp);
     if (p != NULL)
-        copy_range(from, seq, len, p);
+        memcpy(pkt_put(p, from->pay_len), from->head + from->pay_off, from->pay_len);
     return p;
 }
 
-static void account(struct tcp_conn *c, uint32_t seq, uint32_t end, uint32_t len)
+static void account_new(struct tcp_conn *c, const struct pkt *p)
 {
     struct tcp *tcp = c->tcp;
 
-    c->last_tx_us = tcp->core->now_us;
-    if (c->snd_una == c->snd_max && !c->persisting)
+    if (c->snd_una == c->snd_nxt && c->rtx != RTX_PERSIST)
         c->stalled_us = tcp->core->now_us;
-    if (seq_lt(seq, c->snd_max)) {
-        tcp->counters.retrans_segs++;
-        c->retransmits++;
-        c->timing = false; /* Karn: nobody can tell which of the two is acknowledged */
-        c->rtx_ts = tcp_ts_now(tcp, c->ts_offset);
-        if (seq_le(end, c->snd_max))
-            return;
-        len -= MIN(len, c->snd_max - seq);
-    } else if (!c->timing) {
-        c->timing = true;
-        c->rtt_seq = end;
-        c->rtt_at_us = tcp->core->now_us;
-    }
-    c->snd_max = end;
     c->corked_us = 0;
-    if (len > 0 && len < c->mss)
-        c->snd_small = end;
-    c->bytes_out += len;
-    tcp->counters.bytes_out += len;
+    if (p->pay_len > 0 && p->pay_len < c->mss)
+        c->snd_small = tcp_pkt_end(p);
+    c->bytes_out += p->pay_len;
+    tcp->counters.bytes_out += p->pay_len;
 }
 
-/* Sends [@seq, @seq + @len) and, if @fin, the FIN behind it. False: no memory. */
-static bool send_range(struct tcp_conn *c, struct pkt *from, uint32_t seq, uint32_t len, bool fin)
+static void account_again(struct tcp_conn *c)
 {
-    struct pkt *p = segment(c, from, seq, len);
-    const uint32_t end = seq + len + fin;
+    struct tcp_flight *fl = c->fl;
+    struct tcp *tcp = c->tcp;
+
+    tcp->counters.retrans_segs++;
+    c->retransmits++;
+    c->rtx_ts = tcp_ts_now(tcp, c->ts_offset);
+    if (!fl->resent_ts_on) {
+        fl->resent_ts_on = true;
+        fl->resent_ts = c->rtx_ts;
+    }
+    fl->undo_resent = fl->undo_resent < 0 ? 1 : fl->undo_resent + 1;
+}
+
+/* ECN: new data says that it may be marked, and once, that an echo was heard (RFC 3168, 6.1). */
+static uint8_t ecn_flags(struct tcp_conn *c, struct pkt *p, bool again)
+{
+    struct tcp_flight *fl = c->fl;
+
+    if (!c->ecn_on || again || p->len == 0)
+        return 0;
+    p->flags |= PKT_TX_ECT;
+    if (!fl->cwr_owed)
+        return 0;
+    fl->cwr_owed = false;
+    return TCP_CWR;
+}
+
+/* Sends @p, for the first time or again. False: no memory. */
+static bool send_segment(struct tcp_conn *c, struct pkt *p)
+{
+    const bool again = (p->marks & MARK_SENT) != 0;
+    struct pkt *out = carrier(c, p);
     uint8_t flags = TCP_ACK;
     struct tcp_hdr h;
 
-    if (p == NULL)
+    if (out == NULL)
         return false;
-    if (fin)
+    out->flags = 0;
+    flags |= ecn_flags(c, out, again);
+    if ((p->marks & MARK_FIN) != 0)
         flags |= TCP_FIN;
-    if (len > 0 && seq + len == c->snd_end)
+    if (p->pay_len > 0 && p->seq + p->pay_len == c->snd_end)
         flags |= TCP_PSH;
-    h = header(c, seq, flags);
-    send_packet(c, p, &h);
-    account(c, seq, end, len);
-    if (seq_gt(end, c->snd_nxt)) {
-        c->snd_nxt = end;
-        while (c->tx_next != NULL && seq_le(c->tx_next->seq + c->tx_next->pay_len, end))
-            c->tx_next = c->tx_next->next;
-    }
+    h = header(c, p->seq, flags);
+    if (again)
+        account_again(c);
+    else
+        account_new(c, p);
+    c->last_tx_us = c->tcp->core->now_us;
+    tcp_flight_sent(c, p);
+    c->fl->prr_out += tcp_pkt_span(p);
+    tcp_pace_sent(c, p->pay_len);
+    send_packet(c, out, &h);
     return true;
 }
 
-/* How far the congestion window reaches: with limited transmit (RFC 3042). */
-static uint32_t cwnd_edge(const struct tcp_conn *c)
+/* No larger than a segment may be now. False: no memory to cut it. */
+static bool fit(struct tcp_conn *c, struct pkt *p, uint32_t max)
 {
-    const uint32_t extra = c->recovering ? 0 : MIN(c->dup_acks, TCP_DUP_ACKS - 1) * c->mss;
+    return p->pay_len <= max || tcp_flight_split(c, p, max);
+}
 
-    return c->snd_una + c->cc.cwnd + extra;
+/* What the congestion window still lets out. */
+static uint32_t cwnd_room(const struct tcp_conn *c)
+{
+    const uint32_t pipe = tcp_pipe(c), cwnd = c->fl->cc.cwnd;
+
+    return pipe < cwnd ? cwnd - pipe : 0;
+}
+
+static bool is_paced_out(struct tcp_conn *c)
+{
+    return c->tcp->conf.pacing && !tcp_pace_pass(c);
+}
+
+/* The first lost segment, again. */
+static bool send_lost(struct tcp_conn *c)
+{
+    struct pkt *p = tcp_flight_next_lost(c);
+
+    if (p == NULL || !fit(c, p, c->mss))
+        return false;
+    if (cwnd_room(c) < MIN(tcp_pkt_span(p), c->mss) || is_paced_out(c))
+        return false;
+    /* Beyond a window that was taken back only the first may ask for room (RFC 9293, 3.8.6). */
+    if (seq_gt(tcp_pkt_end(p), c->snd_una + c->snd_wnd) && p != c->fl->head)
+        return false;
+    return send_segment(c, p);
 }
 
 /*
  * Does the owner want the end of the queue, less than a segment, to wait? Unless it asked for that,
  * nothing does: what was queued in one turn goes out together at its end.
  */
-static bool is_held_back(struct tcp_conn *c, uint32_t len)
+static bool is_held_back(struct tcp_conn *c, const struct pkt *p)
 {
     const struct tcp_tuning *t = c->tuning;
 
-    if (len >= c->mss || c->snd_nxt + len != c->snd_end || c->fin_queued ||
-        seq_lt(c->snd_nxt, c->snd_max))
+    if (p->pay_len >= c->mss || p != c->fl->tail || c->fin_queued)
         return false;
     if (t->cork) {
         if (c->corked_us == 0)
@@ -380,38 +408,66 @@ static bool is_held_back(struct tcp_conn *c, uint32_t len)
 }
 
 /*
- * The next segment, if it may go: never more than one packet of the queue, nor than the MSS. What
- * only the peer's window keeps short waits until it is worth a segment (RFC 9293, 3.8.6.2.1).
+ * May @p, cut to what the peer's window takes, go? What only that window keeps short waits until it
+ * is worth a segment (RFC 9293, 3.8.6.2.1).
  */
-static bool send_next(struct tcp_conn *c, bool force)
+static bool fits_window(struct tcp_conn *c, struct pkt *p, bool force)
 {
     const int32_t room = (int32_t)(c->snd_una + c->snd_wnd - c->snd_nxt);
-    const bool has_data = seq_lt(c->snd_nxt, c->snd_end);
-    uint32_t len = 0;
-    bool fin;
+    const int32_t worth = (int32_t)MIN((uint32_t)c->mss, c->snd_wnd_max / 2);
 
-    if (has_data) {
-        const uint32_t rest = c->tx_next->seq + c->tx_next->pay_len - c->snd_nxt;
-
-        len = MIN(rest, (uint32_t)c->mss);
-        if ((int32_t)(cwnd_edge(c) - c->snd_nxt) < (int32_t)len) {
-            c->cwnd_full = true;
-            return false;
-        }
-        if (room < (int32_t)len) {
-            const int32_t worth = (int32_t)MIN((uint32_t)c->mss, c->snd_wnd_max / 2);
-
-            if (room <= 0 || (!force && room < worth))
-                return false;
-            len = (uint32_t)room;
-        } else if (!force && is_held_back(c, len)) {
-            return false;
-        }
-    }
-    fin = c->fin_queued && c->snd_nxt + len == c->snd_end && room > (int32_t)len;
-    if (len == 0 && !fin)
+    if (room >= (int32_t)tcp_pkt_span(p))
+        return true;
+    if (room <= 0 || (!force && room < worth))
         return false;
-    return send_range(c, c->tx_next, c->snd_nxt, len, fin);
+    if (p->pay_len > 0 && room >= (int32_t)p->pay_len) { /* all but the FIN */
+        if ((p->marks & MARK_FIN) == 0)
+            return true;
+        p->marks &= (uint8_t)~MARK_FIN;
+        c->fin_placed = false;
+        return true;
+    }
+    return p->pay_len > 0 && tcp_flight_split(c, p, (uint32_t)room);
+}
+
+/* The next new segment, if it may go. */
+static bool send_new(struct tcp_conn *c, bool force)
+{
+    struct tcp_flight *fl = c->fl;
+    struct pkt *p = fl->next;
+
+    if (p == NULL || !fit(c, p, c->mss))
+        return false;
+    if (cwnd_room(c) < tcp_pkt_span(p) && tcp_pipe(c) > 0) {
+        fl->cwnd_limited = true;
+        return false;
+    }
+    if (is_paced_out(c) || (!force && is_held_back(c, p)) || !fits_window(c, p, force))
+        return false;
+    return send_segment(c, p);
+}
+
+bool tcp_send_new(struct tcp_conn *c)
+{
+    struct pkt *p = c->fl->next;
+
+    return p != NULL && fit(c, p, c->mss) && fits_window(c, p, false) && send_segment(c, p);
+}
+
+bool tcp_resend_last(struct tcp_conn *c)
+{
+    struct tcp_flight *fl = c->fl;
+    struct pkt *p;
+
+    if (list_is_empty(&fl->by_time))
+        return false;
+    p = container_of(fl->by_time.prev, struct pkt, by_time);
+    while (p->pay_len > c->mss) { /* the end of it */
+        if (!tcp_flight_split(c, p, c->mss))
+            return false;
+        p = p->next;
+    }
+    return send_segment(c, p);
 }
 
 static bool may_send(const struct tcp_conn *c)
@@ -433,46 +489,91 @@ static bool may_send(const struct tcp_conn *c)
     return false;
 }
 
-/* Something in flight: retransmission timer. Something to send, and cannot: persist timer. */
-static void set_rtx(struct tcp_conn *c)
+/* RFC 5681, 4.1: after a pause the window halves for each timeout that it has lasted. */
+static void restart_after_idle(struct tcp_conn *c)
 {
-    const bool in_flight = seq_gt(c->snd_nxt, c->snd_una);
-    const bool blocked = (seq_lt(c->snd_nxt, c->snd_end) && c->corked_us == 0) ||
-                         (c->fin_queued && c->snd_nxt == c->snd_end);
+    struct tcp_flight *fl = c->fl;
+    const uint64_t idle_us = c->tcp->core->now_us - c->last_tx_us;
+    const uint64_t rto_us = rtt_backed_off(&c->rtt, 0);
+    const uint32_t restart =
+        MIN(cc_initial_window(c->mss, c->tcp->conf.initial_window), fl->cc.cwnd);
+    uint32_t cwnd = fl->cc.cwnd;
 
-    if (!in_flight && !blocked) {
-        c->rtx_at_us = 0;
-        c->persisting = false;
-    } else if (c->rtx_at_us == 0 || c->persisting == in_flight) {
-        if (!in_flight && !c->persisting)
-            c->stalled_us = c->tcp->core->now_us;
-        c->persisting = !in_flight;
-        c->rtx_at_us = c->tcp->core->now_us + rtt_backed_off(&c->rtt, c->backoff);
+    if (fl->out.pkts > 0 || idle_us <= rto_us)
+        return;
+    fl->cc.ssthresh = MAX(fl->cc.ssthresh, cwnd / 4 * 3);
+    for (uint64_t us = idle_us; us > rto_us && cwnd > restart; us -= rto_us)
+        cwnd /= 2;
+    fl->cc.cwnd = MAX(cwnd, restart);
+    cc_algorithms[c->tuning->cc]->on_idle(&fl->cc, idle_us);
+}
+
+/* RFC 7661: what of the window is used, over one window's time. */
+static void note_use(struct tcp_conn *c)
+{
+    struct tcp_flight *fl = c->fl;
+
+    if (seq_ge(c->snd_una, fl->limited_end)) {
+        fl->max_flight = 0;
+        fl->limited_end = c->snd_nxt;
+        fl->cwnd_limited = false;
     }
+    fl->max_flight = MAX(fl->max_flight, fl->out.bytes);
+    if (fl->next == NULL && fl->lost.pkts == 0 && cwnd_room(c) >= c->mss)
+        fl->app_limited = MAX(fl->delivered + tcp_pipe(c), 1);
+}
+
+/* Something in flight: probe or timeout. Something to send, and cannot: the persist timer. */
+static void set_timers(struct tcp_conn *c, bool sent_new)
+{
+    const struct tcp_flight *fl = c->fl;
+
+    if (fl->out.pkts > 0) {
+        if (c->rtx == RTX_NONE || c->rtx == RTX_PERSIST || (sent_new && c->rtx == RTX_PROBE))
+            tcp_rtx_rearm(c);
+    } else if (fl->next != NULL && c->corked_us == 0 && !is_paced_out(c)) {
+        if (c->rtx != RTX_PERSIST)
+            c->stalled_us = c->tcp->core->now_us;
+        if (c->rtx != RTX_PERSIST || c->rtx_at_us == 0)
+            tcp_rtx_start(c, RTX_PERSIST, rtt_backed_off(&c->rtt, c->backoff));
+    } else {
+        c->rtx = RTX_NONE;
+        c->rtx_at_us = 0;
+    }
+}
+
+static void send_all(struct tcp_conn *c, bool force)
+{
+    bool sent_new = false;
+
+    restart_after_idle(c);
+    note_use(c);
+    if (c->new_first) {
+        c->new_first = false;
+        sent_new = tcp_send_new(c);
+    }
+    while (send_lost(c))
+        continue;
+    if (c->fl->lost_hint == NULL) {
+        while (send_new(c, force)) {
+            sent_new = true;
+            force = false;
+        }
+    }
+    note_use(c);
+    set_timers(c, sent_new);
 }
 
 void tcp_output(struct tcp_conn *c, bool force)
 {
     if (may_send(c)) {
-        if (c->snd_una == c->snd_max &&
-            c->tcp->core->now_us - c->last_tx_us > rtt_backed_off(&c->rtt, 0))
-            c->tcp->cc->on_idle(&c->cc, c->mss);
-        c->cwnd_full = false; /* and true again, if it stops the loop */
-        while (send_next(c, force))
-            force = false;
-        set_rtx(c);
+        if (c->fin_queued && !c->fin_placed)
+            c->fin_placed = tcp_flight_fin(c);
+        if (c->fl != NULL)
+            send_all(c, force);
+        if (c->fin_queued && !c->fin_placed && c->rtx == RTX_NONE) /* no memory: later */
+            tcp_rtx_start(c, RTX_PERSIST, rtt_backed_off(&c->rtt, c->backoff));
     }
     if (c->ack_now)
         tcp_send_ack(c);
-}
-
-void tcp_retransmit(struct tcp_conn *c)
-{
-    struct pkt *p = c->tx_head;
-    const uint32_t len = p != NULL ? MIN(p->pay_len, c->mss) : 0;
-    const bool fin =
-        c->fin_queued && c->snd_una + len == c->snd_end && seq_gt(c->snd_max, c->snd_end);
-
-    if (len > 0 || fin)
-        (void)send_range(c, p, c->snd_una, len, fin);
 }

@@ -22,8 +22,9 @@ void rtt_sample(struct rtt *r, uint64_t rtt_us, uint64_t rto_min_us)
         r->var_us = (uint32_t)(((uint64_t)3 * r->var_us + err) / 4);
         r->srtt_us = (uint32_t)MAX(((uint64_t)7 * r->srtt_us + m) / 8, 1);
     }
-    rto = r->srtt_us + MAX((uint64_t)RTT_CLOCK_US, (uint64_t)4 * r->var_us);
-    r->rto_us = (uint32_t)MIN(MAX(rto, rto_min_us), RTT_MAX_RTO_US);
+    /* The floor is one of the variance: an ACK may be held back for that long at any distance. */
+    rto = r->srtt_us + MAX(rto_min_us, MAX((uint64_t)RTT_CLOCK_US, (uint64_t)4 * r->var_us));
+    r->rto_us = (uint32_t)MIN(rto, RTT_MAX_RTO_US);
 }
 
 uint64_t rtt_backed_off(const struct rtt *r, uint8_t backoff)

@@ -2,10 +2,11 @@
  * tcp.h - TCP for the layers above: listen, connect, send, receive, close
  *
  * RFC 9293, with 7323 (window scaling, timestamps), 6298 (retransmission timer),
- * 5681 and 6582 (NewReno), 6528 (initial sequence numbers), 5961 (blind attacks)
- * and 6191 (TIME_WAIT). struct tcp is one worker's TCP; a connection lives and
- * dies on that worker, and every function here is called on it. Nothing blocks,
- * takes a lock or makes a system call. Time comes from core->now_us alone.
+ * 2018, 2883 and 6675 (SACK), 8985 (RACK-TLP), 6937 (PRR), 5682, 3522 and 3708 (undo), 9438
+ * (CUBIC), 5681 and 6582 (NewReno), 3168 (ECN), 6528 (initial sequence numbers), 5961 (blind
+ * attacks), 5482 (user timeout) and 6191 (TIME_WAIT). struct tcp is one worker's TCP; a connection
+ * lives and dies on that worker, and every function here is called on it. Nothing blocks, takes a
+ * lock or makes a system call. Time comes from core->now_us alone.
  *
  * A byte stream is passed in packets (base/pkt.h), both ways:
  *
@@ -34,6 +35,7 @@
 
 #include "dataplane/base/core.h"
 #include "dataplane/base/ipaddr.h"
+#include "dataplane/tcp/cc.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -65,6 +67,7 @@ struct tcp_tuning {
     bool nagle;       /* one small segment in flight at a time (RFC 9293, 3.7.4) */
     bool cork;        /* whole segments only; what is less waits TCP_CORK_US at most */
     bool keepalive;
+    enum cc_algorithm cc;           /* counts from the next byte that is sent after a pause */
     uint8_t keepalive_probes;       /* unanswered, then -ETIMEDOUT */
     uint64_t keepalive_us;          /* idle time before the first probe */
     uint64_t keepalive_interval_us; /* between two */
@@ -87,15 +90,30 @@ struct tcp_conf {
     uint32_t max_retries;    /* retransmissions of one segment before -ETIMEDOUT, default 15 */
     uint64_t rto_min_us;     /* default 200 ms */
     uint64_t keepalive_us;   /* idle time before probes, default 2 h; UINT64_MAX: none */
+    uint64_t delayed_ack_us; /* default 40 ms */
+    uint32_t initial_window; /* segments; 0: RFC 6928 */
+    enum cc_algorithm cc;    /* default CUBIC */
+    bool pacing; /* spread a window over its round trip, as far as a clock of 1 ms can */
+    bool ecn;    /* ask for it (RFC 3168); it is always granted */
+    bool no_sack, no_timestamps, no_window_scale; /* neither offer nor accept */
 };
 
 struct tcp_conn_info {
     struct ipport local, remote;
     const char *state; /* "ESTABLISHED" */
     uint64_t bytes_in, bytes_out, retransmits;
-    uint32_t cwnd, ssthresh, srtt_us, rto_us, mss, snd_wnd, rcv_wnd;
-    uint32_t send_queue, recv_queue;
-    uint64_t opened_us;
+    uint32_t cwnd, ssthresh, srtt_us, rttvar_us, min_rtt_us, rto_us, mss, peer_mss, snd_wnd,
+        rcv_wnd;
+    uint32_t send_queue, unsent, recv_queue;
+    uint64_t opened_us, last_rx_us, last_tx_us;
+    /* What is in flight, in packets; the values of @ca_state are those of Linux. */
+    uint8_t ca_state, retries, backoff, probes;
+    uint32_t unacked, sacked, lost, resent, reordering, delivered, dsacks, total_resent;
+    uint64_t delivery_rate, pacing_rate; /* bytes a second; 0: not known, or none */
+    bool delivery_app_limited;
+    bool sack_on, ts_on, wscale_on, ecn_on, ecn_seen;
+    uint8_t snd_shift, rcv_shift;
+    uint8_t state_number; /* as Linux numbers them: 1 is ESTABLISHED */
 };
 
 /* One TCP for @net, which hands it segments. NULL: out of memory. Zero fields of @conf take
@@ -212,6 +230,17 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(retrans_segs, "segments retransmitted")                                                      \
     X(retrans_timeouts, "retransmission timeouts")                                                 \
     X(fast_retrans, "fast retransmits")                                                            \
+    X(tlp_probes, "tail loss probes sent (RFC 8985)")                                              \
+    X(tlp_repaired, "losses that a tail loss probe has repaired")                                  \
+    X(undone, "window reductions taken back: the loss was none")                                   \
+    X(spurious_timeouts, "retransmission timeouts that were a mistake (F-RTO, RFC 5682)")          \
+    X(sacks_in, "segments received with SACK blocks")                                              \
+    X(dsacks_in, "D-SACK blocks received: something has come twice")                               \
+    X(dsacks_out, "D-SACK blocks sent")                                                            \
+    X(bad_sacks, "SACK blocks of what was never sent")                                             \
+    X(reneged, "times that a peer threw away what it had acknowledged selectively")                \
+    X(ecn_ce_in, "segments received with a mark of congestion")                                    \
+    X(ecn_reduced, "window reductions that marks of congestion have caused")                       \
     X(dup_acks, "duplicate acknowledgements received")                                             \
     X(ooo_segs, "segments received out of order and kept")                                         \
     X(ooo_dropped, "segments received out of order and dropped, for want of room")                 \

@@ -7,15 +7,9 @@
  * (RFC 9293, 3.6.1). Strangers who send SYNs and peers who have gone cost the
  * small ones.
  *
- *   sequence numbers, our side
- *
- *        snd_una        snd_nxt      snd_max       snd_end
- *   ------->|--in flight-->|--to be sent->|---unsent--->| (FIN)
- *           tx_head        tx_next   again, after a timeout
- *
- * The send queue (tx_head ...) holds packets from snd_una to snd_end. A packet's payload is
- * found by ->pay_off and ->pay_len: ->data and ->len belong to the way out
- * from net_tx() on, for as long as the packet is shared.
+ * What is sent and not yet acknowledged is in a struct tcp_flight (flight.h), what has
+ * arrived before its turn in a struct tcp_holes; a connection has either only while it
+ * needs it.
  *
  * Events are remembered as bits and told by tcp_events(), last of all in
  * whatever called them forth: an owner may end the connection in any of them.
@@ -29,7 +23,7 @@
 #include "dataplane/net/flow.h"
 #include "dataplane/net/limit.h"
 #include "dataplane/net/net.h"
-#include "dataplane/tcp/cc.h"
+#include "dataplane/tcp/flight.h"
 #include "dataplane/tcp/opts.h"
 #include "dataplane/tcp/rtt.h"
 #include "dataplane/tcp/seq.h"
@@ -66,9 +60,9 @@ enum tcp_limit {
 };
 
 #define TCP_SECOND UINT64_C(1000000)
-#define TCP_DELAYED_ACK_US                                                                         \
-    UINT64_C(40000) /* RFC 9293 allows 500 ms; peers' timers start at 200                          \
-                     */
+#define TCP_DELAYED_ACK_US UINT64_C(40000) /* RFC 9293 allows 500 ms; peers' timers start at 200   \
+                                            */
+#define TCP_QUIET_US (10 * TCP_SECOND)     /* nothing in flight for so long: ->fl is given back */
 #define TCP_CHALLENGE_PERIOD_US (5 * TCP_SECOND)
 #define TCP_KEEPALIVE_INTERVAL_US (75 * TCP_SECOND)
 #define TCP_CORK_US UINT64_C(200000)
@@ -82,6 +76,8 @@ enum tcp_flag {
     TCP_RST = 1 << 2,
     TCP_PSH = 1 << 3,
     TCP_ACK = 1 << 4,
+    TCP_ECE = 1 << 6, /* RFC 3168 */
+    TCP_CWR = 1 << 7,
 };
 
 /* A received segment; @p's data is its payload. */
@@ -90,7 +86,17 @@ struct tcp_seg {
     uint32_t len; /* payload */
     uint16_t wnd; /* as in the header */
     uint8_t flags;
+    bool ce; /* marked on its way (ECN) */
     struct tcp_opts opts;
+};
+
+/* What the timer of ->rtx_at_us is for. */
+enum tcp_rtx {
+    RTX_NONE,
+    RTX_TIMEOUT, /* RFC 6298 */
+    RTX_PROBE,   /* tail loss probe */
+    RTX_REORDER, /* RACK */
+    RTX_PERSIST, /* zero window */
 };
 
 enum tcp_event {
@@ -100,13 +106,21 @@ enum tcp_event {
     TCP_EV_WRITABLE = 1 << 3,
 };
 
+/* Payload that has arrived before its turn. */
+struct tcp_holes {
+    struct pkt *head; /* sorted, without overlaps */
+    uint32_t n;
+    uint8_t n_sacks;
+    struct tcp_sack sacks[TCP_SACKS_MAX]; /* what is told of it, the newest first (RFC 2018, 4) */
+};
+
 struct tcp_conn {
     struct flow flow; /* first: net finds a connection by it */
 
     /* Every segment. */
     struct tcp *tcp;
     enum tcp_state state;
-    uint32_t snd_una, snd_nxt, snd_max, snd_end;
+    uint32_t snd_una, snd_nxt, snd_end;
     uint32_t snd_wnd, snd_wnd_max, snd_wl1, snd_wl2;
     uint32_t rcv_nxt;
     uint32_t rcv_adv; /* right edge of the window, as promised to the peer */
@@ -114,55 +128,51 @@ struct tcp_conn {
     uint32_t snd_small; /* end of the last segment that was not whole */
     uint16_t mss;       /* payload of a full segment */
     uint8_t snd_shift, rcv_shift;
-    uint8_t dup_acks, backoff;
+    uint8_t rtx; /* enum tcp_rtx: what ->rtx_at_us is for */
+    uint8_t backoff, retries, keepalives;
     uint8_t unacked; /* segments received since our last ACK */
     uint8_t quick_acks;
-    bool ts_on : 1;
-    bool fin_queued : 1;  /* the owner has finished: a FIN at snd_end */
-    bool fin_seen : 1;    /* the peer's FIN is at rcv_fin; it may still be out of order */
-    bool fin_rcvd : 1;    /* and everything before it has come */
-    bool ack_now : 1;     /* owed at the next flush */
-    bool recovering : 1;  /* RFC 6582 */
-    bool partial_ack : 1; /* the first one of this recovery has come */
-    bool persisting : 1;  /* rtx_at is for window probes */
-    bool timing : 1;      /* rtt_seq is being timed */
-    bool cwnd_full : 1;   /* cwnd, not data or the peer's window, held us back */
-    bool room_low : 1;    /* on_writable is owed */
-    bool released : 1;    /* nobody owns it */
-    bool ended : 1;       /* the protocol is done: on_closed as soon as everything is read */
-    bool gone : 1;        /* freed as soon as it is not busy */
-    bool rto_lost : 1;    /* a timeout has happened and nothing new was acknowledged since */
-    bool syn_lost : 1;    /* the SYN was sent more than once */
-    uint8_t events;       /* enum tcp_event */
+    uint8_t events; /* enum tcp_event */
     uint8_t busy;
-    struct cc cc;
-    struct pkt *tx_head, *tx_tail, *tx_next;
+    bool ts_on : 1, sack_on : 1, wscale_on : 1, ecn_on : 1;
+    bool fin_queued : 1; /* the owner has finished: a FIN at snd_end */
+    bool fin_placed : 1; /* and it has its packet */
+    bool fin_seen : 1;   /* the peer's FIN is at rcv_fin; it may still be out of order */
+    bool fin_rcvd : 1;   /* and everything before it has come */
+    bool ack_now : 1;    /* owed at the next flush */
+    bool new_first : 1;  /* one new segment goes before those that are lost (F-RTO) */
+    bool room_low : 1;   /* on_writable is owed */
+    bool released : 1;   /* nobody owns it */
+    bool ended : 1;      /* the protocol is done: on_closed as soon as everything is read */
+    bool gone : 1;       /* freed as soon as it is not busy */
+    bool syn_lost : 1;   /* the SYN was sent more than once */
+    bool ecn_echo : 1;   /* tell the peer that a mark has come, until it says that it has heard */
+    bool ecn_seen : 1;
+    struct tcp_flight *fl;   /* NULL: nothing was sent lately */
+    struct tcp_holes *holes; /* NULL: nothing is out of order */
     struct pktq rxq;
     struct list pending;     /* in tcp->pending */
     struct list delayed_ack; /* in tcp->delayed_acks */
 
     /* Timers. */
     struct wheel_timer timer;
-    uint64_t rtx_at_us;     /* retransmission or window probe; 0: none */
+    uint64_t rtx_at_us;
     uint64_t give_up_at_us; /* opening, or lingering; 0: none */
     uint64_t
-        stalled_us; /* since when nothing that is sent, or waits for a window, was acknowledged */
+        stalled_us; /* since when nothing that is sent, or waits for a window, is acknowledged */
     uint64_t corked_us; /* since when a part of a segment waits for the rest; 0: none does */
     uint64_t last_rx_us, last_tx_us, delayed_at_us;
     struct rtt rtt;
-    uint32_t rtt_seq;
-    uint64_t rtt_at_us;
-    uint32_t recover;
     uint32_t rtx_ts; /* our timestamp in the last retransmission */
-    uint8_t retries, keepalives, n_challenges;
+    uint8_t n_challenges;
     uint16_t challenge_period; /* in which ->n_challenges were sent */
 
     /* Rarely. */
     uint16_t peer_mss;
     uint32_t iss, irs, rcv_fin;
-    uint32_t retransmits;
-    struct pkt *ooo; /* sorted, without overlaps */
-    uint32_t n_ooo;
+    struct tcp_sack dsack; /* what has come twice, and the next ACK is to tell; empty: nothing */
+    uint32_t cwnd, ssthresh, delivered, delivered_pkts; /* while there is no ->fl */
+    uint32_t retransmits, dsacks;
     int why; /* of on_closed */
     const struct tcp_ops *ops;
     void *owner;
@@ -172,8 +182,8 @@ struct tcp_conn {
     uint64_t bytes_in, bytes_out;
 };
 
-/* An idle connection is budgeted at half a KiB; the slab rounds up to cache lines. */
-_Static_assert(sizeof(struct tcp_conn) <= 512, "struct tcp_conn has grown");
+/* An idle connection is budgeted at half a KiB, with its share of the flow table. */
+_Static_assert(sizeof(struct tcp_conn) <= 480, "struct tcp_conn has grown");
 
 struct tcp_listener {
     struct list link; /* in its bucket */
@@ -197,7 +207,7 @@ struct tcp_half {
     uint16_t peer_mss;
     uint8_t tries; /* SYN-ACKs sent */
     uint8_t snd_shift, rcv_shift;
-    bool ts_on, wscale_on;
+    bool ts_on, wscale_on, sack_on, ecn_on;
 };
 
 /* TIME_WAIT. */
@@ -217,8 +227,7 @@ struct tcp {
     struct net *net;
     struct tcp_conf conf;
     struct tcp_tuning defaults;
-    const struct cc_ops *cc;
-    struct slab conns, halves, tws, tunings;
+    struct slab conns, halves, tws, tunings, flights, holes;
     uint64_t *live; /* a bit for every connection in use, by its place in the slab */
     struct list pending, delayed_acks, tw_list;
     struct wheel_timer delayed_ack_timer, tw_timer;
@@ -318,12 +327,8 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p);
 
 /* ---- ack.c */
 
-/* An ACK that is acceptable: snd_una <= ack <= snd_max, or older. */
+/* An ACK that is acceptable: snd_una <= ack <= snd_nxt, or older. */
 void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s);
-
-/* The part of it that the fast path needs: @s->ack is new. */
-void tcp_ack_advance(struct tcp_conn *c, const struct tcp_seg *s);
-void tcp_window_rcvd(struct tcp_conn *c, const struct tcp_seg *s);
 
 /* ---- reass.c */
 
@@ -333,6 +338,12 @@ void tcp_reass_add(struct tcp_conn *c, struct pkt *p, uint32_t seq);
 /* Delivers what has become in order. True if anything has. */
 bool tcp_reass_drain(struct tcp_conn *c);
 void tcp_reass_clear(struct tcp_conn *c);
+
+/* [@start, @end) has come twice: the next ACK says so (RFC 2883). */
+void tcp_reass_twice(struct tcp_conn *c, uint32_t start, uint32_t end);
+
+/* The SACK blocks of the ACK that is being written. */
+void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to);
 
 /* ---- output.c */
 
@@ -348,8 +359,10 @@ struct tcp_hdr {
  * own good (the persist timer's override). */
 void tcp_output(struct tcp_conn *c, bool force);
 
-/* The first unacknowledged segment, again. */
-void tcp_retransmit(struct tcp_conn *c);
+/* One segment beyond the congestion window, for a probe: a new one; the last one again. False:
+ * there is none, or no memory. */
+bool tcp_send_new(struct tcp_conn *c);
+bool tcp_resend_last(struct tcp_conn *c);
 void tcp_send_syn(struct tcp_conn *c);
 void tcp_send_ack(struct tcp_conn *c);
 void tcp_send_rst(struct tcp_conn *c);
@@ -382,6 +395,15 @@ void tcp_timer_init(struct tcp_conn *c);
 
 /* Starts the wheel timer if a deadline comes before it. */
 void tcp_timer_arm(struct tcp_conn *c);
+
+/* @kind in @us from now, instead of whatever was to come. */
+void tcp_rtx_start(struct tcp_conn *c, enum tcp_rtx kind, uint64_t us);
+
+/* A tail loss probe or the retransmission timeout, if anything is in flight. */
+void tcp_rtx_rearm(struct tcp_conn *c);
+
+/* The retransmission timeout, from now. */
+void tcp_rtx_restart(struct tcp_conn *c);
 void tcp_on_delayed_acks(struct wheel_timer *t, uint64_t now_us);
 
 /* ---- listen.c */

@@ -5,13 +5,15 @@
 /*
  * Each connection has one wheel timer, for the earliest of its deadlines:
  *
- *   retransmission  something is in flight and was not acknowledged in time (RFC 6298);
+ *   retransmission  something is in flight and was not acknowledged in time (RFC 6298), or, before
+ *                   that, a tail loss probe or RACK's look at what came late (RFC 8985);
  *   persist         nothing is in flight, and the peer's window keeps us from sending
  *                   (RFC 9293, 3.8.6.1);
  *   keepalive       nothing has been heard for very long (RFC 9293, 3.8.4);
  *   give up         opening takes too long, or the owner has let go and the rest takes too long;
  *   user timeout    what was sent was not acknowledged for longer than the owner wants (RFC 5482);
- *   cork            a part of a segment has waited long enough for the rest.
+ *   cork, pacing    a part of a segment has waited long enough for the rest; a segment for its
+ * time; quiet           nothing was sent for a while: what sending needs is given back.
  *
  * It is started early and never moved back: if it fires before anything is due, it starts
  * again. TIME_WAIT and delayed ACKs have the same length for all, so they wait in lists of
@@ -44,6 +46,23 @@ static uint64_t cork_at(const struct tcp_conn *c)
     return c->corked_us != 0 ? c->corked_us + TCP_CORK_US : UINT64_MAX;
 }
 
+/* Only while something waits for it. */
+static uint64_t pace_at(const struct tcp_conn *c)
+{
+    const struct tcp_flight *fl = c->fl;
+
+    if (fl == NULL || fl->pace_at_us <= c->tcp->core->now_us ||
+        (fl->next == NULL && fl->lost_hint == NULL))
+        return UINT64_MAX;
+    return fl->pace_at_us;
+}
+
+/* When what sending needs is given back. */
+static uint64_t quiet_at(const struct tcp_conn *c)
+{
+    return c->fl != NULL && c->fl->head == NULL ? c->last_tx_us + TCP_QUIET_US : UINT64_MAX;
+}
+
 static uint64_t next_deadline(const struct tcp_conn *c)
 {
     uint64_t at = keepalive_at(c);
@@ -53,6 +72,8 @@ static uint64_t next_deadline(const struct tcp_conn *c)
     if (c->give_up_at_us != 0)
         at = MIN(at, c->give_up_at_us);
     at = MIN(at, user_timeout_at(c));
+    at = MIN(at, pace_at(c));
+    at = MIN(at, quiet_at(c));
     return MIN(at, cork_at(c));
 }
 
@@ -66,31 +87,62 @@ void tcp_timer_arm(struct tcp_conn *c)
         wheel_start(&c->tcp->core->wheel, &c->timer, at);
 }
 
-/* RFC 6298, 5.4 to 5.7: everything unacknowledged is to be sent again, one segment first. */
-static void on_retransmission(struct tcp_conn *c)
+void tcp_rtx_start(struct tcp_conn *c, enum tcp_rtx kind, uint64_t us)
+{
+    c->rtx = (uint8_t)kind;
+    c->rtx_at_us = c->tcp->core->now_us + us;
+}
+
+void tcp_rtx_restart(struct tcp_conn *c)
+{
+    tcp_rtx_start(c, RTX_TIMEOUT, rtt_backed_off(&c->rtt, c->backoff));
+}
+
+/* The timeout counts from the transmission of the first segment, where that is known. */
+static uint64_t timeout_left(const struct tcp_conn *c)
+{
+    const uint32_t now = (uint32_t)c->tcp->core->now_us;
+    const uint64_t rto_us = rtt_backed_off(&c->rtt, c->backoff);
+    const uint32_t passed = now - c->fl->head->sent_us;
+
+    if (c->rtx != RTX_PROBE && c->rtx != RTX_REORDER)
+        return rto_us;
+    return rto_us > passed ? rto_us - passed : 0;
+}
+
+void tcp_rtx_rearm(struct tcp_conn *c)
+{
+    uint64_t probe_us;
+
+    if (c->fl == NULL || c->fl->out.pkts == 0) {
+        c->rtx = RTX_NONE;
+        c->rtx_at_us = 0;
+        return;
+    }
+    probe_us = tcp_recovery_probe_us(c);
+    if (probe_us != 0)
+        tcp_rtx_start(c, RTX_PROBE, probe_us);
+    else
+        tcp_rtx_start(c, RTX_TIMEOUT, timeout_left(c));
+}
+
+/* RFC 6298, 5.4 to 5.7. */
+static void on_timeout(struct tcp_conn *c)
 {
     struct tcp *tcp = c->tcp;
 
     tcp->counters.retrans_timeouts++;
-    c->backoff += c->backoff < UINT8_MAX;
-    c->timing = false;
-    c->rtx_at_us = 0;
     if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD) {
+        c->backoff += c->backoff < UINT8_MAX;
         c->syn_lost = true;
         c->retransmits++;
         tcp->counters.retrans_segs++;
         tcp_send_syn(c);
         return;
     }
-    if (!c->rto_lost)
-        tcp->cc->on_timeout(&c->cc, c->snd_max - c->snd_una, c->mss);
-    c->cc.cwnd = c->mss;
-    c->rto_lost = true;
-    c->recovering = false;
-    c->dup_acks = 0;
-    c->recover = c->snd_max;
-    c->snd_nxt = c->snd_una;
-    c->tx_next = c->tx_head;
+    tcp_recovery_on_timeout(c);
+    c->backoff += c->backoff < UINT8_MAX;
+    tcp_rtx_restart(c);
     tcp_output(c, false);
 }
 
@@ -100,7 +152,7 @@ static void on_persist(struct tcp_conn *c)
     c->backoff += c->backoff < UINT8_MAX;
     c->rtx_at_us = 0;
     tcp_output(c, true);
-    if (!c->persisting)
+    if (c->rtx != RTX_PERSIST)
         return;
     c->tcp->counters.zero_window_probes++;
     tcp_send_probe(c);
@@ -115,14 +167,31 @@ static void timed_out(struct tcp_conn *c)
 
 static void on_rtx(struct tcp_conn *c)
 {
-    if (c->retries++ >= c->tcp->conf.max_retries) {
-        timed_out(c);
+    const enum tcp_rtx kind = (enum tcp_rtx)c->rtx;
+
+    switch (kind) {
+    case RTX_NONE:
+        return;
+    case RTX_PROBE:
+        tcp_recovery_on_probe_timer(c);
+        tcp_rtx_restart(c);
+        return;
+    case RTX_REORDER:
+        tcp_recovery_on_reorder_timer(c);
+        if (c->rtx == RTX_REORDER && c->rtx_at_us <= c->tcp->core->now_us)
+            tcp_rtx_rearm(c);
+        tcp_output(c, false);
+        return;
+    case RTX_TIMEOUT:
+    case RTX_PERSIST:
+        if (c->retries++ >= c->tcp->conf.max_retries)
+            timed_out(c);
+        else if (kind == RTX_PERSIST)
+            on_persist(c);
+        else
+            on_timeout(c);
         return;
     }
-    if (c->persisting)
-        on_persist(c);
-    else
-        on_retransmission(c);
 }
 
 static void on_keepalive(struct tcp_conn *c)
@@ -165,8 +234,11 @@ static void on_timer(struct wheel_timer *t, uint64_t wheel_now_us)
         timed_out(c);
     else if (c->rtx_at_us != 0 && now_us >= c->rtx_at_us)
         on_rtx(c);
-    else if (now_us >= cork_at(c))
+    else if (now_us >= cork_at(c) || (c->fl != NULL && c->fl->pace_at_us != 0 &&
+                                      now_us >= c->fl->pace_at_us && c->fl->head != NULL))
         tcp_output(c, false);
+    else if (now_us >= quiet_at(c))
+        tcp_flight_put(c);
     else if (now_us >= keepalive_at(c))
         on_keepalive(c);
     tcp_events(c);

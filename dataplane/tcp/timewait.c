@@ -136,7 +136,7 @@ bool tcp_tw_enter(struct tcp_conn *c)
     t->flow.key = c->flow.key;
     t->flow.ops = &tw_flow_ops;
     t->tcp = tcp;
-    t->snd_nxt = c->snd_max;
+    t->snd_nxt = c->snd_nxt;
     t->rcv_nxt = c->rcv_nxt;
     t->ts_on = c->ts_on;
     t->ts_recent = c->ts_recent;

