@@ -59,8 +59,9 @@ static const struct verb verbs[] = {
     { "listeners", "filter", false, NULL, "listener address state connections", 0,
       "listeners: do they listen, drain, or wait for their address?" },
     { "clusters", "filter", false, NULL,
-      "cluster endpoint state cx_active rq_active waiting cx_total rq_total cx_connect_fail rq_error", 0,
-      "clusters and their endpoints, all workers together" },
+      "cluster endpoint state cx_active rq_active waiting cx_total rq_total cx_connect_fail "
+      "rq_error",
+      0, "clusters and their endpoints, all workers together" },
     { "certs", "filter", false, NULL,
       "secret kind subject uri dns not_before not_after days_left serial", 0,
       "certificates, and how long they are good" },

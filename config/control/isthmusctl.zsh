@@ -11,6 +11,7 @@ _arguments -C \
         check\:"is this configuration right"
         stats\:"counters"
         conns\:"connections of clients"
+        listeners\:"do they listen or drain"
         clusters\:"clusters and their endpoints"
         certs\:"certificates"
         config\:"the configuration in force"

@@ -27,7 +27,9 @@ struct listener {
     struct listener_rt *rt; /* of the newest runtime */
     char *name;
     struct tcp_listener *tcp; /* NULL: not listening */
+    struct ipport address;
     struct list sessions;
+    uint32_t n_sessions;
     bool gone;
     uint64_t generation; /* of ->rt: sessions compare it with theirs */
 };

@@ -489,6 +489,7 @@ const struct tcp_ops *session_accepted(void *ctx, struct tcp_conn *c, void **own
     pktq_init(&s->in);
     list_init(&s->streams);
     list_push_tail(&l->sessions, &s->link);
+    l->n_sessions++;
     wheel_timer_init(&s->timer, on_timer);
     work_init(&s->work, run);
     s->opened_us = p->core->now_us;

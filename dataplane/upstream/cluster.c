@@ -509,12 +509,13 @@ void cluster_conn_closed(struct endpoint *e)
 
 /* --- telling --------------------------------------------------------------------------------- */
 
-static void tell_endpoint(const struct endpoint *e,
+static void tell_endpoint(const struct endpoint *e, bool leaving,
                           void (*fn)(const struct endpoint_info *e, void *ctx), void *ctx)
 {
     struct endpoint_info info = {
         .cluster = e->cluster->name,
         .address = e->address,
+        .leaving = leaving,
         .cx_active = e->n_conns,
         .waiting = e->n_waiting,
         .cx_total = e->cx_total,
@@ -542,7 +543,9 @@ void upstreams_each(struct upstreams *us, void (*fn)(const struct endpoint_info 
     {
         struct cluster *c = container_of(l, struct cluster, link);
 
-        list_for_each(e, &c->endpoints) tell_endpoint(of_link(e), fn, ctx);
-        list_for_each(e, &c->retired) tell_endpoint(of_link(e), fn, ctx);
+        list_for_each(e, &c->endpoints) tell_endpoint(of_link(e), false, fn, ctx);
+        list_for_each(e, &c->retired) tell_endpoint(of_link(e), true, fn, ctx);
+        if (list_is_empty(&c->endpoints) && list_is_empty(&c->retired))
+            fn(&(struct endpoint_info){ .cluster = c->name }, ctx);
     }
 }

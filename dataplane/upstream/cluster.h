@@ -134,10 +134,11 @@ void upconn_count_error(const struct http_stream *s);
 /* Did it carry another stream before this one? */
 bool upconn_is_reused(const struct http_stream *s);
 
-/* For `isthmusctl clusters`: one line per endpoint. */
+/* For `isthmusctl clusters`: one line per endpoint, and one for a cluster that has none. */
 struct endpoint_info {
     const char *cluster;
-    struct ipport address;
+    struct ipport address; /* IP_NONE: the cluster has no endpoint */
+    bool leaving;          /* no longer of the configuration: it finishes what it carries */
     uint32_t cx_active, rq_active, waiting;
     uint64_t cx_total, cx_connect_fail, rq_total, rq_error;
 };
