@@ -312,7 +312,7 @@ static void reply_prometheus(struct cmd_call *call)
         cmd_fail(call, "no memory", "");
         return;
     }
-    prom_write(daemon_of(call)->stats, to);
+    prom_write(daemon_of(call)->stats, cmd_arg_string(call, "filter"), to);
     cmd_reply(call, fclose(to) == 0 ? cmd_text(text) : NULL);
     free(text);
 }
