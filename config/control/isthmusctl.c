@@ -334,7 +334,8 @@ static int show_error(const json_t *answer)
         show(stderr, words, NULL);
         json_decref(words);
     }
-    return REFUSED;
+    /* Told by the socket, before any command: see dialog.h. */
+    return json_is_false(json_object_get(answer, "asked")) ? NOT_ASKED : REFUSED;
 }
 
 static void show_result(const struct options *o, const struct verb *v, json_t *result)
