@@ -69,6 +69,7 @@ static const struct verb verbs[] = {
       "the configuration in force: sections whose name holds FILTER" },
     { "neighbors", "filter", false, NULL, "worker port vlan address mac state age_s", 0,
       "link-layer addresses of next hops" },
+    { "reopen", NULL, false, NULL, NULL, 0, "open the access logs again, after they were moved" },
     { "drain", NULL, false, NULL, NULL, 0, "no new connections; the open ones go on" },
     { "stop", NULL, false, NULL, NULL, 0, "drain, then end the daemon" },
     { "log", "level", false, NULL, NULL, 0,
@@ -103,7 +104,7 @@ static void usage(FILE *to)
             snprintf(synopsis + n, sizeof(synopsis) - (size_t)n, v->arg_needed ? " %s" : " [%s]",
                      arg);
         }
-        fprintf(to, "  %-30s%s\n", synopsis, v->help);
+        fprintf(to, "  %-31s%s\n", synopsis, v->help);
     }
     fputs("\n  --socket PATH      of the daemon, or $ISTHMUS_SOCKET; " DEFAULT_SOCKET "\n"
           "  --timeout SECONDS  how long to wait for it; 15\n"

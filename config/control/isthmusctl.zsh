@@ -16,6 +16,7 @@ _arguments -C \
         certs\:"certificates"
         config\:"the configuration in force"
         neighbors\:"link-layer addresses of next hops"
+        reopen\:"open the access logs again"
         drain\:"no new connections"
         stop\:"drain, then end the daemon"
         log\:"set the log level"
