@@ -265,6 +265,24 @@ static void a_name_that_is_not_utf8_is_refused(void **state)
     snapshot_put(s);
 }
 
+static void a_file_whose_path_is_not_utf8_can_be_dumped(void **state)
+{
+    struct snapshot *s;
+    char path[300], *text;
+    json_t *dump;
+
+    put("caf\xe9.conf", MACHINE);
+    snprintf(path, sizeof(path), "%s/caf\xe9.conf", dir);
+    s = read_good(path);
+    dump = snapshot_dump(s);
+    text = json_dumps(dump, 0);
+    assert_non_null(text);
+    assert_non_null(strstr(text, "\"machine\""));
+    free(text);
+    json_decref(dump);
+    snapshot_put(s);
+}
+
 static void what_follows_an_include_keeps_its_lines(void **state)
 {
     put("main.conf", "@include \"sub/c.conf\"\n" MACHINE "\nfoo = 1;\n");
@@ -345,6 +363,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_include_is_looked_for_beside_the_file_that_names_it),
         cmocka_unit_test(a_mistake_in_an_included_file_is_told_there),
         cmocka_unit_test(a_name_that_is_not_utf8_is_refused),
+        cmocka_unit_test(a_file_whose_path_is_not_utf8_can_be_dumped),
         cmocka_unit_test(what_follows_an_include_keeps_its_lines),
         cmocka_unit_test(an_include_in_a_comment_or_a_string_is_none),
         cmocka_unit_test(includes_that_cannot_be_read_are_refused),
