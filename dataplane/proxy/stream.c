@@ -574,7 +574,8 @@ static void choose_route(struct stream *s, bool end)
         return;
     }
     s->cluster_rt = s->route->target;
-    s->cluster = s->cluster_rt != NULL ? s->cluster_rt->live[core_of(s)->id] : NULL;
+    if (s->cluster_rt != NULL)
+        s->cluster = upstreams_find(s->session->proxy->conf.upstreams, s->cluster_rt);
     if (s->cluster == NULL) {
         s->cluster_rt = NULL;
         count(s, HTTP_STAT_no_cluster, 1);

@@ -252,7 +252,8 @@ static void connect_upstream(struct work *w)
 {
     struct tcp_proxy *p = container_of(w, struct tcp_proxy, work);
     struct proxy *proxy = p->session->proxy;
-    struct cluster *c = p->cluster != NULL ? p->cluster->live[core_of(p)->id] : NULL;
+    struct cluster *c =
+        p->cluster != NULL ? upstreams_find(proxy->conf.upstreams, p->cluster) : NULL;
     int err = 0;
 
     if (c == NULL || !cluster_pick(c, &p->upstream)) {

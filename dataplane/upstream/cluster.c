@@ -105,6 +105,13 @@ static struct cluster *find_cluster(struct upstreams *us, const char *name)
     return NULL;
 }
 
+struct cluster *upstreams_find(struct upstreams *us, const struct cluster_rt *rt)
+{
+    struct cluster *c = rt->live[us->core->id];
+
+    return likely(c != NULL) ? c : find_cluster(us, rt->conf->name);
+}
+
 static void serve(struct work *w);
 
 static struct cluster *new_cluster(struct upstreams *us, struct cluster_rt *rt)
@@ -181,6 +188,7 @@ static void adopt_cluster(struct upstreams *us, struct cluster_rt *rt)
         return; /* rt->live stays NULL: requests are answered as if there were no such cluster */
     if (was_there) {
         other_tls = !tls_conf_eq(c->rt->conf->tls, rt->conf->tls);
+        c->rt->live[us->core->id] = NULL;
         pin_get(rt->pins, us->core->id);
         pin_put(c->rt->pins, us->core->id);
         c->rt = rt;
@@ -201,6 +209,7 @@ static void retire_cluster(struct cluster *c)
     struct list left = LIST_INIT(left), *l;
 
     c->gone = true;
+    c->rt->live[c->all->core->id] = NULL;
     c->next = NULL;
     c->n_endpoints = 0;
     set_membership(c);

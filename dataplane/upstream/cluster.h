@@ -32,7 +32,8 @@ struct cluster_rt {
     struct pins *pins; /* of the runtime */
     struct stats_block *stats;
     struct tls_ctx *tls[PIN_MAX_WORKERS];  /* NULL: plaintext */
-    struct cluster *live[PIN_MAX_WORKERS]; /* set by each worker for itself, when it adopts */
+    struct cluster *live[PIN_MAX_WORKERS]; /* set by each worker for itself, while this is the
+                                              newest: see upstreams_find() */
 };
 
 /* The names are Envoy's, so that its dashboards work. */
@@ -83,6 +84,12 @@ void upstreams_free(struct upstreams *us);
 void upstreams_adopt(struct upstreams *us, struct cluster_rt **rts, uint32_t n);
 
 uint32_t upstreams_n_conns(const struct upstreams *us);
+
+/*
+ * The live cluster of @rt, also where @rt is of an older runtime that a connection still goes by;
+ * NULL: there is none any more.
+ */
+struct cluster *upstreams_find(struct upstreams *us, const struct cluster_rt *rt);
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
