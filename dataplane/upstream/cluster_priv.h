@@ -58,9 +58,10 @@ struct upconn {
     struct list link;      /* in endpoint->conns */
     struct list idle_link; /* in endpoint->idle */
     struct endpoint *endpoint;
-    struct transport *transport;
+    struct transport *transport; /* NULL: closed from below */
     struct http_conn *http;
     struct pktq in; /* received, not yet read */
+    bool eof;       /* the endpoint will send no more */
     struct work work;
     struct wheel_timer idle_timer;
     struct ipport local;

@@ -183,17 +183,31 @@ struct http_stream *upconn_open_stream(struct upconn *c)
 
 /* --- the transport's side -------------------------------------------------------------------- */
 
+/* The codec has read everything before the end. A stream that is paused hears of it later. */
+static void tell_eof(struct upconn *c)
+{
+    const bool was_active = c->http->n_streams > 0;
+
+    http_conn_eof(c->http);
+    if (c->http->n_streams > 0)
+        return;
+    if (was_active)
+        count(c, CLUSTER_STAT_upstream_cx_destroy_with_active_rq, 1);
+    close_later(c);
+}
+
 static void read_more(struct upconn *c)
 {
-    while (c->state != UPCONN_CLOSED && c->transport != NULL && c->http != NULL) {
-        uint64_t n;
+    while (c->state != UPCONN_CLOSED && c->http != NULL) {
+        uint64_t n = 0;
 
         http_conn_input(c->http, &c->in); /* also without bytes: it may have an end to tell */
-        if (!pktq_is_empty(&c->in))
+        if (!pktq_is_empty(&c->in) || c->state == UPCONN_CLOSED)
             return; /* paused: what waits below closes the window */
-        if (c->state == UPCONN_CLOSED || c->transport == NULL)
-            return;
-        n = transport_recv(c->transport, &c->in, RECV_MAX);
+        if (c->transport != NULL)
+            n = transport_recv(c->transport, &c->in, RECV_MAX);
+        if (n == 0 && c->eof)
+            tell_eof(c);
         if (n == 0)
             return;
         count(c, CLUSTER_STAT_upstream_cx_rx_bytes_total, (int64_t)n);
@@ -237,11 +251,8 @@ static void on_eof(struct transport *t)
 {
     struct upconn *c = transport_owner(t);
 
-    if (c->http != NULL && c->http->n_streams > 0)
-        count(c, CLUSTER_STAT_upstream_cx_destroy_with_active_rq, 1);
-    if (c->http != NULL && c->state != UPCONN_CLOSED)
-        http_conn_eof(c->http);
-    close_later(c);
+    c->eof = true;
+    read_more(c);
 }
 
 static enum cluster_failure failure_of(enum transport_end why)
@@ -255,6 +266,8 @@ static void on_closed(struct transport *t, enum transport_end why)
     bool was_connecting = c->state == UPCONN_CONNECTING;
 
     c->transport = NULL;
+    if (c->eof && c->http != NULL && c->http->n_streams > 0 && c->state != UPCONN_CLOSED)
+        return; /* all of the response is here: its stream is paused */
     if (c->http != NULL && c->http->n_streams > 0)
         count(c, CLUSTER_STAT_upstream_cx_destroy_with_active_rq, 1);
     if (was_connecting) {
