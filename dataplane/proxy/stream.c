@@ -300,6 +300,12 @@ static void reply(struct stream *s, uint16_t status, const char *body, const cha
     http_stream_pause(s->down, false); /* the rest of the request, if any, is read and dropped */
 }
 
+/* A part of a message could not be passed on: the rest must not follow, as if it were whole. */
+static void out_of_packets(struct stream *s)
+{
+    reply(s, 503, "", "OM", "out_of_packets");
+}
+
 static void upstream_failed(struct stream *s, const char *reason, const char *flag, uint16_t status)
 {
     const char *text = s->failure;
@@ -398,8 +404,9 @@ static void up_on_data(struct http_stream *up, struct pktq *data, bool end)
 
     moved(s);
     s->bytes_out += data->bytes;
-    http_stream_send_data(s->down, data, end);
-    if (!end && http_stream_room(s->down) == 0)
+    if (http_stream_send_data(s->down, data, end) < 0)
+        out_of_packets(s); /* last */
+    else if (!end && http_stream_room(s->down) == 0)
         http_stream_pause(up, true);
 }
 
@@ -408,7 +415,8 @@ static void up_on_trailers(struct http_stream *up, struct http_fields *trailers)
     struct stream *s = up->owner;
 
     moved(s);
-    http_stream_send_trailers(s->down, trailers);
+    if (http_stream_send_trailers(s->down, trailers) < 0)
+        out_of_packets(s); /* last */
 }
 
 static void up_on_writable(struct http_stream *up)
@@ -616,8 +624,9 @@ static void down_on_data(struct http_stream *down, struct pktq *data, bool end)
         request_complete(s);
     if (s->up != NULL) {
         s->body_sent = true;
-        http_stream_send_data(s->up, data, end);
-        if (!end && http_stream_room(s->up) == 0)
+        if (http_stream_send_data(s->up, data, end) < 0)
+            out_of_packets(s); /* last */
+        else if (!end && http_stream_room(s->up) == 0)
             http_stream_pause(down, true);
     } else if (is_answered(s) || !s->waiting) {
         pktq_clear(data);
@@ -634,10 +643,10 @@ static void down_on_trailers(struct http_stream *down, struct http_fields *trail
 
     moved(s);
     request_complete(s);
-    if (s->up != NULL)
-        http_stream_send_trailers(s->up, trailers);
-    else
+    if (s->up == NULL)
         s->trailers = trailers;
+    else if (http_stream_send_trailers(s->up, trailers) < 0)
+        out_of_packets(s); /* last */
 }
 
 static void down_on_writable(struct http_stream *down)

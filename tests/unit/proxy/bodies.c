@@ -188,10 +188,10 @@ static void a_part_that_finds_no_packet_cuts_the_message_short(void **state)
         }
         if (uploads[i]) {
             assert_true(backend->eof || backend->closed);
-            assert_string_equal(gateway_log(&g), "503 - out_of_packets\n");
+            assert_string_equal(gateway_log(&g), "503 OM out_of_packets\n");
         } else {
             assert_true(client.eof || client.closed);
-            assert_string_equal(gateway_log(&g), "200 - out_of_packets\n");
+            assert_string_equal(gateway_log(&g), "200 OM out_of_packets\n");
         }
         script_free(&client);
         gateway_fini(&g);
