@@ -155,6 +155,7 @@ struct http_conn {
     uint32_t max_streams;   /* at once: 1 for HTTP/1.1 */
     uint64_t total_streams; /* ever */
     bool finished;          /* on_finished was called, or will be after the open streams */
+    bool is_cut; /* what was sent until close is not all: only a reset of the transport tells */
 };
 
 struct http_stream {

@@ -126,6 +126,8 @@ static void finish(struct h1 *c)
 /* The stream's memory and place are free; no event. */
 static void forget_stream(struct h1 *c)
 {
+    if (c->send.begun && !c->send.done && c->send.framing == H1_UNTIL_CLOSE)
+        c->conn.is_cut = true;
     arena_fini(&c->stream.arena);
     c->stream.ops = NULL;
     c->stream.owner = NULL;

@@ -206,7 +206,10 @@ static void on_idle(struct http_conn *c)
 
 static void on_finished(struct http_conn *c)
 {
-    close_orderly(c->owner);
+    if (c->is_cut)
+        session_finish(c->owner, false);
+    else
+        close_orderly(c->owner);
 }
 
 static void on_want_input(struct http_conn *c)
