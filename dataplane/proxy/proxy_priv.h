@@ -56,10 +56,17 @@ struct session {
     bool eof_told; /* and the codec knows */
     bool draining; /* this connection carries no further stream */
     bool dead;     /* freed at the end of the turn */
+    uint32_t unsent; /* CLOSING: what the client had not acknowledged when the timer was started */
     uint64_t opened_us;
     struct ipport local, remote;
     char sni[256];
 };
+
+/*
+ * What was sent when a connection is let go is delivered for so long: the buffer of a TCP
+ * connection, at the speed of a bad line.
+ */
+#define PROXY_LINGER_US 30000000
 
 /* --- session.c ------------------------------------------------------------------------------- */
 

@@ -109,7 +109,7 @@ static void finish(struct tcp_proxy *p, bool orderly)
         struct transport *up = p->up;
 
         upstream_gone(p);
-        transport_release(up, 1000000);
+        transport_release(up, PROXY_LINGER_US);
     }
     session_finish(p->session, orderly); /* the session frees us, at the end of the turn */
 }

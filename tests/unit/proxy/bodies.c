@@ -87,43 +87,50 @@ static void a_slow_client_gets_all_that_a_closing_backend_sent(void **state)
     free(body);
 }
 
-/* What is in TCP's buffer when the connection closes is the client's, however slowly it comes. */
+/*
+ * What is in TCP's buffer when the connection closes is the client's, however slowly it comes; also
+ * if the client has said before that it is done.
+ */
 static void the_end_of_a_response_has_the_time_that_it_takes(void **state)
 {
-    struct script client, *backend;
-    struct gateway g;
+    const struct wire_conf slow = { .seed = 1, .delay_us = 100, .rate_bps = 80000 };
     char *body = filler(60000);
 
-    gateway_init(&g, &(struct wire_conf){ .seed = 1, .delay_us = 100, .rate_bps = 80000 }, CONF);
-    backend = request(&g, &client, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-    gateway_run(&g, 1000);
-    backend = &g.backends[0];
-    script_say(&g, backend, "HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n");
-    script_send(&g, backend, body, 60000);
-    gateway_run(&g, 60000);
-    assert_int_equal(body_len(&client), 60000);
-    assert_true(client.eof);
-    script_free(&client);
-    gateway_fini(&g);
+    for (unsigned i = 0; i < 2; i++) {
+        struct script client, *backend;
+        struct gateway g;
+
+        gateway_init(&g, &slow, CONF);
+        backend = request(&g, &client, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        if (i == 1)
+            script_shutdown(&client);
+        script_say(&g, backend, "HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n");
+        script_send(&g, backend, body, 60000);
+        gateway_run(&g, 60000);
+        assert_int_equal(body_len(&client), 60000);
+        assert_true(client.eof);
+        script_free(&client);
+        gateway_fini(&g);
+    }
     free(body);
 }
 
-/* The same where the client has said before that it is done. */
-static void a_client_that_is_half_closed_gets_its_response(void **state)
+/* Who does not take it at all is not waited for. */
+static void a_client_that_stops_reading_is_given_up_when_it_is_closed(void **state)
 {
     struct script client, *backend;
     struct gateway g;
-    char *body = filler(60000);
+    char *body = filler(100000);
 
     gateway_init(&g, &wire, CONF);
-    backend = request(&g, &client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    backend = request(&g, &client, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     client.lazy = true;
-    script_shutdown(&client);
-    script_say(&g, backend, "HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n");
-    script_send(&g, backend, body, 60000);
-    read_slowly(&g, &client, 60, 900);
-    assert_int_equal(body_len(&client), 60000);
-    assert_true(client.eof);
+    script_say(&g, backend, "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+    script_send(&g, backend, body, 100000);
+    gateway_run(&g, 5000);
+    assert_int_equal(proxy_n_sessions(g.proxy), 0);
+    gateway_run(&g, 60000);
+    assert_true(client.closed);
     script_free(&client);
     gateway_fini(&g);
     free(body);
@@ -146,8 +153,7 @@ static void a_response_until_close_that_is_cut_short_ends_in_a_reset(void **stat
     assert_true(client.closed);
     assert_int_equal(client.why, -ECONNRESET);
     assert_string_equal(gateway_log(&g),
-                        "200 UC upstream_reset_after_response_started"
-                        "{connection_termination|Connection_reset_by_peer}\n");
+                        "200 UC upstream_reset_after_response_started{connection_termination}\n");
     script_free(&client);
     gateway_fini(&g);
 }
@@ -160,9 +166,8 @@ static void a_part_that_finds_no_packet_cuts_the_message_short(void **state)
     for (unsigned i = 0; i < ARRAY_SIZE(uploads); i++) {
         struct script client, *backend;
         struct gateway g;
-        char piece[1101];
+        char *piece = filler(1460);
 
-        memset(piece, 'x', sizeof(piece));
         gateway_init(&g, &wire, CONF);
         backend = request(&g, &client,
                           uploads[i]
@@ -170,6 +175,7 @@ static void a_part_that_finds_no_packet_cuts_the_message_short(void **state)
                               : "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         if (!uploads[i])
             script_say(&g, backend, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        script_say(&g, uploads[i] ? &client : backend, "ffff\r\n");
         gateway_run(&g, 100);
         for (unsigned k = 0; k < 3; k++) {
             struct script *from = uploads[i] ? &client : backend;
@@ -177,15 +183,14 @@ static void a_part_that_finds_no_packet_cuts_the_message_short(void **state)
 
             if (from->tcp == NULL)
                 break;
-            script_say(&g, from, "44d\r\n");
-            script_send(&g, from, piece, 1101);
-            script_say(&g, from, "\r\n");
-            /* What arrives is one packet; framing it again takes a second. */
-            pool->max = k == 1 ? pool->n_out + 2 : 0;
-            gateway_run(&g, 5);
+            script_send(&g, from, piece, tcp_mss(from->tcp));
+            /* What arrives is one full packet; the end of its chunk takes a second. */
+            pool->max = k == 1 ? pool->n_out + 1 : 0;
+            gateway_run(&g, 1);
             pool->max = 0;
             gateway_run(&g, 1000);
         }
+        free(piece);
         if (uploads[i]) {
             assert_true(backend->eof || backend->closed);
             assert_string_equal(gateway_log(&g), "503 OM out_of_packets\n");
@@ -230,7 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slow_client_gets_all_that_a_closing_backend_sent),
         cmocka_unit_test(the_end_of_a_response_has_the_time_that_it_takes),
-        cmocka_unit_test(a_client_that_is_half_closed_gets_its_response),
+        cmocka_unit_test(a_client_that_stops_reading_is_given_up_when_it_is_closed),
         cmocka_unit_test(a_response_until_close_that_is_cut_short_ends_in_a_reset),
         cmocka_unit_test(a_part_that_finds_no_packet_cuts_the_message_short),
         cmocka_unit_test(a_client_that_does_not_read_is_not_read_either),
