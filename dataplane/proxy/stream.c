@@ -662,6 +662,10 @@ static void down_on_bad_request(struct http_stream *down, uint16_t status, const
 {
     struct stream *s = down->owner;
 
+    if (status == 503) { /* our memory; the codec has counted it */
+        reply(s, status, http_reason(status), "OM", details);
+        return;
+    }
     count(s,
           status == 431 ? HTTP_STAT_downstream_rq_too_large
                         : HTTP_STAT_downstream_cx_protocol_error,

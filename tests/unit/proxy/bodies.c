@@ -203,6 +203,24 @@ static void a_part_that_finds_no_packet_cuts_the_message_short(void **state)
     }
 }
 
+/* Want of memory is our fault, not the client's. */
+static void a_request_that_finds_no_packet_is_no_protocol_error(void **state)
+{
+    struct script client;
+    struct gateway g;
+    struct test_pool *pool = &g.wire.nodes[0].pool;
+
+    gateway_init(&g, &wire, CONF);
+    request(&g, &client, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    script_say(&g, &client, "5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n");
+    pool->fail_at = 2; /* the end of the body is cut from what follows: after the frame itself */
+    gateway_run(&g, 2000);
+    assert_non_null(strstr(client.in, "HTTP/1.1 503"));
+    assert_string_equal(gateway_log(&g), "503 OM http1.no_memory\n");
+    script_free(&client);
+    gateway_fini(&g);
+}
+
 /* Answers are not made for somebody who does not take them. */
 static void a_client_that_does_not_read_is_not_read_either(void **state)
 {
@@ -238,6 +256,7 @@ int main(void)
         cmocka_unit_test(a_client_that_stops_reading_is_given_up_when_it_is_closed),
         cmocka_unit_test(a_response_until_close_that_is_cut_short_ends_in_a_reset),
         cmocka_unit_test(a_part_that_finds_no_packet_cuts_the_message_short),
+        cmocka_unit_test(a_request_that_finds_no_packet_is_no_protocol_error),
         cmocka_unit_test(a_client_that_does_not_read_is_not_read_either),
     };
 

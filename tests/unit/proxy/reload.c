@@ -16,8 +16,8 @@
 
 static const struct wire_conf wire = { .seed = 1, .delay_us = 100 };
 
-/* Its chain and its cluster are gone when the second request comes. */
-static void a_request_after_its_chain_is_gone_finds_no_cluster(void **state)
+/* It goes by the configuration under which its first byte came. */
+static void a_request_whose_cluster_goes_while_it_comes_finds_none(void **state)
 {
     struct script client;
     struct gateway g;
@@ -25,15 +25,12 @@ static void a_request_after_its_chain_is_gone_finds_no_cluster(void **state)
     gateway_init(&g, &wire, HTTP_CHAIN("old", "old"));
     script_connect(&g, &client, 80);
     gateway_run(&g, 10);
-    script_say(&g, &client, GET("/1"));
+    script_say(&g, &client, "GET / HTTP/1.1\r\n");
     gateway_run(&g, 10);
     gateway_reload(&g, HTTP_CHAIN("new", "new"));
     gateway_run(&g, 10);
-    script_say(&g, &g.backends[0], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    script_say(&g, &client, "host: a\r\n\r\n");
     gateway_run(&g, 10);
-    script_say(&g, &client, GET("/2"));
-    gateway_run(&g, 2000);
-    assert_non_null(strstr(client.in, "HTTP/1.1 200 OK"));
     assert_non_null(strstr(client.in, "HTTP/1.1 503"));
     assert_true(client.eof);
     script_free(&client);
@@ -55,6 +52,27 @@ static void a_cluster_that_stays_serves_the_old_chain_too(void **state)
     script_say(&g, &g.backends[0], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     gateway_run(&g, 10);
     assert_non_null(strstr(g.backends[0].in, "GET /2"));
+    script_free(&client);
+    gateway_fini(&g);
+}
+
+/* It would hold the old runtime as long as it may be idle. */
+static void a_connection_whose_chain_is_gone_closes_when_it_is_idle(void **state)
+{
+    struct script client;
+    struct gateway g;
+
+    gateway_init(&g, &wire, HTTP_CHAIN("old", "same"));
+    script_connect(&g, &client, 80);
+    gateway_run(&g, 10);
+    script_say(&g, &client, GET("/1"));
+    gateway_run(&g, 10);
+    gateway_reload(&g, HTTP_CHAIN("new", "same"));
+    script_say(&g, &g.backends[0], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    gateway_run(&g, 10);
+    assert_true(client.eof);
+    gateway_run(&g, 5000);
+    assert_null(g.old[0]);
     script_free(&client);
     gateway_fini(&g);
 }
@@ -86,8 +104,9 @@ static void a_tcp_connection_goes_on_after_reloads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_request_after_its_chain_is_gone_finds_no_cluster),
+        cmocka_unit_test(a_request_whose_cluster_goes_while_it_comes_finds_none),
         cmocka_unit_test(a_cluster_that_stays_serves_the_old_chain_too),
+        cmocka_unit_test(a_connection_whose_chain_is_gone_closes_when_it_is_idle),
         cmocka_unit_test(a_tcp_connection_goes_on_after_reloads),
     };
 
