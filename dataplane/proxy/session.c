@@ -224,9 +224,14 @@ static void on_stream(struct http_conn *c, struct http_stream *down)
     stream_accept(s, down);
 }
 
+/* Unless a pipelined request waits, which has its answer first. */
 static void on_idle(struct http_conn *c)
 {
-    session_stream_changed(c->owner);
+    struct session *s = c->owner;
+
+    session_stream_changed(s);
+    if (s->generation != s->listener->generation && pktq_is_empty(&s->in))
+        session_renew(s); /* last: it may be the end of the connection */
 }
 
 static void on_finished(struct http_conn *c)
