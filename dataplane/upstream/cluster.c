@@ -56,6 +56,14 @@ static void drain_endpoint(struct endpoint *e)
     list_for_each_safe(l, tmp, &e->conns) upconn_drain(container_of(l, struct upconn, link));
 }
 
+/* What was said before under other TLS settings, or is being said, is not for new requests. */
+static void renew_conns(struct endpoint *e)
+{
+    struct list *l, *tmp;
+
+    list_for_each_safe(l, tmp, &e->conns) upconn_retire(container_of(l, struct upconn, link));
+}
+
 static void free_cluster_if_over(struct cluster *c)
 {
     if (!c->gone || c->n_conns > 0 || c->n_waiting > 0 || !list_is_empty(&c->endpoints) ||
@@ -200,7 +208,7 @@ static void adopt_cluster(struct upstreams *us, struct cluster_rt *rt)
     if (other_tls) {
         struct list *l;
 
-        list_for_each(l, &c->endpoints) drain_endpoint(of_link(l));
+        list_for_each(l, &c->endpoints) renew_conns(of_link(l));
     }
 }
 

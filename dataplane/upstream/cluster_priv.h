@@ -62,6 +62,7 @@ struct upconn {
     struct http_conn *http;
     struct pktq in; /* received, not yet read */
     bool eof;       /* the endpoint will send no more */
+    bool is_stale;  /* the TLS settings changed while it was CONNECTING: carries nothing */
     struct work work;
     struct wheel_timer idle_timer;
     struct ipport local;
@@ -70,8 +71,11 @@ struct upconn {
 /* Opens one more connection to @e. False, and @text filled in, if it fails at once. */
 bool upconn_dial(struct endpoint *e, enum cluster_failure *why, const char **text);
 
-/* No further streams: closes now if idle, else after the last. */
+/* No further streams: closes now if idle, else after the last. One that is CONNECTING goes on. */
 void upconn_drain(struct upconn *c);
+
+/* The same, and one that is CONNECTING will not be used. */
+void upconn_retire(struct upconn *c);
 
 /* RST, now; streams end. */
 void upconn_kill(struct upconn *c);

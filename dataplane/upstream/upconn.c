@@ -95,6 +95,12 @@ void upconn_drain(struct upconn *c)
     }
 }
 
+void upconn_retire(struct upconn *c)
+{
+    c->is_stale = true;
+    upconn_drain(c);
+}
+
 void upconn_kill(struct upconn *c)
 {
     drop_transport(c, false);
@@ -219,6 +225,10 @@ static void on_open(struct transport *t)
     struct upconn *c = transport_owner(t);
     struct http_conf conf = { 0 };
 
+    if (c->is_stale) {
+        close_later(c); /* and another is dialled, if somebody waits */
+        return;
+    }
     c->endpoint->n_connecting--;
     c->state = UPCONN_READY;
     c->local = *transport_local(t);
@@ -231,7 +241,10 @@ static void on_open(struct transport *t)
         close_later(c);
         return;
     }
-    cluster_conn_ready(c);
+    if (c->endpoint->gone && c->endpoint->n_waiting == 0)
+        close_later(c); /* nobody will ever ask for it */
+    else
+        cluster_conn_ready(c);
 }
 
 static void on_readable(struct transport *t)
