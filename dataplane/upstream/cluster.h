@@ -116,7 +116,7 @@ struct cluster_waiter {
     struct list link;
     const struct cluster_waiter_ops *ops;
     struct endpoint *endpoint;
-    enum cluster_failure why; /* for the pool's own use */
+    bool is_pending;          /* it waits for a connection: none was free */
     bool fresh;               /* only a connection that has not carried a stream before will do */
 };
 
