@@ -178,7 +178,8 @@ static void on_timer(struct wheel_timer *t, uint64_t now_us)
         return; /* the transport has a deadline of its own */
     case SESSION_OPEN:
         http_count(s, HTTP_STAT_downstream_cx_idle_timeout, 1);
-        session_drain(s);
+        s->draining = true;
+        http_conn_drain(s->http);
         return;
     case SESSION_CLOSING:
         delayed_close(s);

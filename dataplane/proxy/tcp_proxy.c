@@ -18,7 +18,7 @@ struct tcp_proxy {
     bool connecting;
     bool down_eof, up_eof;
     uint64_t bytes_in, bytes_out;
-    uint64_t start_wall_us, active_us;
+    uint64_t start_us, start_wall_us, active_us;
     struct wheel_timer idle;
     struct work work;
     const char *flags, *termination;
@@ -59,7 +59,7 @@ static void log_connection(struct tcp_proxy *p)
     const struct session *s = p->session;
     struct accesslog_record r = {
         .start_wall_us = p->start_wall_us,
-        .duration_us = core_of(p)->wall_us - p->start_wall_us,
+        .duration_us = core_of(p)->now_us - p->start_us,
         .response_flags = p->flags,
         .termination_details = p->termination,
         .upstream_failure = p->failure,
@@ -286,7 +286,7 @@ bool tcp_proxy_start(struct session *s)
     p->session = s;
     p->cluster = s->chain->cluster;
     p->start_wall_us = core_of(p)->wall_us;
-    p->active_us = core_of(p)->now_us;
+    p->start_us = p->active_us = core_of(p)->now_us;
     p->flags = p->termination = "";
     work_init(&p->work, connect_upstream);
     wheel_timer_init(&p->idle, on_idle);
