@@ -11,9 +11,9 @@
 #include "dataplane/worker/runtime.h"
 #include "tests/lib/wire.h"
 
-#define SCRIPT_MAX (2 * 1024 * 1024)
-#define GATEWAY_OLD 8
-#define GATEWAY_BACKENDS 8
+#define SCRIPT_MAX (2 * 1024 * 1024) /* bytes that one receives */
+#define GATEWAY_OLD 64
+#define GATEWAY_BACKENDS 256
 
 struct script {
     struct tcp_conn *tcp; /* NULL: gone */
