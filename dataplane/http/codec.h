@@ -86,8 +86,9 @@ struct http_conn_ops {
     /* Nothing more will be carried: the owner closes the transport once what was sent is out. Once.
      */
     void (*on_finished)(struct http_conn *c);
-    /* A paused stream was resumed, a response is complete, or there is room for one: call http_conn_input() with what
-     * waits (also if that is nothing), soon, not from within this call. */
+    /* A paused stream was resumed, a response is complete, or there is room for one: call
+     * http_conn_input() with what waits (also if that is nothing), soon, not from within this call.
+     */
     void (*on_want_input)(struct http_conn *c);
 };
 

@@ -32,6 +32,23 @@ static void drop_internal(struct http_fields *f)
     f->n = kept;
 }
 
+/* What we, or a proxy that we trust, say in the header: nobody says it again after the body. */
+static bool is_of_the_edge(struct slice name)
+{
+    return slice_starts(name, SLICE("x-forwarded-")) || slice_starts(name, SLICE("x-envoy-")) ||
+           slice_eq(name, REQUEST_ID);
+}
+
+void edge_request_trailers(struct http_fields *trailers)
+{
+    uint16_t kept = 0;
+
+    for (uint16_t i = 0; i < trailers->n; i++)
+        if (!is_of_the_edge(trailers->v[i].name))
+            trailers->v[kept++] = trailers->v[i];
+    trailers->n = kept;
+}
+
 /* Several fields of that name become one, as a list (RFC 9110, 5.3). */
 static struct slice joined(struct http_msg *m, struct slice name)
 {

@@ -52,10 +52,10 @@ struct session {
     struct list streams;
     struct wheel_timer timer; /* hello, idle, delayed close */
     struct work work;
-    bool eof;      /* the peer will send no more */
-    bool eof_told; /* and the codec knows */
-    bool draining; /* this connection carries no further stream */
-    bool dead;     /* freed at the end of the turn */
+    bool eof;        /* the peer will send no more */
+    bool eof_told;   /* and the codec knows */
+    bool draining;   /* this connection carries no further stream */
+    bool dead;       /* freed at the end of the turn */
     uint32_t unsent; /* CLOSING: what the client had not acknowledged when the timer was started */
     uint64_t opened_us;
     struct ipport local, remote;
@@ -127,6 +127,9 @@ void edge_client_address(const struct session *s, struct http_msg *req, struct i
 /* False: no room (the request is answered 431). */
 bool edge_request_headers(struct session *s, struct http_msg *req);
 bool edge_response_headers(struct session *s, struct http_msg *resp, uint64_t service_time_us);
+
+/* Some recipients merge trailers into the header: takes out what must not get there so. */
+void edge_request_trailers(struct http_fields *trailers);
 
 /* x-forwarded-client-cert by the chain's mode. */
 bool xfcc_apply(struct session *s, struct http_msg *req);

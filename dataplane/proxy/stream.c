@@ -642,6 +642,7 @@ static void down_on_trailers(struct http_stream *down, struct http_fields *trail
     struct stream *s = down->owner;
 
     moved(s);
+    edge_request_trailers(trailers);
     request_complete(s);
     if (s->up == NULL)
         s->trailers = trailers;

@@ -116,8 +116,8 @@ struct cluster_waiter {
     struct list link;
     const struct cluster_waiter_ops *ops;
     struct endpoint *endpoint;
-    bool is_pending;          /* it waits for a connection: none was free */
-    bool fresh;               /* only a connection that has not carried a stream before will do */
+    bool is_pending; /* it waits for a connection: none was free */
+    bool fresh;      /* only a connection that has not carried a stream before will do */
 };
 
 void cluster_waiter_init(struct cluster_waiter *w, const struct cluster_waiter_ops *ops);

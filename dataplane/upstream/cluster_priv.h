@@ -46,7 +46,7 @@ struct cluster {
     struct list retired;   /* endpoints that left it, until their last connection is gone */
     struct endpoint *next; /* round robin */
     uint32_t n_endpoints, n_conns, n_waiting;
-    uint32_t n_pending; /* of those who wait: no connection was free for them */
+    uint32_t n_pending;   /* of those who wait: no connection was free for them */
     struct work work;     /* answers that are due */
     struct list to_serve; /* endpoints where somebody waits and something changed */
     struct list refused;  /* waiters for whom there is no endpoint */

@@ -169,10 +169,10 @@ static void a_part_that_finds_no_packet_cuts_the_message_short(void **state)
         char *piece = filler(1460);
 
         gateway_init(&g, &wire, CONF);
-        backend = request(&g, &client,
-                          uploads[i]
-                              ? "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
-                              : "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        backend =
+            request(&g, &client,
+                    uploads[i] ? "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+                               : "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         if (!uploads[i])
             script_say(&g, backend, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
         script_say(&g, uploads[i] ? &client : backend, "ffff\r\n");
@@ -201,6 +201,30 @@ static void a_part_that_finds_no_packet_cuts_the_message_short(void **state)
         script_free(&client);
         gateway_fini(&g);
     }
+}
+
+/* What an edge says about the client is not for the client to say, not even after the body. */
+static void trailers_cannot_say_what_the_header_may_not(void **state)
+{
+    static const char *const ours[] = { "x-forwarded-client-cert", "x-forwarded-for",
+                                        "x-request-id", "x-envoy-decorator-operation" };
+    struct script client, *backend;
+    struct gateway g;
+
+    gateway_init(&g, &wire, CONF);
+    backend =
+        request(&g, &client, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    script_say(&g, &client, "3\r\nabc\r\n0\r\nchecksum: 1\r\n");
+    for (unsigned i = 0; i < ARRAY_SIZE(ours); i++) {
+        script_say(&g, &client, ours[i]);
+        script_say(&g, &client, ": liar\r\n");
+    }
+    script_say(&g, &client, "\r\n");
+    gateway_run(&g, 10);
+    assert_non_null(strstr(backend->in, "0\r\nchecksum: 1\r\n\r\n"));
+    assert_null(strstr(backend->in, "liar"));
+    script_free(&client);
+    gateway_fini(&g);
 }
 
 /* Want of memory is our fault, not the client's. */
@@ -256,6 +280,7 @@ int main(void)
         cmocka_unit_test(a_client_that_stops_reading_is_given_up_when_it_is_closed),
         cmocka_unit_test(a_response_until_close_that_is_cut_short_ends_in_a_reset),
         cmocka_unit_test(a_part_that_finds_no_packet_cuts_the_message_short),
+        cmocka_unit_test(trailers_cannot_say_what_the_header_may_not),
         cmocka_unit_test(a_request_that_finds_no_packet_is_no_protocol_error),
         cmocka_unit_test(a_client_that_does_not_read_is_not_read_either),
     };

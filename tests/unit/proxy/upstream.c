@@ -26,7 +26,7 @@ static const char *conf(const char *secrets, const char *cluster)
 }
 
 static bool is_not_ours(struct wire *w, unsigned from, const uint8_t *frame, uint32_t len,
-                         void *ctx)
+                        void *ctx)
 {
     return from != 0;
 }
