@@ -10,6 +10,7 @@
  */
 #include "dataplane/proxy/proxy_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #define BODY_MAX (64 * 1024) /* of a request, while its connection is being opened */
@@ -380,13 +381,17 @@ static void up_on_headers(struct http_stream *up, struct http_msg *m, bool end)
         CLUSTER_STAT_upstream_rq_4xx, CLUSTER_STAT_upstream_rq_5xx
     };
     struct stream *s = up->owner;
-    int rc = -1;
+    int rc = -EINVAL;
 
     moved(s);
     if (m->status >= 100 && m->status < 600)
         count_upstream(s, classes[m->status / 100 - 1], 1);
     if (edge_response_headers(s->session, m, core_of(s)->now_us - s->up_start_us))
         rc = http_stream_send_headers(s->down, m, end);
+    if (rc == -ENOMEM) {
+        out_of_packets(s);
+        return;
+    }
     if (rc < 0) {
         reply(s, 502, "upstream response could not be forwarded", "UPE",
               "upstream_response_not_writable");
@@ -505,6 +510,7 @@ static int send_request(struct stream *s)
 static void on_ready(struct cluster_waiter *w, struct http_stream *up)
 {
     struct stream *s = container_of(w, struct stream, waiter);
+    int rc;
 
     s->waiting = false;
     s->up = up;
@@ -514,7 +520,12 @@ static void on_ready(struct cluster_waiter *w, struct http_stream *up)
     moved(s);
     http_stream_set_owner(up, &up_ops, s);
     count_upstream(s, CLUSTER_STAT_upstream_rq_total, 1);
-    if (send_request(s) < 0) {
+    rc = send_request(s);
+    if (rc == -ENOMEM) {
+        out_of_packets(s);
+        return;
+    }
+    if (rc < 0) {
         reply(s, 503, "request could not be forwarded", "LR", "upstream_request_not_writable");
         return;
     }

@@ -203,6 +203,23 @@ static void a_part_that_finds_no_packet_cuts_the_message_short(void **state)
     }
 }
 
+/* A response whose header finds no packet was not a bad one. */
+static void a_header_that_finds_no_packet_is_no_protocol_error(void **state)
+{
+    struct script client, *backend;
+    struct gateway g;
+
+    gateway_init(&g, &wire, CONF);
+    backend = request(&g, &client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    script_say(&g, backend, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    g.wire.nodes[0].pool.fail_at = 2;
+    gateway_run(&g, 10);
+    assert_non_null(strstr(client.in, "HTTP/1.1 503"));
+    assert_string_equal(gateway_log(&g), "503 OM out_of_packets\n");
+    script_free(&client);
+    gateway_fini(&g);
+}
+
 /* What an edge says about the client is not for the client to say, not even after the body. */
 static void trailers_cannot_say_what_the_header_may_not(void **state)
 {
@@ -280,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_client_that_stops_reading_is_given_up_when_it_is_closed),
         cmocka_unit_test(a_response_until_close_that_is_cut_short_ends_in_a_reset),
         cmocka_unit_test(a_part_that_finds_no_packet_cuts_the_message_short),
+        cmocka_unit_test(a_header_that_finds_no_packet_is_no_protocol_error),
         cmocka_unit_test(trailers_cannot_say_what_the_header_may_not),
         cmocka_unit_test(a_request_that_finds_no_packet_is_no_protocol_error),
         cmocka_unit_test(a_client_that_does_not_read_is_not_read_either),
