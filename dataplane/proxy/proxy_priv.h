@@ -13,12 +13,16 @@
 #include "dataplane/base/slab.h"
 #include "dataplane/proxy/proxy.h"
 
+#include <time.h>
+
 struct proxy {
     struct proxy_conf conf;
     struct core *core;
     struct slab sessions, streams, tcp_proxies;
     struct list listeners;
     bool draining;
+    time_t date_of; /* the second that ->date says; written anew when another begins */
+    char date[32];
 };
 
 struct listener {
