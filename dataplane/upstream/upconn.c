@@ -268,6 +268,12 @@ static void on_eof(struct transport *t)
     read_more(c);
 }
 
+static void count_failure(struct endpoint *e)
+{
+    e->cx_connect_fail++;
+    cluster_count(e->cluster, CLUSTER_STAT_upstream_cx_connect_fail, 1);
+}
+
 static enum cluster_failure failure_of(enum transport_end why)
 {
     return why == TRANSPORT_END_TIMEOUT ? CLUSTER_CONNECT_TIMEOUT : CLUSTER_CONNECT_FAILURE;
@@ -284,12 +290,11 @@ static void on_closed(struct transport *t, enum transport_end why)
     if (c->http != NULL && c->http->n_streams > 0)
         count(c, CLUSTER_STAT_upstream_cx_destroy_with_active_rq, 1);
     if (was_connecting) {
-        count(c, CLUSTER_STAT_upstream_cx_connect_fail, 1);
+        count_failure(c->endpoint);
         if (why == TRANSPORT_END_TIMEOUT)
             count(c, CLUSTER_STAT_upstream_cx_connect_timeout, 1);
         if (why == TRANSPORT_END_TLS)
             count(c, CLUSTER_STAT_ssl_fail, 1);
-        c->endpoint->cx_connect_fail++;
         c->endpoint->n_connecting--;
         c->state = UPCONN_CLOSED;
         cluster_conn_failed(c->endpoint, failure_of(why), transport_reason(t));
@@ -310,16 +315,17 @@ bool upconn_dial(struct endpoint *e, enum cluster_failure *why, const char **tex
 
     *why = CLUSTER_CONNECT_FAILURE;
     *text = "no memory";
-    if (c == NULL)
+    if (c == NULL) {
+        count_failure(e);
         return false;
+    }
     c->endpoint = e;
     c->state = UPCONN_CONNECTING;
     c->transport = transport_connect(all->ts, &e->address, rt->tls[all->core->id],
                                      rt->conf->connect_timeout_us, &events, c, &err);
     if (c->transport == NULL) {
         *text = strerror(-err);
-        e->cx_connect_fail++;
-        cluster_count(e->cluster, CLUSTER_STAT_upstream_cx_connect_fail, 1);
+        count_failure(e);
         slab_free(&all->conns, c);
         return false;
     }
