@@ -10,8 +10,11 @@
  */
 #include "tests/lib/gateway.h"
 
+#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define CLIENTS 4
 #define STEPS 150
@@ -141,9 +144,25 @@ static void run(uint64_t seed)
     gateway_fini(&g);
 }
 
+/* An assertion or a sanitizer ends the program: the seed is the last thing it says. */
+static uint64_t running;
+
+static void on_abort(int sig)
+{
+    char text[64];
+    int n = snprintf(text, sizeof(text), "--seeds 1 --from %" PRIu64 "\n", running);
+
+    (void)!write(STDERR_FILENO, text, (size_t)n);
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t n = 100, from = 1;
+
+    signal(SIGABRT, on_abort);
+    signal(SIGSEGV, on_abort);
 
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--seeds") == 0)
@@ -152,8 +171,7 @@ int main(int argc, char **argv)
             from = strtoull(argv[i + 1], NULL, 10);
     }
     for (uint64_t seed = from; seed < from + n; seed++) {
-        if (getenv("VERBOSE") != NULL)
-            fprintf(stderr, "seed %lu\n", (unsigned long)seed);
+        running = seed;
         run(seed);
     }
     return 0;
