@@ -134,8 +134,10 @@ static void retire_listener(struct listener *l)
         free_listener(l);
 }
 
-/* Which chains are left is for each session to find out, with its next request or now if it is
- * idle. */
+/*
+ * Which chains are left is for each session to find out, with its next request or now if it is
+ * idle. A TCP proxy has no next request: it ends under the runtime that it began with.
+ */
 static void renew_sessions(struct listener *l)
 {
     struct list *at, *tmp;
@@ -144,7 +146,7 @@ static void renew_sessions(struct listener *l)
     {
         struct session *s = container_of(at, struct session, link);
 
-        if (s->state == SESSION_OPEN && list_is_empty(&s->streams))
+        if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
             session_renew(s);
     }
 }
