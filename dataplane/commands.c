@@ -312,7 +312,7 @@ static void reply_prometheus(struct cmd_call *call)
         cmd_fail(call, "no memory", "");
         return;
     }
-    prom_write(daemon_of(call)->stats, to);
+    prom_write(daemon_of(call)->stats, cmd_arg_string(call, "filter"), to);
     cmd_reply(call, fclose(to) == 0 ? cmd_text(text) : NULL);
     free(text);
 }
@@ -331,6 +331,15 @@ static void run_stats(struct cmd_call *call)
 }
 
 /* --- orders ---------------------------------------------------------------------------------- */
+
+static void run_reopen(struct cmd_call *call)
+{
+    struct daemon *d = daemon_of(call);
+
+    daemon_reopen_logs(d);
+    cmd_reply(call,
+              json_pack("{s:o}", "access_log_lines_lost", number(logfiles_lost(d->logfiles))));
+}
 
 static void run_drain(struct cmd_call *call)
 {
@@ -376,6 +385,7 @@ static const struct cmd cmds[] = {
     { "stats", "counters; args.filter, args.prometheus", run_stats, NULL },
     { "certs", "certificates in force", run_certs, NULL },
     { "config", "configuration in force; args.filter: sections", run_config, NULL },
+    { "reopen", "open the access logs again, after they were moved", run_reopen, NULL },
     { "drain", "no new connections; the open ones go on", run_drain, NULL },
     { "stop", "drain, then end the daemon", run_stop, NULL },
     { "log", "tell or set the log level; args.level", run_log, NULL },

@@ -188,12 +188,24 @@ void daemon_drain(struct daemon *d, bool stop)
     }
 }
 
+static void write_logs(struct daemon *d)
+{
+    for (uint32_t i = 0; i < d->gateway.n_workers; i++)
+        logfiles_drain(d->logfiles, d->gateway.workers[i]->log, LINES_PER_TICK);
+}
+
+void daemon_reopen_logs(struct daemon *d)
+{
+    write_logs(d);
+    logfiles_reopen(d->logfiles);
+    log_info("daemon", "the access logs are opened again");
+}
+
 static void on_tick(uv_timer_t *t)
 {
     struct daemon *d = t->data;
 
-    for (uint32_t i = 0; i < d->gateway.n_workers; i++)
-        logfiles_drain(d->logfiles, d->gateway.workers[i]->log, LINES_PER_TICK);
+    write_logs(d);
     read_answers(d);
     if (d->state != DAEMON_RUNNING)
         tell_to_drain(d);
@@ -218,7 +230,7 @@ static void on_signal(uv_signal_t *s, int number)
         daemon_reload(d, &err);
         return;
     case SIGUSR1:
-        logfiles_reopen(d->logfiles);
+        daemon_reopen_logs(d);
         return;
     default:
         if (d->state == DAEMON_STOPPING)

@@ -61,6 +61,9 @@ int daemon_reload(struct daemon *d, struct cfg_err *err);
 bool daemon_needs_restart(const struct daemon *d, const struct snapshot *s, char *setting,
                           size_t len);
 
+/* Lines written from now on are in files opened from now on; those before are in the old ones. */
+void daemon_reopen_logs(struct daemon *d);
+
 /* No new connections; then, with @stop, the end once all are done, or when drain_time is over. */
 void daemon_drain(struct daemon *d, bool stop);
 

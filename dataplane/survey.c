@@ -199,7 +199,7 @@ static const struct survey_kind conns = { "connections", sizeof(struct conn_row)
 /* --- clusters -------------------------------------------------------------------------------- */
 
 struct endpoint_row {
-    char cluster[160];
+    char cluster[256];
     struct endpoint_info info;
 };
 
@@ -230,8 +230,15 @@ static uint32_t expected_endpoints(const struct daemon *d, uint32_t worker)
     uint64_t n = SLACK;
 
     for (uint32_t i = 0; i < s->n_clusters; i++)
-        n += 2 * (uint64_t)s->clusters[i].n_endpoints;
+        n += 1 + 2 * (uint64_t)s->clusters[i].n_endpoints;
     return (uint32_t)MIN(n, SURVEY_ROWS_MAX);
+}
+
+static void add_to(json_t *row, const char *key, uint64_t n)
+{
+    json_int_t sum = json_integer_value(json_object_get(row, key));
+
+    json_object_set_new(row, key, json_integer(sum + (json_int_t)n));
 }
 
 /* One row an endpoint: the workers' numbers are summed. */
@@ -249,25 +256,100 @@ static void add_endpoint(struct daemon *d, uint32_t worker, const void *of, json
         { "rq_total", e->rq_total },   { "cx_connect_fail", e->cx_connect_fail },
         { "rq_error", e->rq_error },
     };
-    char at[IPPORT_STRLEN], key[sizeof(r->cluster) + IPPORT_STRLEN + 1];
+    const char *state = e->address.addr.family == IP_NONE ? "no endpoints"
+                        : e->leaving                      ? "leaving"
+                                                          : "in use";
+    char at[IPPORT_STRLEN] = "", key[sizeof(r->cluster) + IPPORT_STRLEN + 16];
     json_t *row;
 
-    snprintf(key, sizeof(key), "%s %s", ipport_str(&e->address, at), r->cluster);
+    if (e->address.addr.family != IP_NONE)
+        ipport_str(&e->address, at);
+    snprintf(key, sizeof(key), "%s %s %s", at, state, r->cluster);
     row = json_object_get(index, key);
     if (row == NULL) {
-        row = json_pack("{s:o, s:s}", "cluster", cmd_text(r->cluster), "endpoint", at);
+        row = json_pack("{s:o, s:s, s:s}", "cluster", cmd_text(r->cluster), "endpoint", at, "state",
+                        state);
         json_array_append_new(rows, row);
         json_object_set_nocheck(index, key, row);
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
-        json_int_t sum = json_integer_value(json_object_get(row, numbers[i].key));
-
-        json_object_set_new(row, numbers[i].key, json_integer(sum + (json_int_t)numbers[i].value));
-    }
+    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
+        add_to(row, numbers[i].key, numbers[i].value);
 }
 
 static const struct survey_kind clusters = { "endpoints", sizeof(struct endpoint_row),
                                              expected_endpoints, fill_endpoints, add_endpoint };
+
+/* --- listeners ------------------------------------------------------------------------------- */
+
+struct listener_row {
+    char name[256];
+    struct ipport address;
+    enum listener_state state;
+    uint32_t sessions;
+};
+
+static void copy_listener(const struct listener_info *l, void *ctx)
+{
+    struct listener_row *row = next_row(ctx);
+
+    if (row == NULL)
+        return;
+    row->address = l->address;
+    row->state = l->state;
+    row->sessions = l->sessions;
+    KEEP(row->name, l->name);
+}
+
+static bool fill_listeners(struct worker *w, struct mail *m)
+{
+    struct letter *l = container_of(m, struct letter, mail);
+
+    proxy_each_listener(w->proxy, copy_listener, l);
+    l->done = true;
+    return true;
+}
+
+static uint32_t expected_listeners(const struct daemon *d, uint32_t worker)
+{
+    return (uint32_t)MIN(2 * (uint64_t)d->gateway.snapshot->n_listeners + SLACK, SURVEY_ROWS_MAX);
+}
+
+static const char *listener_state_name(enum listener_state state)
+{
+    switch (state) {
+    case LISTENER_LISTENING:
+        return "listening";
+    case LISTENER_DRAINING:
+        return "draining";
+    case LISTENER_ADDRESS_TAKEN:
+        return "address taken";
+    }
+    return "";
+}
+
+/* One row a listener; two where an old one of its name drains, or workers differ. */
+static void add_listener(struct daemon *d, uint32_t worker, const void *of, json_t *rows,
+                         json_t *index)
+{
+    const struct listener_row *r = of;
+    const char *state = listener_state_name(r->state);
+    char at[IPPORT_STRLEN], key[sizeof(r->name) + IPPORT_STRLEN + 16];
+    json_t *row;
+
+    snprintf(key, sizeof(key), "%s %s %s", ipport_str(&r->address, at), state, r->name);
+    row = json_object_get(index, key);
+    if (row == NULL) {
+        row = json_pack("{s:o, s:s, s:s}", "listener", cmd_text(r->name), "address", at, "state",
+                        state);
+        json_array_append_new(rows, row);
+        json_object_set_nocheck(index, key, row);
+    }
+    add_to(row, "workers", 1);
+    add_to(row, "connections", r->sessions);
+}
+
+static const struct survey_kind listeners = { "listeners", sizeof(struct listener_row),
+                                              expected_listeners, fill_listeners, add_listener };
 
 /* --- neighbors ------------------------------------------------------------------------------- */
 
@@ -417,6 +499,11 @@ static void run_conns(struct cmd_call *call)
     start(call, &conns);
 }
 
+static void run_listeners(struct cmd_call *call)
+{
+    start(call, &listeners);
+}
+
 static void run_clusters(struct cmd_call *call)
 {
     start(call, &clusters);
@@ -429,7 +516,9 @@ static void run_neighbors(struct cmd_call *call)
 
 const struct cmd survey_cmds[] = {
     { "conns", "connections of clients", run_conns, NULL },
-    { "clusters", "endpoints of clusters, all workers together", run_clusters, NULL },
+    { "listeners", "listeners: do they listen, drain, or wait for their address?", run_listeners,
+      NULL },
+    { "clusters", "clusters and their endpoints, all workers together", run_clusters, NULL },
     { "neighbors", "link-layer addresses of next hops", run_neighbors, NULL },
 };
 const unsigned survey_n_cmds = ARRAY_SIZE(survey_cmds);

@@ -1,5 +1,6 @@
 /*
- * survey.h - commands whose answer lies with the workers: conns, clusters, neighbors
+ * survey.h - commands whose answer lies with the workers: conns, listeners, clusters,
+ * neighbors
  *
  * The same letter goes to every worker. It carries an empty table, which the
  * worker fills with copies, a few rows a turn; when the last letter is back, the

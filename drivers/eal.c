@@ -2,19 +2,25 @@
 
 #include "dataplane/base/arena.h"
 #include "dataplane/base/log.h"
+#include "dataplane/base/num.h"
 #include "drivers/vdev.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #define MAX_ARGS 128
+#define PREFIX "isthmus-" /* of a process without machine.file_prefix: its number follows */
 
 struct args {
     struct arena arena;
@@ -80,6 +86,8 @@ static void build_args(struct args *a, const struct machine_conf *conf)
     add(a, arena_printf(&a->arena, "%u", conf->memory_mb));
     if (conf->file_prefix != NULL)
         add(a, arena_printf(&a->arena, "--file-prefix=%s", conf->file_prefix));
+    else
+        add(a, arena_printf(&a->arena, "--file-prefix=" PREFIX "%d", (int)getpid()));
     if (conf->hugepages) {
         add(a, "--in-memory");
     } else {
@@ -102,6 +110,50 @@ static void build_args(struct args *a, const struct machine_conf *conf)
     a->v[a->n] = NULL;
 }
 
+/* Away with @name in @parent, and what lies in it. */
+static void remove_dir(int parent, const char *name)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *e;
+
+    while (dir != NULL && (e = readdir(dir)) != NULL)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir != NULL)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
+        log_info("dpdk", "%s was left behind by a process that is gone: removed", name);
+}
+
+/* Is @name the directory of a process of ours that is no more? */
+static bool is_left_behind(const char *name)
+{
+    uint64_t pid;
+
+    return slice_starts(slice_of(name), SLICE(PREFIX)) &&
+           num_u64(slice_of(name + strlen(PREFIX)), INT32_MAX, &pid) && pid > 0 &&
+           kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+/* A process that is killed leaves its directory; it lies beside ours. */
+static void sweep(void)
+{
+    char path[PATH_MAX];
+    const struct dirent *e;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "%s", rte_eal_get_runtime_dir());
+    dir = opendir(dirname(path));
+    while (dir != NULL && (e = readdir(dir)) != NULL)
+        if (is_left_behind(e->d_name))
+            remove_dir(dirfd(dir), e->d_name);
+    if (dir != NULL)
+        closedir(dir);
+}
+
 int eal_start(const struct machine_conf *conf, struct cfg_err *err)
 {
     struct args a = { .n = 0 };
@@ -114,6 +166,8 @@ int eal_start(const struct machine_conf *conf, struct cfg_err *err)
     if (rc < 0)
         cfg_err_set(err, NULL, "DPDK does not start: %s%s", rte_strerror(rte_errno),
                     conf->hugepages ? "; are there enough hugepages? (isthmusctl check)" : "");
+    else
+        sweep();
     arena_fini(&a.arena);
     return rc < 0 ? -EIO : 0;
 }

@@ -4,7 +4,9 @@
  * The user never types EAL flags: they follow from the machine's settings
  * (hugepages, memory, cores, devices), and eal = [...] is the escape hatch that
  * is appended. DPDK's own messages go through our log. Memory is anonymous
- * (--in-memory, or --no-huge), so that a crash leaves no file behind.
+ * (--in-memory, or --no-huge), so that a crash leaves nothing but an empty directory
+ * in /run/dpdk, isthmus-PID, which the next process to start removes. One named by
+ * machine.file_prefix stays for the next process of that name.
  *
  * The main lcore is the control thread, free to run on any CPU; lcores 1..n are
  * the workers, pinned to the cores that the configuration gives them.

@@ -5,6 +5,8 @@
  * Out:  {"ok": true, "result": ...}
  *       {"ok": false, "error": "...", "hint": "what to do next"}
  *
+ * A client that is turned away at the door gets "asked": false beside that, unasked.
+ *
  * One question at a time: the next line is read when the answer to the last one has
  * been sent, so answers come in order and a client that does not read cannot make
  * us hold more than one. A line longer than DIALOG_LINE_MAX ends the dialog.

@@ -11,6 +11,7 @@
 #include "config/control/doctor.h"
 #include "config/control/show.h"
 #include "dataplane/base/compiler.h"
+#include "dataplane/base/text.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -55,9 +56,12 @@ static const struct verb verbs[] = {
     { "conns", "filter", false, NULL,
       "worker client local listener state tls cluster upstream age_s requests rx tx", 0,
       "connections of clients" },
+    { "listeners", "filter", false, NULL, "listener address state connections", 0,
+      "listeners: do they listen, drain, or wait for their address?" },
     { "clusters", "filter", false, NULL,
-      "cluster endpoint cx_active rq_active waiting cx_total rq_total cx_connect_fail rq_error", 0,
-      "endpoints of clusters, all workers together" },
+      "cluster endpoint state cx_active rq_active waiting cx_total rq_total cx_connect_fail "
+      "rq_error",
+      0, "clusters and their endpoints, all workers together" },
     { "certs", "filter", false, NULL,
       "secret kind subject uri dns not_before not_after days_left serial", 0,
       "certificates, and how long they are good" },
@@ -65,6 +69,7 @@ static const struct verb verbs[] = {
       "the configuration in force: sections whose name holds FILTER" },
     { "neighbors", "filter", false, NULL, "worker port vlan address mac state age_s", 0,
       "link-layer addresses of next hops" },
+    { "reopen", NULL, false, NULL, NULL, 0, "open the access logs again, after they were moved" },
     { "drain", NULL, false, NULL, NULL, 0, "no new connections; the open ones go on" },
     { "stop", NULL, false, NULL, NULL, 0, "drain, then end the daemon" },
     { "log", "level", false, NULL, NULL, 0,
@@ -99,7 +104,7 @@ static void usage(FILE *to)
             snprintf(synopsis + n, sizeof(synopsis) - (size_t)n, v->arg_needed ? " %s" : " [%s]",
                      arg);
         }
-        fprintf(to, "  %-30s%s\n", synopsis, v->help);
+        fprintf(to, "  %-31s%s\n", synopsis, v->help);
     }
     fputs("\n  --socket PATH      of the daemon, or $ISTHMUS_SOCKET; " DEFAULT_SOCKET "\n"
           "  --timeout SECONDS  how long to wait for it; 15\n"
@@ -118,8 +123,6 @@ static const struct verb *find_verb(const char *name)
     return NULL;
 }
 
-/* --- the question --- */
-
 static int PRINTF_LIKE(1, 2) misuse(const char *fmt, ...)
 {
     va_list args;
@@ -131,6 +134,17 @@ static int PRINTF_LIKE(1, 2) misuse(const char *fmt, ...)
     va_end(args);
     return NOT_ASKED;
 }
+
+static int unknown_verb(const char *name)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++) {
+        if (text_is_slip(name, verbs[i].name))
+            return misuse("there is no command \"%s\"; is \"%s\" meant?", name, verbs[i].name);
+    }
+    return misuse("there is no command \"%s\"", name);
+}
+
+/* --- the question --- */
 
 static int set_argument(json_t *args, const struct verb *v, const char *text)
 {
@@ -321,7 +335,8 @@ static int show_error(const json_t *answer)
         show(stderr, words, NULL);
         json_decref(words);
     }
-    return REFUSED;
+    /* Told by the socket, before any command: see dialog.h. */
+    return json_is_false(json_object_get(answer, "asked")) ? NOT_ASKED : REFUSED;
 }
 
 static void show_result(const struct options *o, const struct verb *v, json_t *result)
@@ -445,7 +460,7 @@ int main(int argc, char **argv)
     }
     v = find_verb(argv[optind]);
     if (v == NULL)
-        return misuse("there is no command \"%s\"", argv[optind]);
+        return unknown_verb(argv[optind]);
     if (strcmp(v->name, "help") == 0) {
         usage(stdout);
         return DONE;

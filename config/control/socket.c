@@ -205,13 +205,13 @@ static void admit(struct client *cl)
 
     if (!is_allowed(cl)) {
         c->n.refused_uid++;
-        refuse(cl, "{\"ok\":false,\"error\":\"this user may not ask\","
+        refuse(cl, "{\"ok\":false,\"asked\":false,\"error\":\"this user may not ask\","
                    "\"hint\":\"run it as root, or as the user of the daemon\"}\n");
         return;
     }
     if (c->n_clients > CONTROL_CLIENTS) {
         c->n.refused_full++;
-        refuse(cl, "{\"ok\":false,\"error\":\"too many clients\","
+        refuse(cl, "{\"ok\":false,\"asked\":false,\"error\":\"too many clients\","
                    "\"hint\":\"try again when another one is done\"}\n");
         return;
     }

@@ -1,6 +1,7 @@
 #include "config/file/field.h"
 
 #include "dataplane/base/num.h"
+#include "dataplane/base/text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -83,6 +84,8 @@ static int text(struct reader *r, const config_setting_t *s, bool may_be_empty, 
     for (const char *c = value; *c != '\0'; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             return field_err(r, s, "holds a control character");
+    if (!text_is_utf8(slice_of(value)))
+        return field_err(r, s, "is not UTF-8");
     *ret = arena_strdup(r->arena, value);
     return 0;
 }
@@ -424,22 +427,6 @@ static int set_default(struct reader *r, const config_setting_t *s, const struct
     return 0;
 }
 
-/* Do at most @changes letters put in, left out or changed make @b of @a? */
-static bool is_near(const char *a, const char *b, unsigned changes)
-{
-    while (*a != '\0' && *a == *b) {
-        a++;
-        b++;
-    }
-    if (*a == '\0' && *b == '\0')
-        return true;
-    if (changes == 0)
-        return false;
-    return (*a != '\0' && is_near(a + 1, b, changes - 1)) ||
-           (*b != '\0' && is_near(a, b + 1, changes - 1)) ||
-           (*a != '\0' && *b != '\0' && is_near(a + 1, b + 1, changes - 1));
-}
-
 static const struct field *find(const struct object *o, const char *name)
 {
     for (size_t i = 0; i < o->n_fields; i++)
@@ -457,7 +444,7 @@ static int refuse_unknown(struct reader *r, const config_setting_t *s, const str
         if (find(o, name) != NULL)
             continue;
         for (size_t k = 0; k < o->n_fields; k++)
-            if (is_near(name, o->fields[k].name, strlen(name) < 5 ? 1 : 2))
+            if (text_is_slip(name, o->fields[k].name))
                 return field_err(r, e, "there is no such setting; is \"%s\" meant?",
                                  o->fields[k].name);
         return field_err(r, e, "there is no such setting");

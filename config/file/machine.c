@@ -189,7 +189,9 @@ static const struct field machine_fields[] = {
     FIELD(FIELD_NUMBER, M, packets, .min = 1024, .max = 1 << 20, .def = 16384,
           .help = "Packet buffers of one worker (about 2.5 KiB each)."),
     FIELD(FIELD_TEXT, M, file_prefix, .def_text = NULL,
-          .help = "Tells apart several DPDK processes on one machine."),
+          .help =
+              "Tells apart several DPDK processes on one machine. Default: isthmus- and the number "
+              "of the process."),
     FIELD_MANY("eal", FIELD_EACH, M, eal, n_eal, .pointer = true, .may_be_empty = true, .max = 32,
                .each = field_each_text, .form = "texts",
                .help = "Further arguments for DPDK's environment layer, as they are."),

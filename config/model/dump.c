@@ -9,11 +9,11 @@ static void set(json_t *to, const char *name, json_t *value)
     (void)json_object_set_new(to, name, value);
 }
 
-/* Absent stays absent. */
+/* Absent stays absent. So does a path that is not UTF-8: it has no place in JSON. */
 static void set_text(json_t *to, const char *name, const char *value)
 {
     if (value != NULL)
-        set(to, name, json_stringn_nocheck(value, strlen(value)));
+        set(to, name, json_string(value));
 }
 
 static void set_number(json_t *to, const char *name, uint64_t value)
@@ -31,18 +31,14 @@ static void set_texts(json_t *to, const char *name, uint32_t n, const char *cons
     json_t *array = json_array();
 
     for (uint32_t i = 0; i < n; i++)
-        (void)json_array_append_new(array, json_stringn_nocheck(texts[i], strlen(texts[i])));
+        (void)json_array_append_new(array, json_string(texts[i]));
     set(to, name, array);
 }
 
 static void set_where(json_t *to, const struct cfg_where *where)
 {
-    char text[512];
-
-    if (where->file == NULL)
-        return;
-    snprintf(text, sizeof(text), "%s:%u", where->file, where->line);
-    set_text(to, "where", text);
+    if (where->file != NULL)
+        set(to, "where", json_sprintf("%s:%u", where->file, where->line));
 }
 
 static void set_prefix(json_t *to, const char *name, const struct ipaddr *addr, unsigned len)

@@ -86,8 +86,9 @@ struct http_conn_ops {
     /* Nothing more will be carried: the owner closes the transport once what was sent is out. Once.
      */
     void (*on_finished)(struct http_conn *c);
-    /* A paused stream was resumed, or a response is complete: call http_conn_input() with what
-     * waits (also if that is nothing), soon, not from within this call. */
+    /* A paused stream was resumed, a response is complete, or there is room for one: call
+     * http_conn_input() with what waits (also if that is nothing), soon, not from within this call.
+     */
     void (*on_want_input)(struct http_conn *c);
 };
 
@@ -155,6 +156,7 @@ struct http_conn {
     uint32_t max_streams;   /* at once: 1 for HTTP/1.1 */
     uint64_t total_streams; /* ever */
     bool finished;          /* on_finished was called, or will be after the open streams */
+    bool is_cut; /* what was sent until close is not all: only a reset of the transport tells */
 };
 
 struct http_stream {
@@ -178,8 +180,8 @@ static inline void http_conn_close(struct http_conn *c)
     c->codec->close(c);
 }
 
-/* Reads as much of @in as it can; what it leaves (a stream is paused, or the connection finished)
- * stays in @in. */
+/* Reads as much of @in as it can; what it leaves (a stream is paused, the connection finished, or
+ * the transport has no room for the answer to a further request) stays in @in. */
 static inline void http_conn_input(struct http_conn *c, struct pktq *in)
 {
     c->codec->input(c, in);

@@ -126,6 +126,8 @@ static void finish(struct h1 *c)
 /* The stream's memory and place are free; no event. */
 static void forget_stream(struct h1 *c)
 {
+    if (c->send.begun && !c->send.done && c->send.framing == H1_UNTIL_CLOSE)
+        c->conn.is_cut = true;
     arena_fini(&c->stream.arena);
     c->stream.ops = NULL;
     c->stream.owner = NULL;
@@ -246,8 +248,16 @@ static bool skip_blank(struct h1 *c, struct pktq *in)
     return true;
 }
 
+/* Not for a client that does not take its answers: they would fill our memory. */
+static bool may_start(const struct h1 *c)
+{
+    return !is_server(c) || c->conn.io->room(c->conn.owner) > 0;
+}
+
 static bool step_start(struct h1 *c, struct pktq *in)
 {
+    if (!may_start(c))
+        return false; /* h1_writable() comes back */
     if (is_server(c)) {
         while (skip_blank(c, in))
             ;
@@ -487,6 +497,8 @@ static void h1_writable(struct http_conn *conn)
 
     if (c->open && !c->given_up && !c->send.done)
         c->stream.ops->on_writable(&c->stream); /* last */
+    else if (!c->open && !c->over && is_server(c))
+        c->conn.ops->on_want_input(&c->conn);
 }
 
 static void h1_drain(struct http_conn *conn)

@@ -8,7 +8,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 #define XFF SLICE("x-forwarded-for")
 #define XFP SLICE("x-forwarded-proto")
@@ -30,6 +29,23 @@ static void drop_internal(struct http_fields *f)
         if (!slice_starts(f->v[i].name, SLICE("x-envoy-")))
             f->v[kept++] = f->v[i];
     f->n = kept;
+}
+
+/* What we, or a proxy that we trust, say in the header: nobody says it again after the body. */
+static bool is_of_the_edge(struct slice name)
+{
+    return slice_starts(name, SLICE("x-forwarded-")) || slice_starts(name, SLICE("x-envoy-")) ||
+           slice_eq(name, REQUEST_ID);
+}
+
+void edge_request_trailers(struct http_fields *trailers)
+{
+    uint16_t kept = 0;
+
+    for (uint16_t i = 0; i < trailers->n; i++)
+        if (!is_of_the_edge(trailers->v[i].name))
+            trailers->v[kept++] = trailers->v[i];
+    trailers->n = kept;
 }
 
 /* Several fields of that name become one, as a list (RFC 9110, 5.3). */
@@ -138,18 +154,24 @@ bool edge_request_headers(struct session *s, struct http_msg *req)
     return set_request_id(s, req) && xfcc_apply(s, req);
 }
 
-/* "Tue, 15 Nov 1994 08:12:31 GMT" (RFC 9110, 5.6.7) */
-static bool set_date(struct session *s, struct http_msg *resp)
+/* "Tue, 15 Nov 1994 08:12:31 GMT" (RFC 9110, 5.6.7). Once a second: gmtime_r() takes a lock. */
+static const char *date(struct proxy *p)
 {
-    time_t now = (time_t)(s->proxy->core->wall_us / 1000000);
-    char text[40];
+    const time_t now = (time_t)(p->core->wall_us / 1000000);
     struct tm tm;
 
-    if (http_fields_get(&resp->fields, SLICE("date")) != NULL)
-        return true;
-    gmtime_r(&now, &tm);
-    strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    return http_fields_add(&resp->fields, resp->arena, SLICE("date"), slice_of(text));
+    if (now != p->date_of) {
+        gmtime_r(&now, &tm);
+        strftime(p->date, sizeof(p->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        p->date_of = now;
+    }
+    return p->date;
+}
+
+static bool set_date(struct session *s, struct http_msg *resp)
+{
+    return http_fields_get(&resp->fields, SLICE("date")) != NULL ||
+           http_fields_add(&resp->fields, resp->arena, SLICE("date"), slice_of(date(s->proxy)));
 }
 
 bool edge_response_headers(struct session *s, struct http_msg *resp, uint64_t service_time_us)

@@ -117,6 +117,7 @@ static void drain_sessions(struct listener *l)
 void listener_forget(struct listener *l, struct session *s)
 {
     list_remove(&s->link);
+    l->n_sessions--;
     if (l->gone && list_is_empty(&l->sessions))
         free_listener(l);
 }
@@ -133,8 +134,10 @@ static void retire_listener(struct listener *l)
         free_listener(l);
 }
 
-/* Which chains are left is for each session to find out, with its next request or now if it is
- * idle. */
+/*
+ * Which chains are left is for each session to find out, with its next request or now if it is
+ * idle. A TCP proxy has no next request: it ends under the runtime that it began with.
+ */
 static void renew_sessions(struct listener *l)
 {
     struct list *at, *tmp;
@@ -143,14 +146,14 @@ static void renew_sessions(struct listener *l)
     {
         struct session *s = container_of(at, struct session, link);
 
-        if (s->state == SESSION_OPEN && list_is_empty(&s->streams))
+        if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
             session_renew(s);
     }
 }
 
 static bool address_moved(const struct listener *l, const struct listener_rt *rt)
 {
-    return l->rt != NULL && !ipport_eq(&l->rt->conf->address, &rt->conf->address);
+    return l->rt != NULL && !ipport_eq(&l->address, &rt->conf->address);
 }
 
 static int adopt_listener(struct proxy *p, struct listener_rt *rt)
@@ -167,6 +170,7 @@ static int adopt_listener(struct proxy *p, struct listener_rt *rt)
     if (l == NULL)
         return -ENOMEM;
     l->rt = rt;
+    l->address = rt->conf->address;
     l->generation++;
     renew_sessions(l);
     if (l->tcp != NULL || p->draining)
@@ -234,6 +238,27 @@ bool proxy_log(struct proxy *p, const struct chain_rt *chain, const struct acces
         return true;
     len = accesslog_render(chain->log, r, line, sizeof(line));
     return accesslog_push(p->conf.log, chain->log_file, line, len);
+}
+
+void proxy_each_listener(struct proxy *p, void (*fn)(const struct listener_info *l, void *ctx),
+                         void *ctx)
+{
+    struct list *at;
+
+    list_for_each(at, &p->listeners)
+    {
+        const struct listener *l = container_of(at, struct listener, link);
+        struct listener_info info = {
+            .name = l->name,
+            .address = l->address,
+            .state = l->tcp != NULL           ? LISTENER_LISTENING
+                     : l->gone || p->draining ? LISTENER_DRAINING
+                                              : LISTENER_ADDRESS_TAKEN,
+            .sessions = l->n_sessions,
+        };
+
+        fn(&info, ctx);
+    }
 }
 
 static const char *state_name(const struct session *s)

@@ -127,6 +127,21 @@ void proxy_drain(struct proxy *p);
 uint32_t proxy_n_sessions(const struct proxy *p);
 uint32_t proxy_n_streams(const struct proxy *p);
 
+/* For `isthmusctl listeners`: one line per listener, those that are gone but have sessions too. */
+enum listener_state {
+    LISTENER_LISTENING,
+    LISTENER_DRAINING, /* nobody comes in: it is gone, or the process drains */
+    LISTENER_ADDRESS_TAKEN,
+};
+struct listener_info {
+    const char *name;
+    struct ipport address;
+    enum listener_state state;
+    uint32_t sessions;
+};
+void proxy_each_listener(struct proxy *p, void (*fn)(const struct listener_info *l, void *ctx),
+                         void *ctx);
+
 /* For `isthmusctl conns`: one line per session, from position *@at on, at most @n; false when all
  * were told. */
 struct session_info {

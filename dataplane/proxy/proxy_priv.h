@@ -13,12 +13,16 @@
 #include "dataplane/base/slab.h"
 #include "dataplane/proxy/proxy.h"
 
+#include <time.h>
+
 struct proxy {
     struct proxy_conf conf;
     struct core *core;
     struct slab sessions, streams, tcp_proxies;
     struct list listeners;
     bool draining;
+    time_t date_of; /* the second that ->date says; written anew when another begins */
+    char date[32];
 };
 
 struct listener {
@@ -27,7 +31,9 @@ struct listener {
     struct listener_rt *rt; /* of the newest runtime */
     char *name;
     struct tcp_listener *tcp; /* NULL: not listening */
+    struct ipport address;
     struct list sessions;
+    uint32_t n_sessions;
     bool gone;
     uint64_t generation; /* of ->rt: sessions compare it with theirs */
 };
@@ -52,14 +58,21 @@ struct session {
     struct list streams;
     struct wheel_timer timer; /* hello, idle, delayed close */
     struct work work;
-    bool eof;      /* the peer will send no more */
-    bool eof_told; /* and the codec knows */
-    bool draining; /* this connection carries no further stream */
-    bool dead;     /* freed at the end of the turn */
+    bool eof;        /* the peer will send no more */
+    bool eof_told;   /* and the codec knows */
+    bool draining;   /* this connection carries no further stream */
+    bool dead;       /* freed at the end of the turn */
+    uint32_t unsent; /* CLOSING: what the client had not acknowledged when the timer was started */
     uint64_t opened_us;
     struct ipport local, remote;
     char sni[256];
 };
+
+/*
+ * What was sent when a connection is let go is delivered for so long: the buffer of a TCP
+ * connection, at the speed of a bad line.
+ */
+#define PROXY_LINGER_US 30000000
 
 /* --- session.c ------------------------------------------------------------------------------- */
 
@@ -120,6 +133,9 @@ void edge_client_address(const struct session *s, struct http_msg *req, struct i
 /* False: no room (the request is answered 431). */
 bool edge_request_headers(struct session *s, struct http_msg *req);
 bool edge_response_headers(struct session *s, struct http_msg *resp, uint64_t service_time_us);
+
+/* Some recipients merge trailers into the header: takes out what must not get there so. */
+void edge_request_trailers(struct http_fields *trailers);
 
 /* x-forwarded-client-cert by the chain's mode. */
 bool xfcc_apply(struct session *s, struct http_msg *req);

@@ -6,7 +6,6 @@
 
 #define RECV_MAX (16 * 1024)
 #define TURN_MAX (64 * 1024) /* bytes of one session in one go; then others have their turn */
-#define LINGER_US 1000000
 
 static struct core *core_of(const struct session *s)
 {
@@ -57,8 +56,37 @@ static void die(struct session *s)
 static void release_transport(struct session *s)
 {
     if (s->transport != NULL)
-        transport_release(s->transport, LINGER_US);
+        transport_release(s->transport, PROXY_LINGER_US);
     s->transport = NULL;
+}
+
+static uint32_t unsent(const struct session *s)
+{
+    struct tcp_conn_info info = { .send_queue = 0 };
+
+    if (s->transport != NULL && transport_tcp(s->transport) != NULL)
+        tcp_info(transport_tcp(s->transport), &info);
+    return info.send_queue;
+}
+
+static void start_delayed_close(struct session *s)
+{
+    s->unsent = unsent(s);
+    wheel_start(&core_of(s)->wheel, &s->timer,
+                core_of(s)->now_us + s->chain->conf->http->delayed_close_us);
+}
+
+/* As long as the client takes something, it has time for the rest (as Envoy: delayed_close). */
+static void delayed_close(struct session *s)
+{
+    const uint32_t now = unsent(s);
+
+    if (now > 0 && now < s->unsent) {
+        start_delayed_close(s);
+        return;
+    }
+    release_transport(s);
+    destroy(s);
 }
 
 /*
@@ -69,15 +97,13 @@ static void close_orderly(struct session *s)
 {
     if (s->state == SESSION_CLOSING || s->dead)
         return;
-    if (s->transport == NULL || s->eof) {
-        release_transport(s);
+    if (s->transport == NULL) {
         die(s);
         return;
     }
     s->state = SESSION_CLOSING;
     transport_shutdown(s->transport);
-    wheel_start(&core_of(s)->wheel, &s->timer,
-                core_of(s)->now_us + s->chain->conf->http->delayed_close_us);
+    start_delayed_close(s);
     core_defer(core_of(s), &s->work);
 }
 
@@ -152,11 +178,11 @@ static void on_timer(struct wheel_timer *t, uint64_t now_us)
         return; /* the transport has a deadline of its own */
     case SESSION_OPEN:
         http_count(s, HTTP_STAT_downstream_cx_idle_timeout, 1);
-        session_drain(s);
+        s->draining = true;
+        http_conn_drain(s->http);
         return;
     case SESSION_CLOSING:
-        release_transport(s);
-        destroy(s);
+        delayed_close(s);
         return;
     }
 }
@@ -199,14 +225,22 @@ static void on_stream(struct http_conn *c, struct http_stream *down)
     stream_accept(s, down);
 }
 
+/* Unless a pipelined request waits, which has its answer first. */
 static void on_idle(struct http_conn *c)
 {
-    session_stream_changed(c->owner);
+    struct session *s = c->owner;
+
+    session_stream_changed(s);
+    if (s->generation != s->listener->generation && pktq_is_empty(&s->in))
+        session_renew(s); /* last: it may be the end of the connection */
 }
 
 static void on_finished(struct http_conn *c)
 {
-    close_orderly(c->owner);
+    if (c->is_cut)
+        session_finish(c->owner, false);
+    else
+        close_orderly(c->owner);
 }
 
 static void on_want_input(struct http_conn *c)
@@ -432,10 +466,11 @@ static void on_eof(struct transport *t)
     switch (s->state) {
     case SESSION_HELLO:
     case SESSION_SECURING:
-    case SESSION_CLOSING:
         release_transport(s);
         die(s);
         return;
+    case SESSION_CLOSING:
+        return; /* closed from below once the client has all, or by the timer */
     case SESSION_OPEN:
         if (s->tcp != NULL)
             tcp_proxy_eof(s->tcp);
@@ -489,6 +524,7 @@ const struct tcp_ops *session_accepted(void *ctx, struct tcp_conn *c, void **own
     pktq_init(&s->in);
     list_init(&s->streams);
     list_push_tail(&l->sessions, &s->link);
+    l->n_sessions++;
     wheel_timer_init(&s->timer, on_timer);
     work_init(&s->work, run);
     s->opened_us = p->core->now_us;

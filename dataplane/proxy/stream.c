@@ -10,6 +10,7 @@
  */
 #include "dataplane/proxy/proxy_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #define BODY_MAX (64 * 1024) /* of a request, while its connection is being opened */
@@ -300,6 +301,12 @@ static void reply(struct stream *s, uint16_t status, const char *body, const cha
     http_stream_pause(s->down, false); /* the rest of the request, if any, is read and dropped */
 }
 
+/* A part of a message could not be passed on: the rest must not follow, as if it were whole. */
+static void out_of_packets(struct stream *s)
+{
+    reply(s, 503, "", "OM", "out_of_packets");
+}
+
 static void upstream_failed(struct stream *s, const char *reason, const char *flag, uint16_t status)
 {
     const char *text = s->failure;
@@ -374,13 +381,17 @@ static void up_on_headers(struct http_stream *up, struct http_msg *m, bool end)
         CLUSTER_STAT_upstream_rq_4xx, CLUSTER_STAT_upstream_rq_5xx
     };
     struct stream *s = up->owner;
-    int rc = -1;
+    int rc = -EINVAL;
 
     moved(s);
     if (m->status >= 100 && m->status < 600)
         count_upstream(s, classes[m->status / 100 - 1], 1);
     if (edge_response_headers(s->session, m, core_of(s)->now_us - s->up_start_us))
         rc = http_stream_send_headers(s->down, m, end);
+    if (rc == -ENOMEM) {
+        out_of_packets(s);
+        return;
+    }
     if (rc < 0) {
         reply(s, 502, "upstream response could not be forwarded", "UPE",
               "upstream_response_not_writable");
@@ -398,8 +409,9 @@ static void up_on_data(struct http_stream *up, struct pktq *data, bool end)
 
     moved(s);
     s->bytes_out += data->bytes;
-    http_stream_send_data(s->down, data, end);
-    if (!end && http_stream_room(s->down) == 0)
+    if (http_stream_send_data(s->down, data, end) < 0)
+        out_of_packets(s); /* last */
+    else if (!end && http_stream_room(s->down) == 0)
         http_stream_pause(up, true);
 }
 
@@ -408,7 +420,8 @@ static void up_on_trailers(struct http_stream *up, struct http_fields *trailers)
     struct stream *s = up->owner;
 
     moved(s);
-    http_stream_send_trailers(s->down, trailers);
+    if (http_stream_send_trailers(s->down, trailers) < 0)
+        out_of_packets(s); /* last */
 }
 
 static void up_on_writable(struct http_stream *up)
@@ -497,6 +510,7 @@ static int send_request(struct stream *s)
 static void on_ready(struct cluster_waiter *w, struct http_stream *up)
 {
     struct stream *s = container_of(w, struct stream, waiter);
+    int rc;
 
     s->waiting = false;
     s->up = up;
@@ -506,7 +520,12 @@ static void on_ready(struct cluster_waiter *w, struct http_stream *up)
     moved(s);
     http_stream_set_owner(up, &up_ops, s);
     count_upstream(s, CLUSTER_STAT_upstream_rq_total, 1);
-    if (send_request(s) < 0) {
+    rc = send_request(s);
+    if (rc == -ENOMEM) {
+        out_of_packets(s);
+        return;
+    }
+    if (rc < 0) {
         reply(s, 503, "request could not be forwarded", "LR", "upstream_request_not_writable");
         return;
     }
@@ -574,7 +593,8 @@ static void choose_route(struct stream *s, bool end)
         return;
     }
     s->cluster_rt = s->route->target;
-    s->cluster = s->cluster_rt != NULL ? s->cluster_rt->live[core_of(s)->id] : NULL;
+    if (s->cluster_rt != NULL)
+        s->cluster = upstreams_find(s->session->proxy->conf.upstreams, s->cluster_rt);
     if (s->cluster == NULL) {
         s->cluster_rt = NULL;
         count(s, HTTP_STAT_no_cluster, 1);
@@ -615,8 +635,9 @@ static void down_on_data(struct http_stream *down, struct pktq *data, bool end)
         request_complete(s);
     if (s->up != NULL) {
         s->body_sent = true;
-        http_stream_send_data(s->up, data, end);
-        if (!end && http_stream_room(s->up) == 0)
+        if (http_stream_send_data(s->up, data, end) < 0)
+            out_of_packets(s); /* last */
+        else if (!end && http_stream_room(s->up) == 0)
             http_stream_pause(down, true);
     } else if (is_answered(s) || !s->waiting) {
         pktq_clear(data);
@@ -632,11 +653,12 @@ static void down_on_trailers(struct http_stream *down, struct http_fields *trail
     struct stream *s = down->owner;
 
     moved(s);
+    edge_request_trailers(trailers);
     request_complete(s);
-    if (s->up != NULL)
-        http_stream_send_trailers(s->up, trailers);
-    else
+    if (s->up == NULL)
         s->trailers = trailers;
+    else if (http_stream_send_trailers(s->up, trailers) < 0)
+        out_of_packets(s); /* last */
 }
 
 static void down_on_writable(struct http_stream *down)
@@ -652,6 +674,10 @@ static void down_on_bad_request(struct http_stream *down, uint16_t status, const
 {
     struct stream *s = down->owner;
 
+    if (status == 503) { /* our memory; the codec has counted it */
+        reply(s, status, http_reason(status), "OM", details);
+        return;
+    }
     count(s,
           status == 431 ? HTTP_STAT_downstream_rq_too_large
                         : HTTP_STAT_downstream_cx_protocol_error,

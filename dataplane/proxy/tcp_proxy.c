@@ -18,7 +18,7 @@ struct tcp_proxy {
     bool connecting;
     bool down_eof, up_eof;
     uint64_t bytes_in, bytes_out;
-    uint64_t start_wall_us, active_us;
+    uint64_t start_us, start_wall_us, active_us;
     struct wheel_timer idle;
     struct work work;
     const char *flags, *termination;
@@ -59,7 +59,7 @@ static void log_connection(struct tcp_proxy *p)
     const struct session *s = p->session;
     struct accesslog_record r = {
         .start_wall_us = p->start_wall_us,
-        .duration_us = core_of(p)->wall_us - p->start_wall_us,
+        .duration_us = core_of(p)->now_us - p->start_us,
         .response_flags = p->flags,
         .termination_details = p->termination,
         .upstream_failure = p->failure,
@@ -109,7 +109,7 @@ static void finish(struct tcp_proxy *p, bool orderly)
         struct transport *up = p->up;
 
         upstream_gone(p);
-        transport_release(up, 1000000);
+        transport_release(up, PROXY_LINGER_US);
     }
     session_finish(p->session, orderly); /* the session frees us, at the end of the turn */
 }
@@ -252,7 +252,8 @@ static void connect_upstream(struct work *w)
 {
     struct tcp_proxy *p = container_of(w, struct tcp_proxy, work);
     struct proxy *proxy = p->session->proxy;
-    struct cluster *c = p->cluster != NULL ? p->cluster->live[core_of(p)->id] : NULL;
+    struct cluster *c =
+        p->cluster != NULL ? upstreams_find(proxy->conf.upstreams, p->cluster) : NULL;
     int err = 0;
 
     if (c == NULL || !cluster_pick(c, &p->upstream)) {
@@ -285,7 +286,7 @@ bool tcp_proxy_start(struct session *s)
     p->session = s;
     p->cluster = s->chain->cluster;
     p->start_wall_us = core_of(p)->wall_us;
-    p->active_us = core_of(p)->now_us;
+    p->start_us = p->active_us = core_of(p)->now_us;
     p->flags = p->termination = "";
     work_init(&p->work, connect_upstream);
     wheel_timer_init(&p->idle, on_idle);

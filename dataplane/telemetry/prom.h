@@ -7,5 +7,8 @@
 
 #include <stdio.h>
 
-/* Names: "PREFIX_name"; HELP and TYPE once a name; the block's name as a label, escaped. */
-void prom_write(const struct stats *s, FILE *to);
+/*
+ * Names: "PREFIX_name"; HELP and TYPE once a name; the block's name as a label, escaped.
+ * @filter: a part of the flat name (stats_flat_name()); NULL: all.
+ */
+void prom_write(const struct stats *s, const char *filter, FILE *to);

@@ -127,7 +127,7 @@ static void read_records(struct transport *t)
     if (state == TLS_CLOSED) {
         t->tls_eof = true;
     } else if (t->tcp_eof && (t->tcp == NULL || tcp_recv_waiting(t->tcp) == 0) &&
-               pktq_is_empty(&t->plain)) {
+               pktq_is_empty(&t->in) && pktq_is_empty(&t->plain)) {
         /* RFC 8446, 6.1: without close_notify the end may have been forged. */
         broken_off(t, "closed without close_notify");
         return;

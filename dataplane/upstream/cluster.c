@@ -56,6 +56,14 @@ static void drain_endpoint(struct endpoint *e)
     list_for_each_safe(l, tmp, &e->conns) upconn_drain(container_of(l, struct upconn, link));
 }
 
+/* What was said before under other TLS settings, or is being said, is not for new requests. */
+static void renew_conns(struct endpoint *e)
+{
+    struct list *l, *tmp;
+
+    list_for_each_safe(l, tmp, &e->conns) upconn_retire(container_of(l, struct upconn, link));
+}
+
 static void free_cluster_if_over(struct cluster *c)
 {
     if (!c->gone || c->n_conns > 0 || c->n_waiting > 0 || !list_is_empty(&c->endpoints) ||
@@ -103,6 +111,13 @@ static struct cluster *find_cluster(struct upstreams *us, const char *name)
             return c;
     }
     return NULL;
+}
+
+struct cluster *upstreams_find(struct upstreams *us, const struct cluster_rt *rt)
+{
+    struct cluster *c = rt->live[us->core->id];
+
+    return likely(c != NULL) ? c : find_cluster(us, rt->conf->name);
 }
 
 static void serve(struct work *w);
@@ -181,6 +196,7 @@ static void adopt_cluster(struct upstreams *us, struct cluster_rt *rt)
         return; /* rt->live stays NULL: requests are answered as if there were no such cluster */
     if (was_there) {
         other_tls = !tls_conf_eq(c->rt->conf->tls, rt->conf->tls);
+        c->rt->live[us->core->id] = NULL;
         pin_get(rt->pins, us->core->id);
         pin_put(c->rt->pins, us->core->id);
         c->rt = rt;
@@ -192,7 +208,7 @@ static void adopt_cluster(struct upstreams *us, struct cluster_rt *rt)
     if (other_tls) {
         struct list *l;
 
-        list_for_each(l, &c->endpoints) drain_endpoint(of_link(l));
+        list_for_each(l, &c->endpoints) renew_conns(of_link(l));
     }
 }
 
@@ -201,6 +217,7 @@ static void retire_cluster(struct cluster *c)
     struct list left = LIST_INIT(left), *l;
 
     c->gone = true;
+    c->rt->live[c->all->core->id] = NULL;
     c->next = NULL;
     c->n_endpoints = 0;
     set_membership(c);
@@ -301,26 +318,45 @@ void cluster_waiter_init(struct cluster_waiter *w, const struct cluster_waiter_o
     list_init(&w->link);
 }
 
+static void set_pending(struct cluster *c, struct cluster_waiter *w)
+{
+    w->is_pending = true;
+    c->n_pending++;
+    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_total, 1);
+    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_active, 1);
+}
+
+/* The waiter leaves its endpoint's queue. */
+static void take_out(struct cluster *c, struct cluster_waiter *w)
+{
+    list_remove(&w->link);
+    w->endpoint->n_waiting--;
+    c->n_waiting--;
+    if (!w->is_pending)
+        return;
+    w->is_pending = false;
+    c->n_pending--;
+    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_active, -1);
+}
+
 void cluster_cancel(struct cluster *c, struct cluster_waiter *w)
 {
     if (!list_is_linked(&w->link))
         return;
-    list_remove(&w->link);
-    c->n_waiting--;
-    if (w->endpoint == NULL)
+    if (w->endpoint == NULL) {
+        list_remove(&w->link);
+        c->n_waiting--;
         return;
-    w->endpoint->n_waiting--;
-    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_active, -1);
+    }
+    take_out(c, w);
     free_endpoint_if_over(w->endpoint); /* last: the cluster may go, too */
 }
 
-static void refuse(struct cluster *c, struct cluster_waiter *w, enum cluster_failure why,
-                   enum cluster_stat stat)
+static void refuse(struct cluster *c, struct cluster_waiter *w)
 {
-    w->why = why;
     list_push_tail(&c->refused, &w->link);
     c->n_waiting++;
-    cluster_count(c, stat, 1);
+    cluster_count(c, CLUSTER_STAT_upstream_cx_none_healthy, 1);
     core_defer(c->all->core, &c->work);
 }
 
@@ -337,18 +373,13 @@ void cluster_request(struct cluster *c, struct cluster_waiter *w)
 
     w->endpoint = NULL;
     if (e == NULL) {
-        refuse(c, w, CLUSTER_NO_ENDPOINT, CLUSTER_STAT_upstream_cx_none_healthy);
-        return;
-    }
-    if (c->n_waiting >= c->rt->conf->max_pending) {
-        refuse(c, w, CLUSTER_OVERFLOW, CLUSTER_STAT_upstream_rq_pending_overflow);
+        refuse(c, w);
         return;
     }
     w->endpoint = e;
     list_push_tail(&e->waiting, &w->link);
     e->n_waiting++;
     c->n_waiting++;
-    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_active, 1);
     want_service(e);
 }
 
@@ -364,23 +395,13 @@ bool cluster_pick(struct cluster *c, struct ipport *ret)
 
 /* --- answering ------------------------------------------------------------------------------- */
 
-/* The waiter leaves its endpoint's queue; its answer comes next. */
-static void take_out(struct cluster_waiter *w)
-{
-    struct endpoint *e = w->endpoint;
-
-    list_remove(&w->link);
-    e->n_waiting--;
-    e->cluster->n_waiting--;
-    cluster_count(e->cluster, CLUSTER_STAT_upstream_rq_pending_active, -1);
-}
-
 static void fail(struct cluster_waiter *w, enum cluster_failure why, const char *text)
 {
+    struct cluster *c = w->endpoint->cluster;
     struct ipport host = w->endpoint->address;
 
-    take_out(w);
-    cluster_count(w->endpoint->cluster, CLUSTER_STAT_upstream_rq_pending_failure_eject, 1);
+    take_out(c, w);
+    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_failure_eject, 1);
     w->ops->on_failed(w, why, text, &host); /* last: the owner may free @w */
 }
 
@@ -407,9 +428,25 @@ static bool serve_waiter(struct endpoint *e, struct cluster_waiter *w)
 
     if (s == NULL)
         return false;
-    take_out(w);
+    take_out(e->cluster, w);
     w->ops->on_ready(w, s); /* last */
     return true;
+}
+
+/* No connection is free for @w: it waits for one, if not too many do. */
+static void hold(struct endpoint *e, struct cluster_waiter *w)
+{
+    struct cluster *c = e->cluster;
+
+    if (w->is_pending)
+        return;
+    if (c->n_pending < c->rt->conf->max_pending) {
+        set_pending(c, w);
+        return;
+    }
+    take_out(c, w);
+    cluster_count(c, CLUSTER_STAT_upstream_rq_pending_overflow, 1);
+    w->ops->on_failed(w, CLUSTER_OVERFLOW, "", NULL); /* last: the owner may free @w */
 }
 
 static bool may_dial(const struct endpoint *e)
@@ -428,10 +465,8 @@ static void dial_for_the_rest(struct endpoint *e)
     const char *text;
 
     while (may_dial(e)) {
-        if (upconn_dial(e, &why, &text)) {
-            cluster_count(e->cluster, CLUSTER_STAT_upstream_rq_pending_total, 1);
+        if (upconn_dial(e, &why, &text))
             continue;
-        }
         cluster_conn_failed(e, why, text);
         return;
     }
@@ -449,7 +484,8 @@ static void serve_endpoint(struct endpoint *e)
         struct cluster_waiter *w = container_of(l, struct cluster_waiter, link);
 
         list_push_tail(&e->waiting, &w->link);
-        serve_waiter(e, w);
+        if (!serve_waiter(e, w))
+            hold(e, w);
     }
     e->n_waiting--;
     dial_for_the_rest(e);
@@ -465,7 +501,7 @@ static void serve(struct work *work)
         struct cluster_waiter *w = container_of(l, struct cluster_waiter, link);
 
         c->n_waiting--;
-        w->ops->on_failed(w, w->why, "", NULL);
+        w->ops->on_failed(w, CLUSTER_NO_ENDPOINT, "", NULL);
     }
     while ((l = list_pop_head(&c->to_serve)) != NULL) {
         struct endpoint *e = container_of(l, struct endpoint, serve_link);
@@ -509,12 +545,13 @@ void cluster_conn_closed(struct endpoint *e)
 
 /* --- telling --------------------------------------------------------------------------------- */
 
-static void tell_endpoint(const struct endpoint *e,
+static void tell_endpoint(const struct endpoint *e, bool leaving,
                           void (*fn)(const struct endpoint_info *e, void *ctx), void *ctx)
 {
     struct endpoint_info info = {
         .cluster = e->cluster->name,
         .address = e->address,
+        .leaving = leaving,
         .cx_active = e->n_conns,
         .waiting = e->n_waiting,
         .cx_total = e->cx_total,
@@ -542,7 +579,9 @@ void upstreams_each(struct upstreams *us, void (*fn)(const struct endpoint_info 
     {
         struct cluster *c = container_of(l, struct cluster, link);
 
-        list_for_each(e, &c->endpoints) tell_endpoint(of_link(e), fn, ctx);
-        list_for_each(e, &c->retired) tell_endpoint(of_link(e), fn, ctx);
+        list_for_each(e, &c->endpoints) tell_endpoint(of_link(e), false, fn, ctx);
+        list_for_each(e, &c->retired) tell_endpoint(of_link(e), true, fn, ctx);
+        if (list_is_empty(&c->endpoints) && list_is_empty(&c->retired))
+            fn(&(struct endpoint_info){ .cluster = c->name }, ctx);
     }
 }

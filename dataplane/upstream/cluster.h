@@ -32,7 +32,8 @@ struct cluster_rt {
     struct pins *pins; /* of the runtime */
     struct stats_block *stats;
     struct tls_ctx *tls[PIN_MAX_WORKERS];  /* NULL: plaintext */
-    struct cluster *live[PIN_MAX_WORKERS]; /* set by each worker for itself, when it adopts */
+    struct cluster *live[PIN_MAX_WORKERS]; /* set by each worker for itself, while this is the
+                                              newest: see upstreams_find() */
 };
 
 /* The names are Envoy's, so that its dashboards work. */
@@ -84,6 +85,12 @@ void upstreams_adopt(struct upstreams *us, struct cluster_rt **rts, uint32_t n);
 
 uint32_t upstreams_n_conns(const struct upstreams *us);
 
+/*
+ * The live cluster of @rt, also where @rt is of an older runtime that a connection still goes by;
+ * NULL: there is none any more.
+ */
+struct cluster *upstreams_find(struct upstreams *us, const struct cluster_rt *rt);
+
 /* --- asking ---------------------------------------------------------------------------------- */
 
 enum cluster_failure {
@@ -109,8 +116,8 @@ struct cluster_waiter {
     struct list link;
     const struct cluster_waiter_ops *ops;
     struct endpoint *endpoint;
-    enum cluster_failure why; /* for the pool's own use */
-    bool fresh;               /* only a connection that has not carried a stream before will do */
+    bool is_pending; /* it waits for a connection: none was free */
+    bool fresh;      /* only a connection that has not carried a stream before will do */
 };
 
 void cluster_waiter_init(struct cluster_waiter *w, const struct cluster_waiter_ops *ops);
@@ -134,10 +141,11 @@ void upconn_count_error(const struct http_stream *s);
 /* Did it carry another stream before this one? */
 bool upconn_is_reused(const struct http_stream *s);
 
-/* For `isthmusctl clusters`: one line per endpoint. */
+/* For `isthmusctl clusters`: one line per endpoint, and one for a cluster that has none. */
 struct endpoint_info {
     const char *cluster;
-    struct ipport address;
+    struct ipport address; /* IP_NONE: the cluster has no endpoint */
+    bool leaving;          /* no longer of the configuration: it finishes what it carries */
     uint32_t cx_active, rq_active, waiting;
     uint64_t cx_total, cx_connect_fail, rq_total, rq_error;
 };

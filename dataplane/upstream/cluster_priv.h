@@ -46,9 +46,10 @@ struct cluster {
     struct list retired;   /* endpoints that left it, until their last connection is gone */
     struct endpoint *next; /* round robin */
     uint32_t n_endpoints, n_conns, n_waiting;
+    uint32_t n_pending;   /* of those who wait: no connection was free for them */
     struct work work;     /* answers that are due */
     struct list to_serve; /* endpoints where somebody waits and something changed */
-    struct list refused;  /* waiters that get no endpoint: ->why says why */
+    struct list refused;  /* waiters for whom there is no endpoint */
 };
 
 enum upconn_state { UPCONN_CONNECTING, UPCONN_READY, UPCONN_DRAINING, UPCONN_CLOSED };
@@ -58,9 +59,11 @@ struct upconn {
     struct list link;      /* in endpoint->conns */
     struct list idle_link; /* in endpoint->idle */
     struct endpoint *endpoint;
-    struct transport *transport;
+    struct transport *transport; /* NULL: closed from below */
     struct http_conn *http;
     struct pktq in; /* received, not yet read */
+    bool eof;       /* the endpoint will send no more */
+    bool is_stale;  /* the TLS settings changed while it was CONNECTING: carries nothing */
     struct work work;
     struct wheel_timer idle_timer;
     struct ipport local;
@@ -69,8 +72,11 @@ struct upconn {
 /* Opens one more connection to @e. False, and @text filled in, if it fails at once. */
 bool upconn_dial(struct endpoint *e, enum cluster_failure *why, const char **text);
 
-/* No further streams: closes now if idle, else after the last. */
+/* No further streams: closes now if idle, else after the last. One that is CONNECTING goes on. */
 void upconn_drain(struct upconn *c);
+
+/* The same, and one that is CONNECTING will not be used. */
+void upconn_retire(struct upconn *c);
 
 /* RST, now; streams end. */
 void upconn_kill(struct upconn *c);

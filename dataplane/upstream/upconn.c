@@ -95,6 +95,12 @@ void upconn_drain(struct upconn *c)
     }
 }
 
+void upconn_retire(struct upconn *c)
+{
+    c->is_stale = true;
+    upconn_drain(c);
+}
+
 void upconn_kill(struct upconn *c)
 {
     drop_transport(c, false);
@@ -183,17 +189,31 @@ struct http_stream *upconn_open_stream(struct upconn *c)
 
 /* --- the transport's side -------------------------------------------------------------------- */
 
+/* The codec has read everything before the end. A stream that is paused hears of it later. */
+static void tell_eof(struct upconn *c)
+{
+    const bool was_active = c->http->n_streams > 0;
+
+    http_conn_eof(c->http);
+    if (c->http->n_streams > 0)
+        return;
+    if (was_active)
+        count(c, CLUSTER_STAT_upstream_cx_destroy_with_active_rq, 1);
+    close_later(c);
+}
+
 static void read_more(struct upconn *c)
 {
-    while (c->state != UPCONN_CLOSED && c->transport != NULL && c->http != NULL) {
-        uint64_t n;
+    while (c->state != UPCONN_CLOSED && c->http != NULL) {
+        uint64_t n = 0;
 
         http_conn_input(c->http, &c->in); /* also without bytes: it may have an end to tell */
-        if (!pktq_is_empty(&c->in))
+        if (!pktq_is_empty(&c->in) || c->state == UPCONN_CLOSED)
             return; /* paused: what waits below closes the window */
-        if (c->state == UPCONN_CLOSED || c->transport == NULL)
-            return;
-        n = transport_recv(c->transport, &c->in, RECV_MAX);
+        if (c->transport != NULL)
+            n = transport_recv(c->transport, &c->in, RECV_MAX);
+        if (n == 0 && c->eof)
+            tell_eof(c);
         if (n == 0)
             return;
         count(c, CLUSTER_STAT_upstream_cx_rx_bytes_total, (int64_t)n);
@@ -205,6 +225,10 @@ static void on_open(struct transport *t)
     struct upconn *c = transport_owner(t);
     struct http_conf conf = { 0 };
 
+    if (c->is_stale) {
+        close_later(c); /* and another is dialled, if somebody waits */
+        return;
+    }
     c->endpoint->n_connecting--;
     c->state = UPCONN_READY;
     c->local = *transport_local(t);
@@ -217,7 +241,10 @@ static void on_open(struct transport *t)
         close_later(c);
         return;
     }
-    cluster_conn_ready(c);
+    if (c->endpoint->gone && c->endpoint->n_waiting == 0)
+        close_later(c); /* nobody will ever ask for it */
+    else
+        cluster_conn_ready(c);
 }
 
 static void on_readable(struct transport *t)
@@ -237,11 +264,14 @@ static void on_eof(struct transport *t)
 {
     struct upconn *c = transport_owner(t);
 
-    if (c->http != NULL && c->http->n_streams > 0)
-        count(c, CLUSTER_STAT_upstream_cx_destroy_with_active_rq, 1);
-    if (c->http != NULL && c->state != UPCONN_CLOSED)
-        http_conn_eof(c->http);
-    close_later(c);
+    c->eof = true;
+    read_more(c);
+}
+
+static void count_failure(struct endpoint *e)
+{
+    e->cx_connect_fail++;
+    cluster_count(e->cluster, CLUSTER_STAT_upstream_cx_connect_fail, 1);
 }
 
 static enum cluster_failure failure_of(enum transport_end why)
@@ -255,15 +285,16 @@ static void on_closed(struct transport *t, enum transport_end why)
     bool was_connecting = c->state == UPCONN_CONNECTING;
 
     c->transport = NULL;
+    if (c->eof && c->http != NULL && c->http->n_streams > 0 && c->state != UPCONN_CLOSED)
+        return; /* all of the response is here: its stream is paused */
     if (c->http != NULL && c->http->n_streams > 0)
         count(c, CLUSTER_STAT_upstream_cx_destroy_with_active_rq, 1);
     if (was_connecting) {
-        count(c, CLUSTER_STAT_upstream_cx_connect_fail, 1);
+        count_failure(c->endpoint);
         if (why == TRANSPORT_END_TIMEOUT)
             count(c, CLUSTER_STAT_upstream_cx_connect_timeout, 1);
         if (why == TRANSPORT_END_TLS)
             count(c, CLUSTER_STAT_ssl_fail, 1);
-        c->endpoint->cx_connect_fail++;
         c->endpoint->n_connecting--;
         c->state = UPCONN_CLOSED;
         cluster_conn_failed(c->endpoint, failure_of(why), transport_reason(t));
@@ -284,16 +315,17 @@ bool upconn_dial(struct endpoint *e, enum cluster_failure *why, const char **tex
 
     *why = CLUSTER_CONNECT_FAILURE;
     *text = "no memory";
-    if (c == NULL)
+    if (c == NULL) {
+        count_failure(e);
         return false;
+    }
     c->endpoint = e;
     c->state = UPCONN_CONNECTING;
     c->transport = transport_connect(all->ts, &e->address, rt->tls[all->core->id],
                                      rt->conf->connect_timeout_us, &events, c, &err);
     if (c->transport == NULL) {
         *text = strerror(-err);
-        e->cx_connect_fail++;
-        cluster_count(e->cluster, CLUSTER_STAT_upstream_cx_connect_fail, 1);
+        count_failure(e);
         slab_free(&all->conns, c);
         return false;
     }

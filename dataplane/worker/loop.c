@@ -22,6 +22,8 @@
 #define SLEEP_MIN_US 20
 #define SLEEP_MAX_US 1000
 #define SLEEP_STEP 64 /* sleeps before the next length */
+#define SLEEP_LONG_US 2000
+#define LONG_IDLE_TURNS 6000 /* then of this length: about five seconds */
 
 static void adopt(struct worker *w, struct runtime *rt)
 {
@@ -98,14 +100,14 @@ static void look_at_pool(struct worker *w)
     pktpool_look(w->conf.pool);
 }
 
-/* Returns how much there was to do. */
-static unsigned turn(struct worker *w)
+/* Returns how much there was to do, apart from the timers that fired. */
+static unsigned turn(struct worker *w, unsigned *timers)
 {
     unsigned n = check_published(w);
 
     look_at_pool(w);
     n += read_mail(w);
-    n += wheel_run(&w->core.wheel, w->core.now_us, TIMERS_PER_TURN);
+    *timers = wheel_run(&w->core.wheel, w->core.now_us, TIMERS_PER_TURN);
     n += receive(w);
     n += transports_run(w->transports, HANDSHAKES_PER_TURN);
     n += core_run_work(&w->core, WORK_PER_TURN);
@@ -139,6 +141,8 @@ uint64_t loop_sleep_us(uint64_t idle_turns)
 
     if (idle_turns < SPIN_TURNS)
         return 0;
+    if (idle_turns >= LONG_IDLE_TURNS)
+        return SLEEP_LONG_US;
     for (step = (idle_turns - SPIN_TURNS) / SLEEP_STEP; step > 0 && us < SLEEP_MAX_US; step--)
         us *= 2;
     return MIN(us, SLEEP_MAX_US);
@@ -171,14 +175,15 @@ int worker_run(void *arg)
     if (w->core.id == 0)
         net_announce(w->net); /* our addresses, once */
     while (!atomic_load_explicit(&w->stop, memory_order_acquire)) {
-        bool busy;
+        unsigned n, timers;
 
         before = eal_cycles();
         read_clock(w, before);
-        busy = turn(w) > 0;
+        n = turn(w, &timers);
         after = eal_cycles();
-        account(w, after - before, busy);
-        idle_turns = busy || transports_pending(w->transports) || !list_is_empty(&w->core.work)
+        account(w, after - before, n + timers > 0);
+        /* A timer alone is no sign that packets will come: it does not keep the worker awake. */
+        idle_turns = n > 0 || transports_pending(w->transports) || !list_is_empty(&w->core.work)
                          ? 0
                          : idle_turns + 1;
         if (adaptive)

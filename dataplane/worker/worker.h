@@ -4,9 +4,15 @@
  * One turn of its loop, in order: read the clock, adopt a new runtime, answer
  * the mailbox, timers, receive and process one burst per port, TLS work, deferred
  * work, TCP output, send, report a quiet point, account cycles. Every step is
- * bounded. With nothing to do for a while an adaptive worker sleeps between
- * turns: at first for tens of microseconds, in the end for a millisecond, so that
- * a quiet gateway costs little and a timer is at most a tick late.
+ * bounded.
+ *
+ * With nothing to do for a while an adaptive worker sleeps between turns: at first
+ * for tens of microseconds, soon for a millisecond, and after some five seconds for
+ * two; never past the next timer, which is at most a tick late. What a quiet gateway
+ * costs is almost only these wakes: some 25 us each, which the kernel needs to switch
+ * tasks, so the longest sleep is what decides. The first packet after a pause waits as
+ * long at most. To be woken by the port instead is not to be had where it would matter
+ * most: DPDK's af_packet and af_xdp have no rx interrupts.
  *
  * The control thread reaches a worker by two means: the published runtime, and
  * mail (a function to be run on the worker, answered by the same letter).

@@ -62,6 +62,7 @@ static void node_init(struct wire *w, unsigned i)
     n->core.secret.k[1] = wire_random(w, UINT64_MAX);
     n->core.rng = 1 + wire_random(w, UINT64_MAX - 1);
     wheel_init(&n->core.wheel, w->now_us);
+    list_init(&n->core.work);
     n->addr = ipaddr_v4(0x0a000001 + i);
     n->machine.n_ports = 1;
     n->machine.tcp.max_connections = 1024;

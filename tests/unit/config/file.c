@@ -248,6 +248,41 @@ static void a_mistake_in_an_included_file_is_told_there(void **state)
     refused("main.conf", "/sub/bad.conf:3: syntax error");
 }
 
+/* As bytes, and as libconfig's escapes, which are bytes only once they are read. */
+static void a_name_that_is_not_utf8_is_refused(void **state)
+{
+    struct snapshot *s;
+    char path[300];
+
+    put("main.conf", MACHINE "clusters = ( { name = \"a\"; },\n  { name = \"caf\xe9\"; } );\n");
+    refused("main.conf", "/main.conf:3: clusters[1].name: is not UTF-8");
+    put("main.conf", MACHINE "clusters = (\n  { name = \"\\xc3\"; } );\n");
+    refused("main.conf", "/main.conf:3: clusters[0].name: is not UTF-8");
+    put("main.conf", "# caf\xe9\n" MACHINE "clusters = ( { name = \"caf\xc3\xa9\"; } );\n");
+    snprintf(path, sizeof(path), "%s/main.conf", dir);
+    s = read_good(path);
+    assert_string_equal(s->clusters[0].name, "caf\xc3\xa9");
+    snapshot_put(s);
+}
+
+static void a_file_whose_path_is_not_utf8_can_be_dumped(void **state)
+{
+    struct snapshot *s;
+    char path[300], *text;
+    json_t *dump;
+
+    put("caf\xe9.conf", MACHINE);
+    snprintf(path, sizeof(path), "%s/caf\xe9.conf", dir);
+    s = read_good(path);
+    dump = snapshot_dump(s);
+    text = json_dumps(dump, 0);
+    assert_non_null(text);
+    assert_non_null(strstr(text, "\"machine\""));
+    free(text);
+    json_decref(dump);
+    snapshot_put(s);
+}
+
 static void what_follows_an_include_keeps_its_lines(void **state)
 {
     put("main.conf", "@include \"sub/c.conf\"\n" MACHINE "\nfoo = 1;\n");
@@ -327,6 +362,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(bad_files_are_refused_with_line_and_reason),
         cmocka_unit_test(an_include_is_looked_for_beside_the_file_that_names_it),
         cmocka_unit_test(a_mistake_in_an_included_file_is_told_there),
+        cmocka_unit_test(a_name_that_is_not_utf8_is_refused),
+        cmocka_unit_test(a_file_whose_path_is_not_utf8_can_be_dumped),
         cmocka_unit_test(what_follows_an_include_keeps_its_lines),
         cmocka_unit_test(an_include_in_a_comment_or_a_string_is_none),
         cmocka_unit_test(includes_that_cannot_be_read_are_refused),

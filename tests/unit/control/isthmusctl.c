@@ -153,6 +153,8 @@ static void misuse_is_told(void **state)
 {
     run("", 2, "usage: isthmusctl");
     run("nonsense", 2, "there is no command \"nonsense\"");
+    run("stauts", 2, "there is no command \"stauts\"; is \"status\" meant?");
+    run("relaod", 2, "is \"reload\" meant?");
     run("log a b", 2, "\"b\" is too much");
     run("drain now", 2, "\"now\" is too much");
     run("stats a b", 2, "\"b\" is too much");

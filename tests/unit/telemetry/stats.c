@@ -102,7 +102,7 @@ static void prometheus_gets_its_text(void **state)
     stat_add(stats_block(s, &clusters, "a"), 0, 0, 1);
     stats_show(s, &plain, "", 0, tcp);
     stat_add(stats_block(s, &clusters, "q\"\\\nx"), 0, 1, 2);
-    prom_write(s, f);
+    prom_write(s, NULL, f);
     fclose(f);
     assert_string_equal(text, "# HELP envoy_cluster_cx_total connections\n"
                               "# TYPE envoy_cluster_cx_total counter\n"
@@ -119,6 +119,28 @@ static void prometheus_gets_its_text(void **state)
     stats_free(s);
 }
 
+/* By the names that `stats` tells; what is left has its HELP and TYPE, and nothing else has. */
+static void prometheus_can_ask_for_a_part(void **state)
+{
+    const uint64_t tcp[] = { 9 };
+    struct stats *s = stats_new(1);
+    char *text;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_non_null(f);
+    stats_show(s, &plain, "", 0, tcp);
+    stats_block(s, &clusters, "a");
+    stat_add(stats_block(s, &clusters, "b"), 0, 1, 3);
+    prom_write(s, "cluster.b.cx_active", f);
+    fclose(f);
+    assert_string_equal(text, "# HELP envoy_cluster_cx_active connections now\n"
+                              "# TYPE envoy_cluster_cx_active gauge\n"
+                              "envoy_cluster_cx_active{envoy_cluster_name=\"b\"} 3\n");
+    free(text);
+    stats_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +148,7 @@ int main(void)
         cmocka_unit_test(a_block_asked_for_again_is_the_same),
         cmocka_unit_test(numbers_of_others_are_shown_where_they_are),
         cmocka_unit_test(prometheus_gets_its_text),
+        cmocka_unit_test(prometheus_can_ask_for_a_part),
     };
 
     return cmocka_run_group_tests_name("stats", tests, NULL, NULL);

@@ -1,0 +1,114 @@
+/* What a connection under way sees of a new configuration, and what it still needs of the old. */
+#include "tests/lib/gateway.h"
+#include "tests/lib/test.h"
+
+#define HTTP_CHAIN(name, cluster)                                                                  \
+    "clusters = ( { name = \"" cluster "\"; endpoints = [ \"10.0.0.2:8080\" ]; } );\n"             \
+    "route_configs = ( { name = \"r\"; virtual_hosts = ( { name = \"v\"; domains = [ \"a\" ];\n"   \
+    "  routes = ( { prefix = \"/\"; cluster = \"" cluster "\"; } ); } ); } );\n"                   \
+    "listeners = ( { name = \"l\"; address = \"10.0.0.1:80\";\n"                                   \
+    "  filter_chains = ( { name = \"" name "\"; http = { route_config = \"r\"; }; } ); } );\n"
+#define GET(path) "GET " path " HTTP/1.1\r\nhost: a\r\n\r\n"
+#define TCP_CHAIN(cluster)                                                                         \
+    "clusters = ( { name = \"" cluster "\"; endpoints = [ \"10.0.0.2:8080\" ]; } );\n"             \
+    "listeners = ( { name = \"l\"; address = \"10.0.0.1:80\";\n"                                   \
+    "  filter_chains = ( { name = \"c\"; tcp = { cluster = \"" cluster "\"; }; } ); } );\n"
+
+static const struct wire_conf wire = { .seed = 1, .delay_us = 100 };
+
+/* It goes by the configuration under which its first byte came. */
+static void a_request_whose_cluster_goes_while_it_comes_finds_none(void **state)
+{
+    struct script client;
+    struct gateway g;
+
+    gateway_init(&g, &wire, HTTP_CHAIN("old", "old"));
+    script_connect(&g, &client, 80);
+    gateway_run(&g, 10);
+    script_say(&g, &client, "GET / HTTP/1.1\r\n");
+    gateway_run(&g, 10);
+    gateway_reload(&g, HTTP_CHAIN("new", "new"));
+    gateway_run(&g, 10);
+    script_say(&g, &client, "host: a\r\n\r\n");
+    gateway_run(&g, 10);
+    assert_non_null(strstr(client.in, "HTTP/1.1 503"));
+    assert_true(client.eof);
+    script_free(&client);
+    gateway_fini(&g);
+}
+
+/* A chain that is gone may still lead to a cluster that is not. */
+static void a_cluster_that_stays_serves_the_old_chain_too(void **state)
+{
+    struct script client;
+    struct gateway g;
+
+    gateway_init(&g, &wire, HTTP_CHAIN("old", "same"));
+    script_connect(&g, &client, 80);
+    gateway_run(&g, 10);
+    script_say(&g, &client, GET("/1") GET("/2"));
+    gateway_run(&g, 10);
+    gateway_reload(&g, HTTP_CHAIN("new", "same"));
+    script_say(&g, &g.backends[0], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    gateway_run(&g, 10);
+    assert_non_null(strstr(g.backends[0].in, "GET /2"));
+    script_free(&client);
+    gateway_fini(&g);
+}
+
+/* It would hold the old runtime as long as it may be idle. */
+static void a_connection_whose_chain_is_gone_closes_when_it_is_idle(void **state)
+{
+    struct script client;
+    struct gateway g;
+
+    gateway_init(&g, &wire, HTTP_CHAIN("old", "same"));
+    script_connect(&g, &client, 80);
+    gateway_run(&g, 10);
+    script_say(&g, &client, GET("/1"));
+    gateway_run(&g, 10);
+    gateway_reload(&g, HTTP_CHAIN("new", "same"));
+    script_say(&g, &g.backends[0], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    gateway_run(&g, 10);
+    assert_true(client.eof);
+    gateway_run(&g, 5000);
+    assert_null(g.old[0]);
+    script_free(&client);
+    gateway_fini(&g);
+}
+
+/* A connection that is forwarded unopened outlives several configurations. */
+static void a_tcp_connection_goes_on_after_reloads(void **state)
+{
+    struct script client;
+    struct gateway g;
+
+    gateway_init(&g, &wire, TCP_CHAIN("one"));
+    script_connect(&g, &client, 80);
+    gateway_run(&g, 10);
+    gateway_reload(&g, TCP_CHAIN("two"));
+    gateway_run(&g, 10);
+    gateway_reload(&g, TCP_CHAIN("three"));
+    gateway_run(&g, 10);
+    script_say(&g, &client, "hello");
+    gateway_run(&g, 10);
+    assert_string_equal(g.backends[0].in, "hello");
+    script_say(&g, &g.backends[0], "bye");
+    script_shutdown(&g.backends[0]);
+    gateway_run(&g, 10);
+    assert_string_equal(client.in, "bye");
+    script_free(&client);
+    gateway_fini(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_whose_cluster_goes_while_it_comes_finds_none),
+        cmocka_unit_test(a_cluster_that_stays_serves_the_old_chain_too),
+        cmocka_unit_test(a_connection_whose_chain_is_gone_closes_when_it_is_idle),
+        cmocka_unit_test(a_tcp_connection_goes_on_after_reloads),
+    };
+
+    return cmocka_run_group_tests_name("reload", tests, NULL, NULL);
+}
