@@ -84,7 +84,7 @@ void script_connect(struct gateway *g, struct script *s, uint16_t port)
     int err;
 
     script_init(s);
-    s->tcp = tcp_connect(g->wire.nodes[1].tcp, &to, NULL, &script_ops, s, &err);
+    s->tcp = tcp_connect(g->wire.nodes[1].tcp, &to, NULL, NULL, &script_ops, s, &err);
     assert(s->tcp != NULL);
 }
 
