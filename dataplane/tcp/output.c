@@ -81,7 +81,8 @@ static uint16_t advertise(struct tcp_conn *c)
     return (uint16_t)field;
 }
 
-static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags)
+/* Of a segment with @len bytes of payload: what of the MSS they leave is for SACK blocks. */
+static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags, uint32_t len)
 {
     struct tcp_hdr h = { .seq = seq, .flags = flags };
 
@@ -101,7 +102,7 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags)
         h.opts.tsecr = c->ts_recent;
     }
     if (c->sack_on && (flags & TCP_ACK) != 0 && (flags & TCP_RST) == 0)
-        tcp_reass_sacks(c, &h.opts);
+        tcp_reass_sacks(c, &h.opts, len == 0 ? TCP_OPTS_MAX : c->mss - MIN(len, c->mss));
     return h;
 }
 
@@ -160,7 +161,7 @@ static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
 
     if (p == NULL)
         return;
-    h = header(c, seq, flags);
+    h = header(c, seq, flags, 0);
     send_packet(c, p, &h);
 }
 
@@ -341,7 +342,7 @@ static bool send_segment(struct tcp_conn *c, struct pkt *p)
         flags |= TCP_FIN;
     if (p->pay_len > 0 && p->seq + p->pay_len == c->snd_end)
         flags |= TCP_PSH;
-    h = header(c, p->seq, flags);
+    h = header(c, p->seq, flags, p->pay_len);
     if (again)
         account_again(c);
     else

@@ -65,18 +65,19 @@ static void cut_blocks(struct tcp_holes *h, uint32_t from, uint32_t to)
     }
 }
 
-void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to)
+void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to, uint32_t room)
 {
     const struct tcp_holes *h = c->holes;
-    const unsigned room = to->has_ts ? TCP_SACKS_MAX - 1 : TCP_SACKS_MAX;
+    const uint32_t most = to->has_ts ? TCP_SACKS_MAX - 1 : TCP_SACKS_MAX;
+    const uint32_t max = room < 12 ? 0 : MIN((room - 4) / 8, most);
 
     to->n_sacks = 0;
-    if (c->dsack.start != c->dsack.end) {
+    if (max > 0 && c->dsack.start != c->dsack.end) {
         to->sacks[to->n_sacks++] = c->dsack;
         c->dsack = (struct tcp_sack){ 0, 0 };
         c->tcp->counters.dsacks_out++;
     }
-    for (unsigned i = 0; h != NULL && i < h->n_sacks && to->n_sacks < room; i++)
+    for (unsigned i = 0; h != NULL && i < h->n_sacks && to->n_sacks < max; i++)
         to->sacks[to->n_sacks++] = h->sacks[i];
 }
 

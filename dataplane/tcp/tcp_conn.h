@@ -60,9 +60,10 @@ enum tcp_limit {
 };
 
 #define TCP_SECOND UINT64_C(1000000)
-#define TCP_DELAYED_ACK_US UINT64_C(40000) /* RFC 9293 allows 500 ms; peers' timers start at 200   \
-                                            */
-#define TCP_QUIET_US (10 * TCP_SECOND)     /* nothing in flight for so long: ->fl is given back */
+#define TCP_DELAYED_ACK_US                                                                         \
+    UINT64_C(40000)                    /* RFC 9293 allows 500 ms; peers' timers start at 200       \
+                                        */
+#define TCP_QUIET_US (10 * TCP_SECOND) /* nothing in flight for so long: ->fl is given back */
 #define TCP_CHALLENGE_PERIOD_US (5 * TCP_SECOND)
 #define TCP_KEEPALIVE_INTERVAL_US (75 * TCP_SECOND)
 #define TCP_CORK_US UINT64_C(200000)
@@ -342,8 +343,8 @@ void tcp_reass_clear(struct tcp_conn *c);
 /* [@start, @end) has come twice: the next ACK says so (RFC 2883). */
 void tcp_reass_twice(struct tcp_conn *c, uint32_t start, uint32_t end);
 
-/* The SACK blocks of the ACK that is being written. */
-void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to);
+/* The SACK blocks of the ACK that is being written, as far as @room bytes of options hold them. */
+void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to, uint32_t room);
 
 /* ---- output.c */
 
