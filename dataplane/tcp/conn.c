@@ -137,6 +137,7 @@ struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *c
     tcp->defaults = tuning_of(&tcp->conf);
     tcp->isn_key = derive(&core->secret, "isn");
     tcp->ts_key = derive(&core->secret, "tstamp");
+    tcp->cookie_key = derive(&core->secret, "cookie");
     limit_init(&tcp->challenges, CHALLENGE_RATE, core->now_us);
     limit_init(&tcp->resets, RESET_RATE, core->now_us);
     list_init(&tcp->pending);
@@ -269,6 +270,13 @@ void tcp_conn_end(struct tcp_conn *c, int why)
         tcp_conn_drop(c);
     else
         tcp_schedule(c);
+}
+
+void tcp_conn_unmake(struct tcp_conn *c)
+{
+    net_dst_put(c->tcp->net, &c->dst);
+    c->gone = true;
+    tcp_conn_leave(c);
 }
 
 void tcp_conn_drop(struct tcp_conn *c)

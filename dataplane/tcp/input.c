@@ -137,10 +137,10 @@ static void established(struct tcp_conn *c)
     c->snd_una = c->iss + 1;
     c->ssthresh = UINT32_MAX;
     c->cwnd = cc_initial_window(c->mss, tcp->conf.initial_window);
-    if (c->syn_lost) { /* RFC 5681, 3.1; RFC 6298, 5.7 */
+    if (c->syn_lost) /* RFC 5681, 3.1 */
         c->cwnd = c->mss;
+    if (c->syn_lost && !c->rtt_known) /* RFC 6298, 5.7 */
         c->rtt.rto_us = (uint32_t)MAX(c->rtt.rto_us, RTT_AFTER_SYN_LOSS_US);
-    }
     if (c->fl != NULL) /* the owner did not wait */
         cc_init(&c->fl->cc, c->cwnd, c->ssthresh);
     c->last_tx_us = tcp->core->now_us;
@@ -186,6 +186,21 @@ static void take_syn(struct tcp_conn *c, const struct tcp_seg *s)
     c->snd_wl2 = s->ack;
 }
 
+/* The echo of a timestamp tells which of several SYNs was answered. */
+static void measure_syn(struct tcp_conn *c, const struct tcp_seg *s)
+{
+    const struct tcp *tcp = c->tcp;
+    uint64_t rtt_us = tcp->core->now_us - c->opened_us;
+
+    if (c->syn_lost) {
+        if (!c->ts_on)
+            return;
+        rtt_us = (uint64_t)(tcp_ts_now(tcp, c->ts_offset) - s->opts.tsecr) * 1000;
+    }
+    rtt_sample(&c->rtt, rtt_us, tcp->conf.rto_min_us);
+    c->rtt_known = true;
+}
+
 static enum drop syn_sent(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
 {
     const bool has_ack = (s->flags & TCP_ACK) != 0;
@@ -214,8 +229,7 @@ static enum drop syn_sent(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
         pkt_free(p);
         return DROP_NONE;
     }
-    if (!c->syn_lost)
-        rtt_sample(&c->rtt, c->tcp->core->now_us - c->opened_us, c->tcp->conf.rto_min_us);
+    measure_syn(c, s);
     established(c);
     ack_at_once(c);
     /* Fifth: what came with the SYN is taken when it is sent again. */

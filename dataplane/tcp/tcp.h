@@ -93,8 +93,9 @@ struct tcp_conf {
     uint64_t delayed_ack_us; /* default 40 ms */
     uint32_t initial_window; /* segments; 0: RFC 6928 */
     enum cc_algorithm cc;    /* default CUBIC */
-    bool pacing; /* spread a window over its round trip, as far as a clock of 1 ms can */
-    bool ecn;    /* ask for it (RFC 3168); it is always granted */
+    bool pacing;     /* spread a window over its round trip, as far as a clock of 1 ms can */
+    bool ecn;        /* ask for it (RFC 3168); it is always granted */
+    bool no_cookies; /* never: drop SYNs when there is no room (for tests) */
     bool no_sack, no_timestamps, no_window_scale; /* neither offer nor accept */
 };
 
@@ -250,6 +251,9 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(zero_window_probes, "zero-window probes sent")                                               \
     X(keepalive_probes, "keepalive probes sent")                                                   \
     X(half_open_dropped, "SYNs dropped, too many half-open connections")                           \
+    X(cookies_out, "SYNs answered with a cookie: nothing is remembered of them (RFC 4987)")        \
+    X(cookies_good, "connections opened from a cookie")                                            \
+    X(cookies_bad, "ACKs of nobody, or of a cookie that is too old or not ours")                   \
     X(half_open_timeouts, "half-open connections given up")                                        \
     X(no_conn, "connections refused for want of memory")                                           \
     X(low_pool_dropped, "segments whose bytes were refused because few packets were left")         \

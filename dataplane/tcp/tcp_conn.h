@@ -147,6 +147,7 @@ struct tcp_conn {
     bool ended : 1;      /* the protocol is done: on_closed as soon as everything is read */
     bool gone : 1;       /* freed as soon as it is not busy */
     bool syn_lost : 1;   /* the SYN was sent more than once */
+    bool rtt_known : 1;  /* all the same */
     bool ecn_echo : 1;   /* tell the peer that a mark has come, until it says that it has heard */
     bool ecn_seen : 1;
     struct tcp_flight *fl;   /* NULL: nothing was sent lately */
@@ -196,6 +197,15 @@ struct tcp_listener {
     void *ctx;
 };
 
+/* What a SYN has brought, and what we have made of it. */
+struct tcp_offer {
+    uint32_t iss, irs, ts_recent;
+    uint32_t snd_wnd;
+    uint16_t peer_mss;
+    uint8_t snd_shift, rcv_shift;
+    bool ts_on, wscale_on, sack_on, ecn_on;
+};
+
 /* Between a SYN and the handshake's last ACK. */
 struct tcp_half {
     struct flow flow;
@@ -203,12 +213,8 @@ struct tcp_half {
     struct wheel_timer timer;
     struct tcp_listener *listener;
     uint64_t since_us;
-    uint32_t iss, irs, ts_recent;
-    uint32_t snd_wnd;
-    uint16_t peer_mss;
+    struct tcp_offer offer;
     uint8_t tries; /* SYN-ACKs sent */
-    uint8_t snd_shift, rcv_shift;
-    bool ts_on, wscale_on, sack_on, ecn_on;
 };
 
 /* TIME_WAIT. */
@@ -233,7 +239,8 @@ struct tcp {
     struct list pending, delayed_acks, tw_list;
     struct wheel_timer delayed_ack_timer, tw_timer;
     struct list listeners[TCP_LISTENER_BUCKETS];
-    struct hash_key isn_key, ts_key;
+    struct hash_key isn_key, ts_key, cookie_key;
+    uint64_t cookies_until_us; /* an ACK up to then may be the answer to a cookie */
     struct limit challenges, resets;
     struct tcp_counters counters;
 };
@@ -245,6 +252,9 @@ struct tcp {
 struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
                               const struct net_dst *dst);
 void tcp_conn_move(struct tcp_conn *c, enum tcp_state next);
+
+/* The opposite of tcp_conn_new(), for one that never was in the flow table. */
+void tcp_conn_unmake(struct tcp_conn *c);
 
 /* As tcp_tune(), before anything has been agreed on. */
 void tcp_conn_set_tuning(struct tcp_conn *c, const struct tcp_tuning *tuning);
@@ -416,6 +426,16 @@ enum drop tcp_unknown_rx(void *ctx, struct pkt *p, const struct ipaddr *src,
 enum drop tcp_syn_rcvd(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s,
                        bool has_min, uint32_t min_iss);
 void tcp_listeners_free(struct tcp *tcp);
+
+/* ---- cookie.c */
+
+/* Sets ->iss of an offer that is not to be remembered; returns the timestamp that goes with it, and
+ * forgets what neither can hold. */
+uint32_t tcp_cookie_bake(struct tcp *tcp, const struct flow_key *key, struct tcp_offer *offer);
+
+/* The offer that @s, an ACK, answers. False: it answers none of ours. */
+bool tcp_cookie_read(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s,
+                     struct tcp_offer *ret);
 
 /* ---- timewait.c */
 
