@@ -77,12 +77,15 @@ static void remember_ts(struct tcp_conn *c, uint32_t tsval)
 void tcp_deliver(struct tcp_conn *c, struct pkt *p)
 {
     struct pkt *last = pktq_last(&c->rxq);
+    /* Every packet costs a whole buffer: twice as many as full ones would be is enough. */
+    const bool crowded = (uint64_t)c->rxq.n * p->pool->room > 2 * (uint64_t)c->recv_buf;
 
     c->rcv_nxt += p->len;
     c->bytes_in += p->len;
     c->tcp->counters.bytes_in += p->len;
-    if (last != NULL && p->len < TCP_COPY_BELOW && pkt_tailroom(last) >= p->len &&
+    if (last != NULL && (p->len < TCP_COPY_BELOW || crowded) && pkt_tailroom(last) >= p->len &&
         !pkt_is_shared(last)) {
+        c->tcp->counters.merged += crowded;
         memcpy(pkt_put(last, p->len), p->data, p->len);
         c->rxq.bytes += p->len;
         pkt_free(p);
@@ -462,6 +465,7 @@ static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         return;
     }
     if (c->holes == NULL) {
+        tcp_recv_buf_segment(c, s);
         tcp_deliver(c, p);
         tcp_ack_owed(c);
     } else { /* what came first stays, also where this segment overlaps it */

@@ -60,6 +60,7 @@ void tcp_listener_tune(struct tcp_listener *l, const struct tcp_tuning *tuning)
 {
     l->tuning = *tuning;
     l->tuning.recv_buf = MIN(tuning->recv_buf, TCP_RECV_BUF_MAX);
+    l->tuning.recv_buf_max = MIN(MAX(tuning->recv_buf_max, l->tuning.recv_buf), TCP_RECV_BUF_MAX);
 }
 
 static void half_free(struct tcp_half *h)

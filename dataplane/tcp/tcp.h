@@ -60,8 +60,12 @@ struct tcp_ops {
  * count. A listener's are its connections' at their start.
  */
 struct tcp_tuning {
-    uint32_t recv_buf;      /* bytes it may hold unread */
-    uint32_t send_buf;      /* bytes queued or unacknowledged, from which tcp_send_room() is 0 */
+    /* Bytes it may hold unread: at first, and once the owner reads more than that in a round trip.
+     */
+    uint32_t recv_buf, recv_buf_max;
+    /* Bytes queued or unacknowledged, from which tcp_send_room() is 0: with a small congestion
+     * window, and with a large one. */
+    uint32_t send_buf, send_buf_max;
     uint32_t notsent_lowat; /* bytes queued and not yet sent, from which it is 0 too */
     uint16_t mss_max; /* payload and options of one segment, both ways; 0: what the path takes */
     bool nagle;       /* one small segment in flight at a time (RFC 9293, 3.7.4) */
@@ -79,12 +83,15 @@ typedef const struct tcp_ops *(*tcp_accept_fn)(void *listener_ctx, struct tcp_co
                                                void **owner);
 
 struct tcp_conf {
-    uint32_t max_conns;      /* default 65536 */
-    uint32_t max_half_open;  /* default 4096: SYN_RCVD at once, of one worker */
-    uint32_t max_time_wait;  /* default 65536; the oldest goes first */
-    uint32_t recv_buf;       /* bytes a connection may hold unread, default 64 KiB */
-    uint32_t send_buf;       /* bytes queued or unacknowledged, default 64 KiB */
+    uint32_t max_conns;     /* default 65536 */
+    uint32_t max_half_open; /* default 4096: SYN_RCVD at once, of one worker */
+    uint32_t max_time_wait; /* default 65536; the oldest goes first */
+    /* As in struct tcp_tuning; default 64 KiB each, and no more than that. */
+    uint32_t recv_buf, recv_buf_max, send_buf, send_buf_max, notsent_lowat;
+    /* Bytes that all connections together may grow their receive buffers by; default 64 MiB. */
+    uint64_t recv_grow_max;
     uint32_t ooo_pkts;       /* out-of-order packets a connection may hold, default 64 */
+    uint32_t ooo_pkts_all;   /* and all of a worker together, default 8192 */
     uint64_t time_wait_us;   /* default 60 s (2 MSL) */
     uint64_t syn_timeout_us; /* give up opening, either way, default 30 s */
     uint32_t max_retries;    /* retransmissions of one segment before -ETIMEDOUT, default 15 */
@@ -244,6 +251,9 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(ecn_reduced, "window reductions that marks of congestion have caused")                       \
     X(dup_acks, "duplicate acknowledgements received")                                             \
     X(ooo_segs, "segments received out of order and kept")                                         \
+    X(merged, "segments copied into the buffer before them, as small ones held too much memory")   \
+    X(recv_grown, "times that a receive buffer has grown")                                         \
+    X(black_holes, "paths that took no large packets, and did not say so (RFC 4821)")              \
     X(ooo_dropped, "segments received out of order and dropped, for want of room")                 \
     X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                            \
     X(paws_dropped, "segments dropped by PAWS (RFC 7323)")                                         \

@@ -56,6 +56,7 @@ enum tcp_limit {
     TCP_QUICK_ACKS = 16,   /* segments acknowledged at once while the peer is in slow start */
     TCP_ACK_EVERY = 2,     /* segments; RFC 9293, 3.8.6.3 */
     TCP_KEEPALIVE_PROBES = 9,
+    TCP_BLACK_HOLE_TRIES = 3, /* timeouts of a full segment in a row */
     TCP_CHALLENGES = 10, /* to one peer in a period (RFC 5961, 7) */
 };
 
@@ -174,6 +175,9 @@ struct tcp_conn {
     uint32_t iss, irs, rcv_fin;
     struct tcp_sack dsack; /* what has come twice, and the next ACK is to tell; empty: nothing */
     uint32_t cwnd, ssthresh, delivered, delivered_pkts; /* while there is no ->fl */
+    uint32_t recv_buf;                /* of now: from tuning->recv_buf to ->recv_buf_max */
+    uint32_t recv_rtt_us, recv_taken; /* distance, and what was read since ->recv_since_us */
+    uint64_t recv_since_us;
     uint32_t retransmits, dsacks;
     int why; /* of on_closed */
     const struct tcp_ops *ops;
@@ -242,6 +246,8 @@ struct tcp {
     struct hash_key isn_key, ts_key, cookie_key;
     uint64_t cookies_until_us; /* an ACK up to then may be the answer to a cookie */
     struct limit challenges, resets;
+    uint64_t recv_grown; /* bytes, of all connections */
+    uint32_t n_ooo;      /* packets out of order, of all connections */
     struct tcp_counters counters;
 };
 
@@ -287,10 +293,19 @@ static inline bool tcp_fin_acked(const struct tcp_conn *c)
     return c->fin_queued && seq_gt(c->snd_una, c->snd_end);
 }
 
+/* Bytes queued or in flight: twice what may be in flight, so that an ACK finds the next window. */
+static inline uint32_t tcp_send_buf(const struct tcp_conn *c)
+{
+    const uint32_t cwnd = c->fl != NULL ? c->fl->cc.cwnd : c->cwnd;
+    const uint32_t want = 2 * MIN(cwnd, MIN(c->snd_wnd, TCP_QUEUE_MAX / 2));
+
+    return MAX(c->tuning->send_buf, MIN(want, c->tuning->send_buf_max));
+}
+
 /* tcp_send_room() of an empty queue. */
 static inline uint32_t tcp_send_limit(const struct tcp_conn *c)
 {
-    return MIN(c->tuning->send_buf, c->tuning->notsent_lowat);
+    return MIN(tcp_send_buf(c), c->tuning->notsent_lowat);
 }
 
 /* @c's output is looked at in the next tcp_flush(). */
@@ -340,6 +355,17 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p);
 
 /* An ACK that is acceptable: snd_una <= ack <= snd_nxt, or older. */
 void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s);
+
+/* ---- window.c: how much a connection may hold unread */
+
+/* What the window may say: the start of a connection, a change of its tuning, its end. */
+void tcp_recv_buf_set(struct tcp_conn *c, uint32_t bytes);
+
+/* The owner has read @n bytes: does it read more in a round trip than the buffer holds? */
+void tcp_recv_buf_taken(struct tcp_conn *c, uint64_t n);
+
+/* A segment with payload in order: how far away is its sender? */
+void tcp_recv_buf_segment(struct tcp_conn *c, const struct tcp_seg *s);
 
 /* ---- reass.c */
 
