@@ -69,6 +69,7 @@ static struct tcp_tuning tuning_of(const struct tcp_conf *conf)
         .keepalive_probes = TCP_KEEPALIVE_PROBES,
         .keepalive_us = conf->keepalive_us,
         .keepalive_interval_us = TCP_KEEPALIVE_INTERVAL_US,
+        .user_timeout_us = conf->user_timeout_us,
     };
 }
 

@@ -90,16 +90,17 @@ struct tcp_conf {
     uint32_t recv_buf, recv_buf_max, send_buf, send_buf_max, notsent_lowat;
     /* Bytes that all connections together may grow their receive buffers by; default 64 MiB. */
     uint64_t recv_grow_max;
-    uint32_t ooo_pkts;       /* out-of-order packets a connection may hold, default 64 */
-    uint32_t ooo_pkts_all;   /* and all of a worker together, default 8192 */
-    uint64_t time_wait_us;   /* default 60 s (2 MSL) */
-    uint64_t syn_timeout_us; /* give up opening, either way, default 30 s */
-    uint32_t max_retries;    /* retransmissions of one segment before -ETIMEDOUT, default 15 */
-    uint64_t rto_min_us;     /* default 200 ms */
-    uint64_t keepalive_us;   /* idle time before probes, default 2 h; UINT64_MAX: none */
-    uint64_t delayed_ack_us; /* default 40 ms */
-    uint32_t initial_window; /* segments; 0: RFC 6928 */
-    enum cc_algorithm cc;    /* default CUBIC */
+    uint32_t ooo_pkts;        /* out-of-order packets a connection may hold, default 64 */
+    uint32_t ooo_pkts_all;    /* and all of a worker together, default 8192 */
+    uint64_t time_wait_us;    /* default 60 s (2 MSL) */
+    uint64_t syn_timeout_us;  /* give up opening, either way, default 30 s */
+    uint32_t max_retries;     /* retransmissions of one segment before -ETIMEDOUT, default 15 */
+    uint64_t rto_min_us;      /* default 200 ms */
+    uint64_t keepalive_us;    /* idle time before probes, default 2 h; UINT64_MAX: none */
+    uint64_t user_timeout_us; /* default 0: none */
+    uint64_t delayed_ack_us;  /* default 40 ms */
+    uint32_t initial_window;  /* segments; 0: RFC 6928 */
+    enum cc_algorithm cc;     /* default CUBIC */
     bool pacing;     /* spread a window over its round trip, as far as a clock of 1 ms can */
     bool ecn;        /* ask for it (RFC 3168); it is always granted */
     bool no_cookies; /* never: drop SYNs when there is no room (for tests) */

@@ -57,7 +57,7 @@ enum tcp_limit {
     TCP_ACK_EVERY = 2,     /* segments; RFC 9293, 3.8.6.3 */
     TCP_KEEPALIVE_PROBES = 9,
     TCP_BLACK_HOLE_TRIES = 3, /* timeouts of a full segment in a row */
-    TCP_CHALLENGES = 10, /* to one peer in a period (RFC 5961, 7) */
+    TCP_CHALLENGES = 10,      /* to one peer in a period (RFC 5961, 7) */
 };
 
 #define TCP_SECOND UINT64_C(1000000)
