@@ -232,6 +232,7 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
     c->peer_mss = TCP_MSS_DEFAULT;
     c->ts_offset = tcp_ts_offset(tcp, key);
     c->quick_acks = TCP_QUICK_ACKS;
+    c->rcv_mss = TCP_MSS_DEFAULT;
     c->opened_us = c->last_rx_us = c->last_tx_us = tcp->core->now_us;
     rtt_init(&c->rtt);
     pktq_init(&c->rxq);
@@ -459,7 +460,8 @@ void tcp_tune(struct tcp_conn *c, const struct tcp_tuning *tuning)
 void tcp_quick_ack(struct tcp_conn *c, bool on)
 {
     c->quick_acks = on ? TCP_QUICK_ACKS : 0;
-    if (!on || c->unacked == 0)
+    c->answering = !on;
+    if (!on || c->rcv_nxt == c->last_ack_sent)
         return;
     c->ack_now = true;
     tcp_schedule(c);

@@ -94,12 +94,17 @@ void tcp_deliver(struct tcp_conn *c, struct pkt *p)
     pktq_push(&c->rxq, p);
 }
 
-void tcp_ack_owed(struct tcp_conn *c)
+/*
+ * At once for more than one full segment (RFC 9293, 3.8.6.3); at the start, and when something went
+ * wrong, for every one, as the peer's window may wait for it. Where answers go the other way soon
+ * after, the ACK goes with them.
+ */
+void tcp_ack_owed(struct tcp_conn *c, uint32_t len)
 {
     struct tcp *tcp = c->tcp;
 
-    c->unacked++;
-    if (c->quick_acks > 0 || c->unacked >= TCP_ACK_EVERY) {
+    c->rcv_mss = MAX(c->rcv_mss, (uint16_t)MIN(len, UINT16_MAX));
+    if ((c->quick_acks > 0 && !c->answering) || c->rcv_nxt - c->last_ack_sent > c->rcv_mss) {
         c->quick_acks -= c->quick_acks > 0;
         c->ack_now = true;
         tcp_schedule(c);
@@ -109,6 +114,12 @@ void tcp_ack_owed(struct tcp_conn *c)
         if (!wheel_timer_is_running(&tcp->delayed_ack_timer))
             wheel_start(&tcp->core->wheel, &tcp->delayed_ack_timer, c->delayed_at_us);
     }
+}
+
+static void quicken(struct tcp_conn *c)
+{
+    c->quick_acks = TCP_QUICK_ACKS;
+    c->answering = false;
 }
 
 static void ack_at_once(struct tcp_conn *c)
@@ -307,8 +318,10 @@ static enum drop not_in_window(struct tcp_conn *c, const struct tcp_seg *s)
     if ((s->flags & TCP_RST) != 0)
         return DROP_TCP_WINDOW;
     /* Our ACK was lost, or it is a probe; an endless echo of two confused ends has no payload. */
-    if (s->len > 0 && seq_lt(s->seq, c->rcv_nxt))
+    if (s->len > 0 && seq_lt(s->seq, c->rcv_nxt)) {
+        quicken(c);
         tcp_reass_twice(c, s->seq, s->seq + s->len);
+    }
     if (s->len > 0 || (s->flags & TCP_FIN) != 0)
         tcp_send_ack(c);
     else
@@ -434,8 +447,10 @@ static void note_ecn(struct tcp_conn *c, const struct tcp_seg *s)
         return;
     c->tcp->counters.ecn_ce_in++;
     c->ecn_seen = true;
-    if (!c->ecn_echo)
+    if (!c->ecn_echo) {
+        quicken(c);
         ack_at_once(c);
+    }
     c->ecn_echo = true;
 }
 
@@ -460,6 +475,7 @@ static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
     }
     if (s->seq != c->rcv_nxt) {
         c->tcp->counters.ooo_segs++;
+        quicken(c);
         tcp_reass_add(c, p, s->seq);
         tcp_send_ack(c); /* each one: the peer counts them */
         return;
@@ -467,7 +483,7 @@ static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
     if (c->holes == NULL) {
         tcp_recv_buf_segment(c, s);
         tcp_deliver(c, p);
-        tcp_ack_owed(c);
+        tcp_ack_owed(c, s->len);
     } else { /* what came first stays, also where this segment overlaps it */
         tcp_reass_add(c, p, s->seq);
         ack_at_once(c); /* RFC 5681, 4.2 */

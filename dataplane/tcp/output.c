@@ -91,7 +91,6 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags, ui
         h.wnd = advertise(c);
         c->last_ack_sent = c->rcv_nxt;
         c->ack_now = false;
-        c->unacked = 0;
         list_remove(&c->delayed_ack);
     }
     if (c->ecn_echo)
@@ -291,6 +290,8 @@ static void account_new(struct tcp_conn *c, const struct pkt *p)
     if (c->snd_una == c->snd_nxt && c->rtx != RTX_PERSIST)
         c->stalled_us = tcp->core->now_us;
     c->corked_us = 0;
+    if (p->pay_len > 0 && tcp->core->now_us - c->last_rx_us < tcp->conf.delayed_ack_us)
+        c->answering = true;
     if (p->pay_len > 0 && p->pay_len < c->mss)
         c->snd_small = tcp_pkt_end(p);
     c->bytes_out += p->pay_len;

@@ -54,7 +54,6 @@ enum tcp_limit {
     TCP_COPY_BELOW = 256,  /* payloads shorter than this share a buffer */
     TCP_DUP_ACKS = 3,      /* RFC 5681, 3.2 */
     TCP_QUICK_ACKS = 16,   /* segments acknowledged at once while the peer is in slow start */
-    TCP_ACK_EVERY = 2,     /* segments; RFC 9293, 3.8.6.3 */
     TCP_KEEPALIVE_PROBES = 9,
     TCP_BLACK_HOLE_TRIES = 3, /* timeouts of a full segment in a row */
     TCP_CHALLENGES = 10,      /* to one peer in a period (RFC 5961, 7) */
@@ -128,11 +127,11 @@ struct tcp_conn {
     uint32_t rcv_adv; /* right edge of the window, as promised to the peer */
     uint32_t ts_recent, ts_offset, last_ack_sent;
     uint32_t snd_small; /* end of the last segment that was not whole */
-    uint16_t mss;       /* payload of a full segment */
+    uint16_t mss;       /* payload of a full segment, */
+    uint16_t rcv_mss;   /* and of the peer's, as far as seen */
     uint8_t snd_shift, rcv_shift;
     uint8_t rtx; /* enum tcp_rtx: what ->rtx_at_us is for */
     uint8_t backoff, retries, keepalives;
-    uint8_t unacked; /* segments received since our last ACK */
     uint8_t quick_acks;
     uint8_t events; /* enum tcp_event */
     uint8_t busy;
@@ -147,6 +146,7 @@ struct tcp_conn {
     bool released : 1;   /* nobody owns it */
     bool ended : 1;      /* the protocol is done: on_closed as soon as everything is read */
     bool gone : 1;       /* freed as soon as it is not busy */
+    bool answering : 1;  /* bytes go out soon after some have come in: ACKs go with them */
     bool syn_lost : 1;   /* the SYN was sent more than once */
     bool rtt_known : 1;  /* all the same */
     bool ecn_echo : 1;   /* tell the peer that a mark has come, until it says that it has heard */
@@ -338,8 +338,8 @@ enum drop tcp_segment(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p);
 /* Payload that starts at rcv_nxt: to the owner's queue. Takes @p. */
 void tcp_deliver(struct tcp_conn *c, struct pkt *p);
 
-/* Counts a received segment towards the next ACK. */
-void tcp_ack_owed(struct tcp_conn *c);
+/* @len bytes have come in order, and are to be acknowledged. */
+void tcp_ack_owed(struct tcp_conn *c, uint32_t len);
 
 /* True if the timestamp says that the segment is from an earlier life (RFC 7323, 5.3). */
 bool tcp_ts_is_old(uint32_t tsval, uint32_t ts_recent, uint64_t ts_recent_us, uint64_t now_us);
