@@ -62,14 +62,14 @@ class Path:
         lab.origin()
         lab.nginx(NGINX % {"d": service})
         lab.gateway(L.conf(
-            L.machine(tmp, "sidecar", L.SIDECAR_PORTS, extra='file_prefix = "sidecar";'),
+            L.machine(tmp, "sidecar", L.SIDECAR_PORTS),
             secrets=[L.secret("mesh", service)],
             clusters=[L.cluster("app", "10.2.0.1:9000")],
             route_configs=[L.routes("r", 'prefix = "/"; cluster = "app"; timeout = "0s";')],
             listeners=[L.listener("in", "10.2.0.3:15006", L.chain(
                 "r", tls='mode = "mutual"; secret = "mesh";', log=None))]), name="sidecar", ns=L.MESH)
         lab.gateway(L.conf(
-            L.machine(tmp, "gateway", L.GATEWAY_PORTS, extra='file_prefix = "gateway";'),
+            L.machine(tmp, "gateway", L.GATEWAY_PORTS),
             secrets=[L.secret("mesh", gateway), L.secret("public", public)],
             clusters=[L.cluster("sidecar", "10.2.0.3:15006", tls=mtls),
                       L.cluster("nginx", "10.2.0.11:8443", tls=mtls)],
