@@ -52,6 +52,19 @@ def wait_for(what, condition, seconds=15.0, every=0.02):
         time.sleep(every)
 
 
+def wait_still(what, value, still, seconds):
+    """Waits until @value has been the same for @still seconds. (That nothing moves only time can tell.)"""
+    last, since, end = value(), time.monotonic(), time.monotonic() + seconds
+    while time.monotonic() - since < still:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        time.sleep(0.02)
+        now = value()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
+
+
 def remove_namespaces():
     for ns in NAMESPACES:
         if not Path("/run/netns", ns).exists():
@@ -386,6 +399,6 @@ def machine(tmp, name, ports, device="af_packet", workers=1, memory="192MiB", pa
     """The machine and control groups of a configuration. @ports: (name, interface, address)."""
     lines = ",\n".join(f'    {{ name = "{n}"; device = "{device}"; interface = "{i}"; addresses = [ "{a}" ]; }}'
                        for n, i, a in ports)
-    return (f'machine = {{ workers = {workers}; hugepages = {str(hugepages).lower()}; memory = "{memory}"; '
+    return (f'machine = {{ file_prefix = "{PREFIX}-{name}"; workers = {workers}; hugepages = {str(hugepages).lower()}; memory = "{memory}"; '
             f'packets = {packets};\n  ports = (\n{lines}\n  );\n{extra}}};\n'
             f'control = {{ socket = "{tmp}/{name}.sock"; drain_time = "5s"; }};\n')
