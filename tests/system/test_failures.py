@@ -47,9 +47,9 @@ class Place:
             lab.close()
             raise
 
-    def get(self, path, *args, seconds=15):
+    def get(self, path, *args, port=PORT, seconds=15):
         """Status, body and curl's exit code."""
-        done = self.lab.curl("-w", "\n%{http_code}", f"http://{GATEWAY}{path}", *args, seconds=seconds)
+        done = self.lab.curl("-w", "\n%{http_code}", f"http://{GATEWAY}:{port}{path}", *args, seconds=seconds)
         body, _, code = done.stdout.rpartition("\n")
         return int(code), body, done.returncode
 
