@@ -399,6 +399,6 @@ def machine(tmp, name, ports, device="af_packet", workers=1, memory="192MiB", pa
     """The machine and control groups of a configuration. @ports: (name, interface, address)."""
     lines = ",\n".join(f'    {{ name = "{n}"; device = "{device}"; interface = "{i}"; addresses = [ "{a}" ]; }}'
                        for n, i, a in ports)
-    return (f'machine = {{ file_prefix = "{PREFIX}-{name}"; workers = {workers}; hugepages = {str(hugepages).lower()}; memory = "{memory}"; '
+    return (f'machine = {{ workers = {workers}; hugepages = {str(hugepages).lower()}; memory = "{memory}"; '
             f'packets = {packets};\n  ports = (\n{lines}\n  );\n{extra}}};\n'
             f'control = {{ socket = "{tmp}/{name}.sock"; drain_time = "5s"; }};\n')
