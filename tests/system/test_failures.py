@@ -183,9 +183,10 @@ def test_an_origin_that_resets_within_its_answer(place):
 
 
 # What the kernel tells of a process that is killed is not always a RST: what it had written is still delivered. On a
-# connection that carried a request before, one that is not answered is tried once more: and then nobody listens.
+# connection that carried a request before, one that is not answered is tried once more: and then nobody listens, or
+# the kernel, which closes one socket after the other, still does, and resets what it has taken.
 @pytest.mark.parametrize("path, reused, status, flags, code", [
-    ("/never", False, 503, "UC", 0), ("/never", True, 503, "UF", 0), ("/bytes/100000000", False, 200, "UC", 18),
+    ("/never", False, 503, "UC", 0), ("/never", True, 503, "UF UC", 0), ("/bytes/100000000", False, 200, "UC", 18),
     ("/bytes/100000000", True, 200, "UC", 18)])
 def test_an_origin_whose_process_is_killed_and_started_again(place, path, reused, status, flags, code):
     origin = place.lab.origin(port=9001)
@@ -200,7 +201,7 @@ def test_an_origin_whose_process_is_killed_and_started_again(place, path, reused
     place.lab.stop(origin, signal.SIGKILL)
     assert (waiting.communicate(timeout=30)[0], waiting.returncode) == (str(status), code)
     line = place.log.next()
-    assert (line["code"], line["flags"]) == (str(status), flags)
+    assert line["code"] == str(status) and line["flags"] in flags.split()
 
     assert place.get("/", port=82)[0] == 503  # nobody listens
     assert place.log.next()["flags"] == "UF"
