@@ -50,7 +50,7 @@ uint8_t tcp_window_shift(const struct tcp_tuning *tuning)
 {
     uint8_t shift = 0;
 
-    while (shift < TCP_WSCALE_MAX && ((uint32_t)UINT16_MAX << shift) < tuning->recv_buf)
+    while (shift < TCP_WSCALE_MAX && ((uint32_t)UINT16_MAX << shift) < tuning->recv_buf_max)
         shift++;
     return shift;
 }
@@ -58,7 +58,7 @@ uint8_t tcp_window_shift(const struct tcp_tuning *tuning)
 /* Room for bytes beyond rcv_nxt. */
 static uint32_t recv_room(const struct tcp_conn *c)
 {
-    const uint32_t buf = c->tuning->recv_buf;
+    const uint32_t buf = c->recv_buf;
 
     return c->rxq.bytes < buf ? buf - (uint32_t)c->rxq.bytes : 0;
 }
@@ -70,7 +70,7 @@ static uint32_t recv_room(const struct tcp_conn *c)
 static uint16_t advertise(struct tcp_conn *c)
 {
     const uint32_t promised = c->rcv_adv - c->rcv_nxt, room = recv_room(c);
-    const uint32_t step = MIN(c->tuning->recv_buf / 2, tcp_our_mss(&c->dst, c->tuning));
+    const uint32_t step = MIN(c->recv_buf / 2, tcp_our_mss(&c->dst, c->tuning));
     uint32_t wnd = room >= promised + step ? room : promised, field;
 
     field = MIN(wnd >> c->rcv_shift, (uint32_t)UINT16_MAX);
@@ -91,7 +91,6 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags, ui
         h.wnd = advertise(c);
         c->last_ack_sent = c->rcv_nxt;
         c->ack_now = false;
-        c->unacked = 0;
         list_remove(&c->delayed_ack);
     }
     if (c->ecn_echo)
@@ -252,7 +251,7 @@ void tcp_send_syn(struct tcp_conn *c)
 
 void tcp_window_opened(struct tcp_conn *c)
 {
-    const uint32_t buf = c->tuning->recv_buf;
+    const uint32_t buf = c->recv_buf;
     const uint32_t step = MIN(buf / 2, 2u * tcp_our_mss(&c->dst, c->tuning));
 
     if (c->fin_rcvd || recv_room(c) < c->rcv_adv - c->rcv_nxt + step)
@@ -291,6 +290,8 @@ static void account_new(struct tcp_conn *c, const struct pkt *p)
     if (c->snd_una == c->snd_nxt && c->rtx != RTX_PERSIST)
         c->stalled_us = tcp->core->now_us;
     c->corked_us = 0;
+    if (p->pay_len > 0 && tcp->core->now_us - c->last_rx_us < tcp->conf.delayed_ack_us)
+        c->answering = true;
     if (p->pay_len > 0 && p->pay_len < c->mss)
         c->snd_small = tcp_pkt_end(p);
     c->bytes_out += p->pay_len;

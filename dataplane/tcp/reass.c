@@ -89,6 +89,7 @@ static void link_at(struct tcp_conn *c, struct pkt **at, struct pkt *p)
     p->next = *at;
     *at = p;
     c->holes->n++;
+    c->tcp->n_ooo++;
 }
 
 /* The packet farthest ahead is the one that is needed last. */
@@ -103,6 +104,7 @@ static void shed(struct tcp_conn *c)
     pkt_free(*at);
     *at = NULL;
     h->n--;
+    c->tcp->n_ooo--;
     c->tcp->counters.ooo_dropped++;
 }
 
@@ -168,6 +170,12 @@ static void fill_gaps(struct tcp_conn *c, struct pkt *p)
     pkt_free(p);
 }
 
+static void give_back(struct tcp_conn *c)
+{
+    slab_free(&c->tcp->holes, c->holes);
+    c->holes = NULL;
+}
+
 void tcp_reass_add(struct tcp_conn *c, struct pkt *p, uint32_t seq)
 {
     struct tcp_holes *h = holes_of(c);
@@ -177,14 +185,10 @@ void tcp_reass_add(struct tcp_conn *c, struct pkt *p, uint32_t seq)
     fill_gaps(c, p);
     if (seq != c->rcv_nxt)
         note_block(h, seq, end);
-    while (h->n > c->tcp->conf.ooo_pkts)
+    while (h->n > c->tcp->conf.ooo_pkts || (h->n > 0 && c->tcp->n_ooo > c->tcp->conf.ooo_pkts_all))
         shed(c);
-}
-
-static void give_back(struct tcp_conn *c)
-{
-    slab_free(&c->tcp->holes, c->holes);
-    c->holes = NULL;
+    if (h->head == NULL)
+        give_back(c);
 }
 
 bool tcp_reass_drain(struct tcp_conn *c)
@@ -192,11 +196,14 @@ bool tcp_reass_drain(struct tcp_conn *c)
     struct tcp_holes *h = c->holes;
     bool any = false;
 
+    if (h == NULL)
+        return false;
     while (h->head != NULL && h->head->seq == c->rcv_nxt) {
         struct pkt *p = h->head;
 
         h->head = p->next;
         h->n--;
+        c->tcp->n_ooo--;
         tcp_deliver(c, p);
         any = true;
     }
@@ -216,6 +223,7 @@ void tcp_reass_clear(struct tcp_conn *c)
         struct pkt *p = h->head;
 
         h->head = p->next;
+        c->tcp->n_ooo--;
         pkt_free(p);
     }
     give_back(c);
