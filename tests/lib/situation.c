@@ -402,10 +402,11 @@ static void do_unlisten(struct sit *s)
 
 static void do_open(struct sit *s)
 {
-    const struct ipport remote = { ipaddr_v4(PEER), s->t.their_port };
+    struct ipport remote = { .addr = ipaddr_v4(PEER) };
     int err;
 
     sit_begin(s);
+    remote.port = s->t.their_port;
     s->t.conn = tcp_connect(s->t.tcp, &remote, NULL, s->tuned ? &s->tuning : NULL, &peer_ops, &s->t,
                             &err);
     if (s->t.conn == NULL)
@@ -432,6 +433,7 @@ static void do_accept(struct sit *s)
     const uint64_t rtt_us = rtt_of(s);
 
     sit_begin(s);
+    s->t.events[0] = '\0';
     s->from_us = s->to_us = 0;
     say(s, "syn", sit_their_segment);
     say(s, s->ecn ? "syn ack 1 ece" : "syn ack 1", sit_our_segment);
