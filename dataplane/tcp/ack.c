@@ -89,8 +89,10 @@ static void digest(struct tcp_conn *c, const struct tcp_seg *s, struct tcp_news 
     news->has_tsecr = c->ts_on && s->opts.has_ts;
     news->tsecr = s->opts.tsecr;
     news->ece = c->ecn_on && (s->flags & TCP_ECE) != 0;
-    if (c->sack_on && s->opts.n_sacks > 0)
+    if (c->sack_on && s->opts.n_sacks > 0) {
+        c->tcp->counters.sacks_in++;
         tcp_flight_sacked(c, &s->opts, s->ack, news);
+    }
     if (seq_gt(s->ack, c->snd_una))
         tcp_flight_acked(c, s->ack, news);
     news->delivered = fl->delivered - before;

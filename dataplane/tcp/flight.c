@@ -355,6 +355,7 @@ static void take_dsack(struct tcp_conn *c, const struct tcp_sack *b, struct tcp_
     struct tcp_flight *fl = c->fl;
 
     news->dsack = true;
+    c->dsacks++;
     c->tcp->counters.dsacks_in++;
     if (fl->undo_on && seq_gt(b->end, fl->undo_una) && fl->undo_resent > 0)
         fl->undo_resent -= (int32_t)MAX((b->end - b->start + c->mss - 1) / c->mss, 1);
