@@ -107,7 +107,7 @@ void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s)
 
     if (c->rtx == RTX_PERSIST)
         c->retries = 0; /* it lives, it only has no room */
-    if (c->fl == NULL || c->fl->out.pkts == 0) {
+    if (c->fl == NULL || (c->fl->out.pkts == 0 && s->opts.n_sacks == 0)) {
         c->snd_una = seq_max(c->snd_una, s->ack);
         if (s->ack == c->snd_una)
             window_rcvd(c, s);
