@@ -214,7 +214,8 @@ static void note_rack(struct tcp_conn *c, const struct pkt *p)
     const uint32_t rtt_us = (uint32_t)c->tcp->core->now_us - p->sent_us;
     const int32_t later = (int32_t)(p->sent_us - fl->rack_sent_us);
 
-    if ((p->marks & MARK_EVER_RESENT) != 0 && rtt_us < fl->min_rtt_us)
+    if ((p->marks & MARK_EVER_RESENT) != 0 && fl->min_rtt_us != UINT32_MAX &&
+        rtt_us < fl->min_rtt_us)
         return; /* the first copy has arrived, not the second */
     if (fl->rack_rtt_us != 0 && (later < 0 || (later == 0 && seq_le(tcp_pkt_end(p), fl->rack_end))))
         return;
