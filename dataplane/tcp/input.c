@@ -543,7 +543,7 @@ enum drop tcp_segment(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
     c->last_rx_us = tcp->core->now_us;
     c->keepalives = 0;
     if (c->ts_on && seq_le(s->seq, c->last_ack_sent) &&
-        (int32_t)(s->opts.tsval - c->ts_recent) >= 0)
+        !tcp_ts_is_old(s->opts.tsval, c->ts_recent, c->ts_recent_us, tcp->core->now_us))
         remember_ts(c, s->opts.tsval);
 
     if (c->state == TCP_SYN_RCVD)
