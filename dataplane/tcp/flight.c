@@ -291,6 +291,7 @@ static void part_acked(struct tcp_conn *c, struct pkt *p, uint32_t ack)
 void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
 {
     struct tcp_flight *fl = c->fl;
+    bool resent = false;
     struct pkt *p;
 
     news->acked = ack - c->snd_una;
@@ -300,6 +301,7 @@ void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
             delivered(c, p, news);
             note_rtt(c, p, &news->rtt_us);
         }
+        resent = resent || (p->marks & MARK_EVER_RESENT) != 0;
         unmark(fl, p);
         discount(&fl->out, p);
         forget(fl, p);
@@ -308,6 +310,9 @@ void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
     }
     if (p != NULL && seq_lt(p->seq, ack))
         part_acked(c, p, ack);
+    /* Without SACK the second copy may have filled a hole before originals that had arrived. */
+    if (resent && !c->sack_on)
+        news->original = false;
     c->snd_una = ack;
 }
 
