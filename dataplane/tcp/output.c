@@ -544,6 +544,12 @@ static void set_timers(struct tcp_conn *c, bool sent_new)
     }
 }
 
+/* RFC 5682, 2.1, step 2b: up to two, and nothing again before their ACKs have told. */
+static bool send_two_new(struct tcp_conn *c)
+{
+    return send_new(c, false) && (send_new(c, false), true);
+}
+
 static void send_all(struct tcp_conn *c, bool force)
 {
     bool sent_new = false;
@@ -552,14 +558,17 @@ static void send_all(struct tcp_conn *c, bool force)
     note_use(c);
     if (c->new_first) {
         c->new_first = false;
-        sent_new = tcp_send_new(c);
+        sent_new = send_two_new(c);
+        c->fl->frto = sent_new;
     }
-    while (send_lost(c))
-        continue;
-    if (c->fl->lost_hint == NULL) {
-        while (send_new(c, force)) {
-            sent_new = true;
-            force = false;
+    if (!sent_new) {
+        while (send_lost(c))
+            continue;
+        if (c->fl->lost_hint == NULL) {
+            while (send_new(c, force)) {
+                sent_new = true;
+                force = false;
+            }
         }
     }
     note_use(c);
