@@ -66,6 +66,14 @@ static void window_rcvd(struct tcp_conn *c, const struct tcp_seg *s)
     c->snd_wl2 = s->ack;
 }
 
+void tcp_note_room(struct tcp_conn *c)
+{
+    if (!c->room_low || tcp_send_room(c) < tcp_send_limit(c) / 2)
+        return;
+    c->room_low = false;
+    c->events |= TCP_EV_WRITABLE;
+}
+
 static void progress(struct tcp_conn *c)
 {
     struct tcp *tcp = c->tcp;
@@ -73,10 +81,7 @@ static void progress(struct tcp_conn *c)
     c->retries = 0;
     c->stalled_us = tcp->core->now_us;
     net_dst_confirm(tcp->net, &c->dst);
-    if (c->room_low && tcp_send_room(c) >= tcp_send_limit(c) / 2) {
-        c->room_low = false;
-        c->events |= TCP_EV_WRITABLE;
-    }
+    tcp_note_room(c);
 }
 
 /* What an ACK says of what is in flight. */

@@ -580,8 +580,10 @@ void tcp_output(struct tcp_conn *c, bool force)
     if (may_send(c)) {
         if (c->fin_queued && !c->fin_placed)
             c->fin_placed = tcp_flight_fin(c);
-        if (c->fl != NULL)
+        if (c->fl != NULL) {
             send_all(c, force);
+            tcp_note_room(c); /* of ->notsent_lowat */
+        }
         if (c->fin_queued && !c->fin_placed && c->rtx == RTX_NONE) /* no memory: later */
             tcp_rtx_start(c, RTX_PERSIST, rtt_backed_off(&c->rtt, c->backoff));
     }

@@ -356,6 +356,9 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p);
 /* An ACK that is acceptable: snd_una <= ack <= snd_nxt, or older. */
 void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s);
 
+/* Something was acknowledged or sent: is on_writable owed? */
+void tcp_note_room(struct tcp_conn *c);
+
 /* ---- window.c: how much a connection may hold unread */
 
 /* What the window may say: the start of a connection, a change of its tuning, its end. */
