@@ -19,7 +19,8 @@ struct tcp_flight *tcp_flight_get(struct tcp_conn *c)
     fl->reordering = TCP_DUP_ACKS;
     fl->delivered = c->delivered;
     fl->delivered_pkts = c->delivered_pkts;
-    fl->min_rtt_us = UINT32_MAX;
+    fl->min_rtt_us = c->min_rtt_us != 0 ? c->min_rtt_us : UINT32_MAX;
+    fl->min_rtt_at_s = (uint32_t)(c->tcp->core->now_us / TCP_SECOND);
     c->fl = fl;
     return fl;
 }
@@ -41,6 +42,7 @@ void tcp_flight_put(struct tcp_conn *c)
     c->ssthresh = fl->cc.ssthresh;
     c->delivered = fl->delivered;
     c->delivered_pkts = fl->delivered_pkts;
+    c->min_rtt_us = fl->min_rtt_us != UINT32_MAX ? fl->min_rtt_us : 0;
     slab_free(&c->tcp->flights, fl);
     c->fl = NULL;
 }

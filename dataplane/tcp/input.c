@@ -155,8 +155,11 @@ static void established(struct tcp_conn *c)
         c->cwnd = c->mss;
     if (c->syn_lost && !c->rtt_known) /* RFC 6298, 5.7 */
         c->rtt.rto_us = (uint32_t)MAX(c->rtt.rto_us, RTT_AFTER_SYN_LOSS_US);
-    if (c->fl != NULL) /* the owner did not wait */
+    c->min_rtt_us = c->rtt.srtt_us; /* the handshake's, or not known */
+    if (c->fl != NULL) {            /* the owner did not wait */
         cc_init(&c->fl->cc, c->cwnd, c->ssthresh);
+        c->fl->min_rtt_us = c->min_rtt_us != 0 ? c->min_rtt_us : UINT32_MAX;
+    }
     c->last_tx_us = tcp->core->now_us;
     c->events |= TCP_EV_OPEN;
     if (c->fin_queued)

@@ -179,7 +179,8 @@ struct tcp_conn {
     uint32_t recv_rtt_us, recv_taken; /* distance, and what was read since ->recv_since_us */
     uint64_t recv_since_us;
     uint32_t retransmits, dsacks;
-    int why; /* of on_closed */
+    int why;             /* of on_closed */
+    uint32_t min_rtt_us; /* while there is no ->fl; 0: not known */
     const struct tcp_ops *ops;
     void *owner;
     const struct tcp_tuning *tuning; /* tcp->defaults, or one of tcp->tunings */
