@@ -510,16 +510,23 @@ static void restart_after_idle(struct tcp_conn *c)
     cc_algorithms[c->tuning->cc]->on_idle(&fl->cc, idle_us);
 }
 
-/* RFC 7661: what of the window is used, over one window's time. */
+/* RFC 7661: what of the window is used, over one window's time. True: another begins, and ends with
+ * what is sent now. */
+static bool begin_round(struct tcp_conn *c)
+{
+    struct tcp_flight *fl = c->fl;
+
+    if (seq_lt(c->snd_una, fl->limited_end))
+        return false;
+    fl->max_flight = 0;
+    fl->cwnd_limited = false;
+    return true;
+}
+
 static void note_use(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
 
-    if (seq_ge(c->snd_una, fl->limited_end)) {
-        fl->max_flight = 0;
-        fl->limited_end = c->snd_nxt;
-        fl->cwnd_limited = false;
-    }
     fl->max_flight = MAX(fl->max_flight, fl->out.bytes);
     if (fl->next == NULL && fl->lost.pkts == 0 && cwnd_room(c) >= c->mss)
         fl->app_limited = MAX(fl->delivered + tcp_pipe(c), 1);
@@ -552,9 +559,10 @@ static bool send_two_new(struct tcp_conn *c)
 
 static void send_all(struct tcp_conn *c, bool force)
 {
-    bool sent_new = false;
+    bool sent_new = false, round;
 
     restart_after_idle(c);
+    round = begin_round(c);
     note_use(c);
     if (c->new_first) {
         c->new_first = false;
@@ -571,6 +579,8 @@ static void send_all(struct tcp_conn *c, bool force)
             }
         }
     }
+    if (round)
+        c->fl->limited_end = c->snd_nxt;
     note_use(c);
     set_timers(c, sent_new);
 }
