@@ -693,6 +693,7 @@ void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
         .reordering = TCP_DUP_ACKS,
         .delivered = c->delivered_pkts,
         .srtt_us = c->rtt.srtt_us,
+        .min_rtt_us = c->min_rtt_us,
         .rttvar_us = c->rtt.var_us,
         .rto_us = (uint32_t)rtt_backed_off(&c->rtt, c->backoff),
         .retries = c->rtx == RTX_PERSIST ? 0 : c->retries,

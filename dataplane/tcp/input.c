@@ -155,8 +155,11 @@ static void established(struct tcp_conn *c)
         c->cwnd = c->mss;
     if (c->syn_lost && !c->rtt_known) /* RFC 6298, 5.7 */
         c->rtt.rto_us = (uint32_t)MAX(c->rtt.rto_us, RTT_AFTER_SYN_LOSS_US);
-    if (c->fl != NULL) /* the owner did not wait */
+    c->min_rtt_us = c->rtt.srtt_us; /* the handshake's, or not known */
+    if (c->fl != NULL) {            /* the owner did not wait */
         cc_init(&c->fl->cc, c->cwnd, c->ssthresh);
+        c->fl->min_rtt_us = c->min_rtt_us != 0 ? c->min_rtt_us : UINT32_MAX;
+    }
     c->last_tx_us = tcp->core->now_us;
     c->events |= TCP_EV_OPEN;
     if (c->fin_queued)
@@ -543,7 +546,7 @@ enum drop tcp_segment(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
     c->last_rx_us = tcp->core->now_us;
     c->keepalives = 0;
     if (c->ts_on && seq_le(s->seq, c->last_ack_sent) &&
-        (int32_t)(s->opts.tsval - c->ts_recent) >= 0)
+        !tcp_ts_is_old(s->opts.tsval, c->ts_recent, c->ts_recent_us, tcp->core->now_us))
         remember_ts(c, s->opts.tsval);
 
     if (c->state == TCP_SYN_RCVD)

@@ -454,6 +454,10 @@ enum drop tcp_unknown_rx(void *ctx, struct pkt *p, const struct ipaddr *src,
         return DROP_TCP_NO_CONN;
     if ((s.flags & TCP_ACK) != 0)
         return ack_of_nobody(tcp, &key, &s, p);
+    if ((s.flags & TCP_SYN) == 0 && find_listener(tcp, &key) == NULL) {
+        tcp_refuse(tcp, &key, &s);
+        return DROP_TCP_NO_CONN;
+    }
     if ((s.flags & TCP_SYN) == 0 || remote.port == 0)
         return DROP_TCP_FLAGS;
     why = tcp_syn_rcvd(tcp, &key, &s, false, 0);

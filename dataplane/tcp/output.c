@@ -510,16 +510,23 @@ static void restart_after_idle(struct tcp_conn *c)
     cc_algorithms[c->tuning->cc]->on_idle(&fl->cc, idle_us);
 }
 
-/* RFC 7661: what of the window is used, over one window's time. */
+/* RFC 7661: what of the window is used, over one window's time. True: another begins, and ends with
+ * what is sent now. */
+static bool begin_round(struct tcp_conn *c)
+{
+    struct tcp_flight *fl = c->fl;
+
+    if (seq_lt(c->snd_una, fl->limited_end))
+        return false;
+    fl->max_flight = 0;
+    fl->cwnd_limited = false;
+    return true;
+}
+
 static void note_use(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
 
-    if (seq_ge(c->snd_una, fl->limited_end)) {
-        fl->max_flight = 0;
-        fl->limited_end = c->snd_nxt;
-        fl->cwnd_limited = false;
-    }
     fl->max_flight = MAX(fl->max_flight, fl->out.bytes);
     if (fl->next == NULL && fl->lost.pkts == 0 && cwnd_room(c) >= c->mss)
         fl->app_limited = MAX(fl->delivered + tcp_pipe(c), 1);
@@ -544,24 +551,36 @@ static void set_timers(struct tcp_conn *c, bool sent_new)
     }
 }
 
+/* RFC 5682, 2.1, step 2b: up to two, and nothing again before their ACKs have told. */
+static bool send_two_new(struct tcp_conn *c)
+{
+    return send_new(c, false) && (send_new(c, false), true);
+}
+
 static void send_all(struct tcp_conn *c, bool force)
 {
-    bool sent_new = false;
+    bool sent_new = false, round;
 
     restart_after_idle(c);
+    round = begin_round(c);
     note_use(c);
     if (c->new_first) {
         c->new_first = false;
-        sent_new = tcp_send_new(c);
+        sent_new = send_two_new(c);
+        c->fl->frto = sent_new;
     }
-    while (send_lost(c))
-        continue;
-    if (c->fl->lost_hint == NULL) {
-        while (send_new(c, force)) {
-            sent_new = true;
-            force = false;
+    if (!sent_new) {
+        while (send_lost(c))
+            continue;
+        if (c->fl->lost_hint == NULL) {
+            while (send_new(c, force)) {
+                sent_new = true;
+                force = false;
+            }
         }
     }
+    if (round)
+        c->fl->limited_end = c->snd_nxt;
     note_use(c);
     set_timers(c, sent_new);
 }
@@ -571,8 +590,10 @@ void tcp_output(struct tcp_conn *c, bool force)
     if (may_send(c)) {
         if (c->fin_queued && !c->fin_placed)
             c->fin_placed = tcp_flight_fin(c);
-        if (c->fl != NULL)
+        if (c->fl != NULL) {
             send_all(c, force);
+            tcp_note_room(c); /* of ->notsent_lowat */
+        }
         if (c->fin_queued && !c->fin_placed && c->rtx == RTX_NONE) /* no memory: later */
             tcp_rtx_start(c, RTX_PERSIST, rtt_backed_off(&c->rtt, c->backoff));
     }

@@ -19,7 +19,7 @@ static struct tcp_holes *holes_of(struct tcp_conn *c)
 
 void tcp_reass_twice(struct tcp_conn *c, uint32_t start, uint32_t end)
 {
-    if (!c->sack_on)
+    if (!c->sack_on || c->dsack.start != c->dsack.end) /* the first is told (RFC 2883, 4.3) */
         return;
     c->dsack = (struct tcp_sack){ start, end };
 }

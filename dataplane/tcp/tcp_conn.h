@@ -179,7 +179,8 @@ struct tcp_conn {
     uint32_t recv_rtt_us, recv_taken; /* distance, and what was read since ->recv_since_us */
     uint64_t recv_since_us;
     uint32_t retransmits, dsacks;
-    int why; /* of on_closed */
+    int why;             /* of on_closed */
+    uint32_t min_rtt_us; /* while there is no ->fl; 0: not known */
     const struct tcp_ops *ops;
     void *owner;
     const struct tcp_tuning *tuning; /* tcp->defaults, or one of tcp->tunings */
@@ -355,6 +356,9 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p);
 
 /* An ACK that is acceptable: snd_una <= ack <= snd_nxt, or older. */
 void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s);
+
+/* Something was acknowledged or sent: is on_writable owed? */
+void tcp_note_room(struct tcp_conn *c);
 
 /* ---- window.c: how much a connection may hold unread */
 

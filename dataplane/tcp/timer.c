@@ -187,6 +187,16 @@ static void timed_out(struct tcp_conn *c)
     tcp_conn_end(c, -ETIMEDOUT);
 }
 
+/* A user timeout, if there is one, counts instead of the retries (RFC 5482): it may be longer. */
+static bool is_given_up(struct tcp_conn *c)
+{
+    const bool limited = c->tuning->user_timeout_us == 0 || !tcp_conn_is_synchronized(c);
+    const bool spent = c->retries >= c->tcp->conf.max_retries;
+
+    c->retries += c->retries < UINT8_MAX;
+    return limited && spent;
+}
+
 static void on_rtx(struct tcp_conn *c)
 {
     const enum tcp_rtx kind = (enum tcp_rtx)c->rtx;
@@ -206,7 +216,7 @@ static void on_rtx(struct tcp_conn *c)
         return;
     case RTX_TIMEOUT:
     case RTX_PERSIST:
-        if (c->retries++ >= c->tcp->conf.max_retries)
+        if (is_given_up(c))
             timed_out(c);
         else if (kind == RTX_PERSIST)
             on_persist(c);
