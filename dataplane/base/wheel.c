@@ -1,5 +1,7 @@
 #include "dataplane/base/wheel.h"
 
+#include <string.h>
+
 #define MASK (WHEEL_SLOTS - 1)
 #define BITS 8
 
@@ -8,6 +10,7 @@ void wheel_init(struct wheel *w, uint64_t now_us)
     w->tick = now_us / WHEEL_TICK_US;
     w->n = 0;
     list_init(&w->due);
+    memset(w->used, 0, sizeof(w->used));
     for (unsigned level = 0; level < WHEEL_LEVELS; level++)
         for (unsigned i = 0; i < WHEEL_SLOTS; i++)
             list_init(&w->slots[level][i]);
@@ -26,10 +29,31 @@ static struct list *slot_of(struct wheel *w, uint64_t tick)
 
 static void place(struct wheel *w, struct wheel_timer *t)
 {
-    if (t->tick < w->tick)
+    if (t->tick < w->tick) {
         list_push_tail(&w->due, &t->link);
-    else
-        list_push_tail(slot_of(w, t->tick), &t->link);
+        return;
+    }
+    if (t->tick - w->tick < WHEEL_SLOTS)
+        w->used[(t->tick & MASK) / 64] |= UINT64_C(1) << (t->tick & 63);
+    list_push_tail(slot_of(w, t->tick), &t->link);
+}
+
+/* The next tick with a timer in the first level, or at which a higher one is to be looked at. */
+static uint64_t next_tick(const struct wheel *w)
+{
+    const uint64_t start = w->tick & MASK;
+
+    if (start == 0)
+        return w->tick;
+    for (uint64_t word = start / 64; word < WHEEL_SLOTS / 64; word++) {
+        uint64_t bits = w->used[word];
+
+        if (word == start / 64)
+            bits &= ~UINT64_C(0) << (start & 63);
+        if (bits != 0)
+            return (w->tick & ~(uint64_t)MASK) + word * 64 + (uint64_t)__builtin_ctzll(bits);
+    }
+    return (w->tick | MASK) + 1;
 }
 
 void wheel_start(struct wheel *w, struct wheel_timer *t, uint64_t at_us)
@@ -74,6 +98,7 @@ static void advance(struct wheel *w)
         cascade(w, level);
     }
     list_splice_tail(&w->due, &w->slots[0][w->tick & MASK]);
+    w->used[(w->tick & MASK) / 64] &= ~(UINT64_C(1) << (w->tick & 63));
     w->tick++;
 }
 
@@ -98,6 +123,11 @@ unsigned wheel_run(struct wheel *w, uint64_t now_us, unsigned budget)
         }
         if (fired == budget || w->tick > now_tick)
             return fired;
+        w->tick = next_tick(w);
+        if (w->tick > now_tick) {
+            w->tick = now_tick + 1;
+            return fired;
+        }
         advance(w);
     }
 }
@@ -108,12 +138,5 @@ uint64_t wheel_next_us(const struct wheel *w)
         return UINT64_MAX;
     if (!list_is_empty(&w->due))
         return 0;
-    for (uint64_t tick = w->tick; tick < w->tick + WHEEL_SLOTS; tick++) {
-        /* A cascade may bring timers that are due before the next one of this level. */
-        if ((tick & MASK) == 0)
-            return tick * WHEEL_TICK_US;
-        if (!list_is_empty(&w->slots[0][tick & MASK]))
-            return tick * WHEEL_TICK_US;
-    }
-    return (w->tick + WHEEL_SLOTS) * WHEEL_TICK_US;
+    return next_tick(w) * WHEEL_TICK_US;
 }

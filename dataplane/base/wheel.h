@@ -35,6 +35,8 @@ struct wheel {
     uint64_t tick; /* all slots before this one have been run */
     uint32_t n;    /* timers running */
     struct list due;
+    /* Slots of the first level that may hold a timer: time without any is jumped over. */
+    uint64_t used[WHEEL_SLOTS / 64];
     struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
 };
 

@@ -60,7 +60,6 @@ class World:
         for name in self.names.values():
             L.sh("ip", "netns", "add", name)
             L.sh("ip", "-n", name, "link", "set", "lo", "up")
-            L.sh("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv4.tcp_congestion_control=cubic")
         self.veth("client", "c0", "wire", "w0")
         self.veth("wire", "w1", "gateway", "gw0")
         self.veth("gateway", "gw1", "mesh", "m0")
@@ -91,6 +90,7 @@ class World:
         """Listens; each connection begins with "u" or "d" and is then an upload or a download of SIZE bytes."""
         def listen():
             s = socket.create_server((address, 7000), backlog=16)
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
             s.settimeout(600)
             return s
         server = in_namespace(self.names[ns], listen)
@@ -158,6 +158,7 @@ def transfer(world, how):
     """Seconds. Both ends compare what has arrived with what was sent."""
     def body():
         s = socket.create_connection(("10.1.0.2", 7000), timeout=3600)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
         with s:
             start = time.monotonic()
             s.sendall(how.encode())
