@@ -48,6 +48,7 @@ struct end {
     uint32_t max_read, max_write;
     bool slow;                 /* reads seldom and little */
     bool in_event;             /* acts from within events, too */
+    bool fickle;               /* tunes its connection now and then */
     bool shut, eof, done, cut; /* @cut: went away without an orderly close */
     int why;
 };
@@ -188,10 +189,29 @@ static bool wants_to_go(const struct end *e)
     return (e->ending == ABORT || e->ending == RELEASE) && e->received >= e->end_at;
 }
 
+/* What an owner may change at any time. */
+static void tune(struct end *e)
+{
+    struct tcp_tuning t = *tcp_tuning(e->conn);
+
+    t.nagle = one_in(3);
+    t.cork = one_in(6);
+    t.cc = one_in(2) ? CC_CUBIC : CC_NEWRENO;
+    t.notsent_lowat = one_in(3) ? 1 + (uint32_t)pick(20000) : UINT32_MAX;
+    if (one_in(2))
+        t.recv_buf = 1 + (uint32_t)pick(100000);
+    tcp_tune(e->conn, &t);
+    tcp_quick_ack(e->conn, one_in(2));
+    if (e->write_at_us == NEVER && tcp_send_room(e->conn) > 0)
+        e->write_at_us = now();
+}
+
 static void act(struct end *e)
 {
     if (e->conn == NULL)
         return;
+    if (e->fickle && one_in(8))
+        tune(e);
     if (now() >= e->read_at_us) {
         read_some(e);
         e->read_at_us = tcp_recv_waiting(e->conn) > 0 ? now() + 1 + pick(e->read_pause_us) : NEVER;
@@ -306,7 +326,30 @@ static void choose_tcp(struct tcp_conf *c, bool lossy)
         .max_conns = 16,
         .max_half_open = 16,
         .max_time_wait = MAX_PAIRS, /* one thrown out too early would be a reset */
+        .cc = one_in(2) ? CC_CUBIC : CC_NEWRENO,
+        .initial_window = one_in(4) ? 1 + (uint32_t)pick(20) : 0,
+        .pacing = one_in(3),
+        .ecn = one_in(2),
+        .no_sack = one_in(4),
+        .no_timestamps = one_in(3),
+        .no_window_scale = one_in(4),
     };
+}
+
+static void choose_weather(struct wire_conf *c)
+{
+    c->burst = sometimes(4, 20000);
+    c->burst_us = 1 + pick(one_in(4) ? 3 * SEC : 300 * MS);
+    c->ack_loss = sometimes(4, 500000);
+    c->mark = sometimes(3, 200000);
+    c->shrink = sometimes(6, 300000);
+    c->shift_us = one_in(4) ? 1 + pick(one_in(4) ? 2 * SEC : 200 * MS) : 0;
+    c->shift_every_us = 1 + pick(SEC);
+    if (one_in(4)) {
+        c->path_mtu = (uint16_t)(576 + pick(925));
+        c->path_mtu_at_us = c->start_us + pick(2 * SEC);
+        c->path_silent = one_in(3);
+    }
 }
 
 static void choose_link(struct wire_conf *c, struct wire *w)
@@ -327,6 +370,7 @@ static void choose_link(struct wire_conf *c, struct wire *w)
         /* A clock that is about to make sequence numbers or timestamps wrap. */
         .start_us = one_in(4) ? (UINT64_C(1) << 32) * (one_in(2) ? 4 : 1000) - pick(SEC) : 0,
     };
+    choose_weather(c);
     for (unsigned i = 0; i < 2; i++) {
         c->mtu[i] = one_in(2) ? 1500 : (uint16_t)(576 + pick(925));
         choose_tcp(&c->tcp[i], c->loss > 0 || c->corrupt > 0);
@@ -346,6 +390,7 @@ static void choose_end(struct end *e, struct wire_node *node, uint32_t id)
     e->read_pause_us = e->slow ? 2 * SEC : 1 + pick(10 * MS);
     e->write_pause_us = one_in(6) ? 500 * MS : 1 + pick(10 * MS);
     e->in_event = one_in(2);
+    e->fickle = one_in(3);
 }
 
 static void open_pair(struct run *r, unsigned i)
