@@ -127,18 +127,19 @@ void tcp_rtx_rearm(struct tcp_conn *c)
 }
 
 /*
- * RFC 4821, 7.7, as far as it is about black holes: full segments vanish again and again, and
+ * RFC 4821, 7.7, as far as it is about black holes: large segments vanish again and again, and
  * nobody tells why. The next ones are of a size that every path takes.
  */
 static void suspect_black_hole(struct tcp_conn *c)
 {
     static const uint16_t sizes[] = { 1280, 576 };
     const struct pkt *p = c->fl->head;
+    const uint32_t headers = 20 + TCP_HDR + (c->ts_on ? (uint32_t)TCP_OPT_TS_LEN : 0);
 
-    if (c->retries < TCP_BLACK_HOLE_TRIES || p->pay_len < c->mss)
+    if (c->retries < TCP_BLACK_HOLE_TRIES)
         return;
     for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
-        if (c->dst.mtu <= sizes[i])
+        if (c->dst.mtu <= sizes[i] || p->pay_len + headers <= sizes[i])
             continue;
         c->tcp->counters.black_holes++;
         c->dst.mtu = sizes[i];

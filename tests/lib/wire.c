@@ -192,11 +192,7 @@ static uint64_t arrival(struct wire *w, struct wire_node *n, uint32_t len)
         at = MAX(at, n->line_free_us) + (uint64_t)len * 8 * MILLION / c->rate_bps;
         n->line_free_us = at;
     }
-    if (c->shift_us > 0 && w->now_us >= n->shift_until_us) {
-        n->shifted_us = wire_random(w, c->shift_us);
-        n->shift_until_us = w->now_us + wire_random(w, c->shift_every_us);
-    }
-    at += n->shifted_us + c->delay_us + (c->jitter_us > 0 ? wire_random(w, c->jitter_us) : 0);
+    at += c->delay_us + (c->jitter_us > 0 ? wire_random(w, c->jitter_us) : 0);
     if (happens(w, c->reorder))
         at += 1 + wire_random(w, MAX(c->reorder_us, 1));
     return at;
@@ -231,6 +227,18 @@ static void rewrite(uint8_t *at, uint16_t word, uint8_t *sum)
     s = (s & 0xffff) + (s >> 16);
     put16(sum, (uint16_t)~s);
     put16(at, word);
+}
+
+/* The way has become longer or shorter. */
+static uint64_t detour(struct wire *w, struct wire_node *n)
+{
+    const struct wire_conf *c = &w->conf;
+
+    if (c->shift_us > 0 && w->now_us >= n->shift_until_us) {
+        n->shifted_us = wire_random(w, c->shift_us);
+        n->shift_until_us = w->now_us + wire_random(w, c->shift_every_us);
+    }
+    return n->shifted_us;
 }
 
 static bool is_in_burst(struct wire *w, struct wire_node *n)
@@ -287,6 +295,7 @@ static void send_frame(struct wire *w, struct wire_node *n, const struct pkt *p)
 {
     uint8_t frame[4096];
     uint16_t flags = 0, type;
+    uint64_t late_us;
 
     assert(p->len <= sizeof(frame));
     memcpy(frame, p->data, p->len);
@@ -307,9 +316,10 @@ static void send_frame(struct wire *w, struct wire_node *n, const struct pkt *p)
         frame[wire_random(w, p->len)] ^= (uint8_t)(1 << wire_random(w, 8));
         flags = 0;
     }
-    deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len));
+    late_us = type == 0x0800 ? detour(w, n) : 0;
+    deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len) + late_us);
     if (happens(w, w->conf.dup))
-        deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len));
+        deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len) + late_us);
 }
 
 /* The port lets go of a packet some time after it was sent. */

@@ -319,7 +319,7 @@ static void choose_tcp(struct tcp_conf *c, bool lossy)
         .recv_buf = bufs[pick(ARRAY_SIZE(bufs))],
         .send_buf = bufs[pick(ARRAY_SIZE(bufs))],
         .ooo_pkts = one_in(4) ? 1 + (uint32_t)pick(4) : 64,
-        .time_wait_us = lossy ? 60 * SEC : SEC, /* long enough for a FIN to be sent again */
+        .time_wait_us = lossy ? 600 * SEC : SEC, /* long enough for a FIN to be sent again */
         .syn_timeout_us = 1000 * SEC,
         .max_retries = 30,
         .keepalive_us = 30 * SEC,
@@ -340,7 +340,7 @@ static void choose_weather(struct wire_conf *c)
 {
     c->burst = sometimes(4, 20000);
     c->burst_us = 1 + pick(one_in(4) ? 3 * SEC : 300 * MS);
-    c->ack_loss = sometimes(4, 500000);
+    c->ack_loss = sometimes(4, 200000);
     c->mark = sometimes(3, 200000);
     c->shrink = sometimes(6, 300000);
     c->shift_us = one_in(4) ? 1 + pick(one_in(4) ? 2 * SEC : 200 * MS) : 0;
@@ -350,6 +350,12 @@ static void choose_weather(struct wire_conf *c)
         c->path_mtu_at_us = c->start_us + pick(2 * SEC);
         c->path_silent = one_in(3);
     }
+}
+
+static bool is_lossy(const struct wire_conf *c)
+{
+    return c->loss > 0 || c->corrupt > 0 || c->burst > 0 || c->ack_loss > 0 || c->shift_us > 0 ||
+           c->path_mtu != 0;
 }
 
 static void choose_link(struct wire_conf *c, struct wire *w)
@@ -373,7 +379,7 @@ static void choose_link(struct wire_conf *c, struct wire *w)
     choose_weather(c);
     for (unsigned i = 0; i < 2; i++) {
         c->mtu[i] = one_in(2) ? 1500 : (uint16_t)(576 + pick(925));
-        choose_tcp(&c->tcp[i], c->loss > 0 || c->corrupt > 0);
+        choose_tcp(&c->tcp[i], is_lossy(c));
     }
 }
 
@@ -393,11 +399,21 @@ static void choose_end(struct end *e, struct wire_node *node, uint32_t id)
     e->fickle = one_in(3);
 }
 
+/* Probes and their answers are lost, too: nine of them in a row now and then. */
+static struct tcp_tuning patience(const struct tcp *tcp)
+{
+    struct tcp_tuning t = *tcp_defaults(tcp);
+
+    t.keepalive_probes = 100;
+    return t;
+}
+
 static void open_pair(struct run *r, unsigned i)
 {
     struct pair *p = &r->pairs[i];
     const struct ipport local = { r->wire.nodes[0].addr, (uint16_t)(1000 + i) };
     const struct ipport remote = { r->wire.nodes[1].addr, 80 };
+    const struct tcp_tuning patient = patience(r->wire.nodes[0].tcp);
     int err;
 
     for (unsigned k = 0; k < 2; k++) {
@@ -410,7 +426,7 @@ static void open_pair(struct run *r, unsigned i)
     if (p->ends[0].ending == CLOSE_WHEN_SENT && one_in(3))
         p->ends[one_in(2)].ending = CLOSE_AFTER_PEER;
     p->ends[0].conn =
-        tcp_connect(r->wire.nodes[0].tcp, &remote, &local, NULL, &ops, &p->ends[0], &err);
+        tcp_connect(r->wire.nodes[0].tcp, &remote, &local, &patient, &ops, &p->ends[0], &err);
     CHECK(p->ends[0].conn != NULL);
     p->ends[0].write_at_us = now();
     p->ends[0].read_at_us = NEVER;
@@ -453,6 +469,19 @@ static bool done_and_home(struct run *r)
     return all_done(r) && all_home(r);
 }
 
+/* What it was like, for whoever looks for the reason. */
+static void tell(const struct end *client, const struct end *server)
+{
+    const struct wire_conf *c = &current->wire.conf;
+
+    fprintf(stderr,
+            "ended by %d and %d: loss %u burst %u for %" PRIu64 " ms, ACK loss %u, marks %u, "
+            "windows shrunk %u, shift %" PRIu64 " ms, MTU %u and %u, path %u%s\n",
+            client->why, server->why, c->loss, c->burst, c->burst_us / MS, c->ack_loss, c->mark,
+            c->shrink, c->shift_us / MS, c->mtu[0], c->mtu[1], c->path_mtu,
+            c->path_silent ? " and silent" : "");
+}
+
 /* Without anybody who goes away, everything must arrive on every link of ours. */
 static void check_pair(const struct pair *p)
 {
@@ -461,6 +490,8 @@ static void check_pair(const struct pair *p)
 
     if (!polite)
         return;
+    if (client->why != 0 || server->why != 0)
+        tell(client, server);
     CHECK(client->why == 0 && server->why == 0);
     CHECK(client->received == server->to_send && server->received == client->to_send);
 }
@@ -469,6 +500,8 @@ static void run_seed(bool verbose)
 {
     struct run *r = calloc(1, sizeof(*r));
     struct wire_conf conf;
+    struct tcp_listener *listener;
+    struct tcp_tuning patient;
     const struct ipport any = { .port = 80 };
 
     CHECK(r != NULL);
@@ -480,7 +513,10 @@ static void run_seed(bool verbose)
         r->wire.nodes[i].turn = turn;
         r->wire.nodes[i].ctx = r;
     }
-    CHECK(tcp_listen(r->wire.nodes[1].tcp, &any, accept_one, r) != NULL);
+    listener = tcp_listen(r->wire.nodes[1].tcp, &any, accept_one, r);
+    CHECK(listener != NULL);
+    patient = patience(r->wire.nodes[1].tcp);
+    tcp_listener_tune(listener, &patient);
     r->n_pairs = 1 + (unsigned)pick(MAX_PAIRS);
     for (unsigned i = 0; i < r->n_pairs; i++)
         open_pair(r, i);
