@@ -286,7 +286,7 @@ static bool weather(struct wire *w, struct wire_node *n, const struct pkt *p, ui
         return false;
     if ((at.ip[1] & 3) == 2 && happens(w, c->mark))
         rewrite(at.ip, get16(at.ip) | 3, at.ip + 10);
-    if ((at.tcp[13] & 6) == 0 && happens(w, c->shrink))
+    if (n->index == 1 && (at.tcp[13] & 6) == 0 && happens(w, c->shrink))
         rewrite(at.tcp + 14, (uint16_t)wire_random(w, get16(at.tcp + 14) + 1u), at.tcp + 16);
     return true;
 }

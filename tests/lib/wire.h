@@ -34,7 +34,7 @@ struct wire_conf {
     uint64_t burst_us;
     uint32_t ack_loss;       /* in a million segments without payload: stretch ACKs, too */
     uint32_t mark;           /* in a million of those that may be marked (ECN) */
-    uint32_t shrink;         /* in a million segments: the window is made smaller on its way */
+    uint32_t shrink;         /* in a million segments of the second node: a smaller window */
     uint64_t shift_us;       /* the delay changes by up to so much, */
     uint64_t shift_every_us; /* so often at most */
     uint16_t path_mtu;       /* from ->path_mtu_at_us on; 0: as above */
