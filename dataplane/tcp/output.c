@@ -559,7 +559,10 @@ static void set_timers(struct tcp_conn *c, bool sent_new)
 /* RFC 5682, 2.1, step 2b: up to two, and nothing again before their ACKs have told. */
 static bool send_two_new(struct tcp_conn *c)
 {
-    return send_new(c, false) && (send_new(c, false), true);
+    if (!send_new(c, false))
+        return false;
+    (void)send_new(c, false);
+    return true;
 }
 
 static void send_all(struct tcp_conn *c, bool force)
