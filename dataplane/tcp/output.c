@@ -390,6 +390,11 @@ static bool send_lost(struct tcp_conn *c)
     return send_segment(c, p);
 }
 
+static bool is_corked(const struct tcp_conn *c)
+{
+    return c->corked_us > TCP_CORK_SPENT && c->tcp->core->now_us - c->corked_us < TCP_CORK_US;
+}
+
 /*
  * Does the owner want the end of the queue, less than a segment, to wait? Unless it asked for that,
  * nothing does: what was queued in one turn goes out together at its end.
@@ -403,7 +408,7 @@ static bool is_held_back(struct tcp_conn *c, const struct pkt *p)
     if (t->cork) {
         if (c->corked_us == 0)
             c->corked_us = c->tcp->core->now_us;
-        return c->tcp->core->now_us - c->corked_us < TCP_CORK_US;
+        return is_corked(c);
     }
     /* With Minshall's change: only a small one in flight holds a small one back. */
     return t->nagle && seq_gt(c->snd_small, c->snd_una);
@@ -540,7 +545,7 @@ static void set_timers(struct tcp_conn *c, bool sent_new)
     if (fl->out.pkts > 0) {
         if (c->rtx == RTX_NONE || c->rtx == RTX_PERSIST || (sent_new && c->rtx == RTX_PROBE))
             tcp_rtx_rearm(c);
-    } else if (fl->next != NULL && c->corked_us == 0 && !is_paced_out(c)) {
+    } else if (fl->next != NULL && !is_corked(c) && !is_paced_out(c)) {
         if (c->rtx != RTX_PERSIST)
             c->stalled_us = c->tcp->core->now_us;
         if (c->rtx != RTX_PERSIST || c->rtx_at_us == 0)
@@ -554,7 +559,10 @@ static void set_timers(struct tcp_conn *c, bool sent_new)
 /* RFC 5682, 2.1, step 2b: up to two, and nothing again before their ACKs have told. */
 static bool send_two_new(struct tcp_conn *c)
 {
-    return send_new(c, false) && (send_new(c, false), true);
+    if (!send_new(c, false))
+        return false;
+    (void)send_new(c, false);
+    return true;
 }
 
 static void send_all(struct tcp_conn *c, bool force)

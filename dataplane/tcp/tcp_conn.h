@@ -67,6 +67,7 @@ enum tcp_limit {
 #define TCP_CHALLENGE_PERIOD_US (5 * TCP_SECOND)
 #define TCP_KEEPALIVE_INTERVAL_US (75 * TCP_SECOND)
 #define TCP_CORK_US UINT64_C(200000)
+#define TCP_CORK_SPENT UINT64_C(1) /* ->corked_us, once that is over */
 #define TCP_RECV_BUF_MAX ((uint32_t)UINT16_MAX << TCP_WSCALE_MAX)
 #define TCP_PAWS_IDLE_US (24 * 86400 * TCP_SECOND) /* RFC 7323, 5.5 */
 #define TCP_QUEUE_MAX (UINT32_C(1) << 30)          /* sequence numbers must stay comparable */

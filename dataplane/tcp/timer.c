@@ -43,7 +43,7 @@ static uint64_t user_timeout_at(const struct tcp_conn *c)
 
 static uint64_t cork_at(const struct tcp_conn *c)
 {
-    return c->corked_us != 0 ? c->corked_us + TCP_CORK_US : UINT64_MAX;
+    return c->corked_us > TCP_CORK_SPENT ? c->corked_us + TCP_CORK_US : UINT64_MAX;
 }
 
 /* Only while something waits for it. */
@@ -127,18 +127,19 @@ void tcp_rtx_rearm(struct tcp_conn *c)
 }
 
 /*
- * RFC 4821, 7.7, as far as it is about black holes: full segments vanish again and again, and
+ * RFC 4821, 7.7, as far as it is about black holes: large segments vanish again and again, and
  * nobody tells why. The next ones are of a size that every path takes.
  */
 static void suspect_black_hole(struct tcp_conn *c)
 {
     static const uint16_t sizes[] = { 1280, 576 };
     const struct pkt *p = c->fl->head;
+    const uint32_t headers = 20 + TCP_HDR + (c->ts_on ? (uint32_t)TCP_OPT_TS_LEN : 0);
 
-    if (c->retries < TCP_BLACK_HOLE_TRIES || p->pay_len < c->mss)
+    if (c->retries < TCP_BLACK_HOLE_TRIES)
         return;
     for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
-        if (c->dst.mtu <= sizes[i])
+        if (c->dst.mtu <= sizes[i] || p->pay_len + headers <= sizes[i])
             continue;
         c->tcp->counters.black_holes++;
         c->dst.mtu = sizes[i];
@@ -254,6 +255,20 @@ static void on_give_up(struct tcp_conn *c)
     tcp_conn_end(c, -ETIMEDOUT);
 }
 
+/* Something has waited for its time. Once: what keeps it back now is no matter of time. */
+static bool has_waited(struct tcp_conn *c, uint64_t now_us)
+{
+    struct tcp_flight *fl = c->fl;
+    const bool cork = now_us >= cork_at(c);
+    const bool pace = fl != NULL && fl->pace_at_us != 0 && now_us >= fl->pace_at_us;
+
+    if (cork)
+        c->corked_us = TCP_CORK_SPENT;
+    if (pace)
+        fl->pace_at_us = 0;
+    return cork || pace;
+}
+
 static void on_timer(struct wheel_timer *t, uint64_t wheel_now_us)
 {
     struct tcp_conn *c = container_of(t, struct tcp_conn, timer);
@@ -266,8 +281,7 @@ static void on_timer(struct wheel_timer *t, uint64_t wheel_now_us)
         timed_out(c);
     else if (c->rtx_at_us != 0 && now_us >= c->rtx_at_us)
         on_rtx(c);
-    else if (now_us >= cork_at(c) || (c->fl != NULL && c->fl->pace_at_us != 0 &&
-                                      now_us >= c->fl->pace_at_us && c->fl->head != NULL))
+    else if (has_waited(c, now_us))
         tcp_output(c, false);
     else if (now_us >= quiet_at(c))
         tcp_flight_put(c);

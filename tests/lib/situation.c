@@ -207,7 +207,8 @@ static void do_tune(struct sit *s)
 
     sit_begin(s);
     s->tuning = s->t.conn != NULL ? *tcp_tuning(s->t.conn)
-                                  : s->tuned ? s->tuning : *tcp_defaults(s->t.tcp);
+                : s->tuned        ? s->tuning
+                                  : *tcp_defaults(s->t.tcp);
     s->tuned = true;
     while ((name = sit_word(s)) != NULL) {
         if (strcmp(name, "cc") == 0)
@@ -407,8 +408,8 @@ static void do_open(struct sit *s)
 
     sit_begin(s);
     remote.port = s->t.their_port;
-    s->t.conn = tcp_connect(s->t.tcp, &remote, NULL, s->tuned ? &s->tuning : NULL, &peer_ops, &s->t,
-                            &err);
+    s->t.conn =
+        tcp_connect(s->t.tcp, &remote, NULL, s->tuned ? &s->tuning : NULL, &peer_ops, &s->t, &err);
     if (s->t.conn == NULL)
         sit_fail(s, "tcp_connect() refuses");
     s->t.our_port = tcp_local(s->t.conn).port;

@@ -22,13 +22,12 @@
  * pass or makes something happen, all that has left must have been named.
  *
  * Before the handshake
- *   set NAME VALUE ...   of struct tcp_conf: cc reno, ecn on, sack off, rto_min 200ms, recv_buf N ...
- *   tune NAME VALUE ...  of struct tcp_tuning: nagle on, cork on, keepalive 10s, user_timeout 5s ...
- *                        (also later: from then on)
- *   peer WORD ...        what its SYN offers: mss N (1000, and 12 more with timestamps), sack, ts,
- *                        wscale N, ecn, window N (65535); its port
- *   accept [rtt T]       the handshake, theirs first; connect: ours first; T is 100ms if not said
- *   open                 our SYN alone: > syn follows
+ *   set NAME VALUE ...   of struct tcp_conf: cc reno, ecn on, sack off, rto_min 200ms, recv_buf N
+ * ... tune NAME VALUE ...  of struct tcp_tuning: nagle on, cork on, keepalive 10s, user_timeout 5s
+ * ... (also later: from then on) peer WORD ...        what its SYN offers: mss N (1000, and 12 more
+ * with timestamps), sack, ts, wscale N, ecn, window N (65535); its port accept [rtt T]       the
+ * handshake, theirs first; connect: ours first; T is 100ms if not said open                 our SYN
+ * alone: > syn follows
  *
  * The owner
  *   send N ...           N bytes, in segments; several Ns in one turn of the loop

@@ -211,7 +211,8 @@ void sit_events(struct sit *s)
 
     sit_begin(s);
     while ((word = sit_word(s)) != NULL)
-        snprintf(want + strlen(want), sizeof(want) - strlen(want), "%s%s", want[0] ? " " : "", word);
+        snprintf(want + strlen(want), sizeof(want) - strlen(want), "%s%s", want[0] ? " " : "",
+                 word);
     snprintf(seen, sizeof(seen), "%s", s->t.events[0] != '\0' ? s->t.events : "none");
     if (strstr(seen, "failed") != NULL)
         snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), " %s", errno_name(s->t.why));

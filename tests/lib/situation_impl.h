@@ -22,10 +22,10 @@ struct sit {
 
     /* The peer. */
     bool sack, ecn;
-    uint32_t window;                          /* in bytes */
-    uint32_t their_nxt, their_ack;            /* what its next segment says */
-    bool scaled, stamped;                     /* our SYN agreed */
-    uint32_t read; /* bytes that the owner has read */
+    uint32_t window;               /* in bytes */
+    uint32_t their_nxt, their_ack; /* what its next segment says */
+    bool scaled, stamped;          /* our SYN agreed */
+    uint32_t read;                 /* bytes that the owner has read */
 
     /* We. */
     bool rebase; /* the next SYN of ours sets where its numbers start */
@@ -50,8 +50,7 @@ struct sit {
 /* ---- situation.c */
 
 /* Says what is wrong and what has happened so far, and ends the process. */
-void sit_fail(struct sit *s, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3), noreturn));
+void sit_fail(struct sit *s, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 void sit_trace(struct sit *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The next word, NULL at the end; one that must be there; one if it is @word. */

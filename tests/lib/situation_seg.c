@@ -114,8 +114,8 @@ static bool read_flag(struct text *x, const char *word)
         const char *name;
         unsigned said;
     } others[] = {
-        { "sackok", SACKOK },     { "ts", TS },   { "nots", NOTS },   { "nosack", NOSACK },
-        { "nowscale", NOWSCALE }, { "ect", ECT }, { "noect", NOECT }, { "ce", CE },
+        { "sackok", SACKOK },     { "ts", TS },         { "nots", NOTS },   { "nosack", NOSACK },
+        { "nowscale", NOWSCALE }, { "ect", ECT },       { "noect", NOECT }, { "ce", CE },
         { "noack", NOACK },       { "badsum", BADSUM },
     };
 
@@ -298,8 +298,8 @@ static void send_icmp(struct sit *s)
         const char *name;
         uint8_t type, code;
     } kinds[] = {
-        { "net", 3, 0 },    { "host", 3, 1 }, { "protocol", 3, 2 },  { "port", 3, 3 },
-        { "too-big", 3, 4 }, { "admin", 3, 13 }, { "ttl", 11, 0 }, { "parameter", 12, 0 },
+        { "net", 3, 0 },     { "host", 3, 1 },   { "protocol", 3, 2 }, { "port", 3, 3 },
+        { "too-big", 3, 4 }, { "admin", 3, 13 }, { "ttl", 11, 0 },     { "parameter", 12, 0 },
     };
     const char *kind = sit_need(s, "the kind of message");
     uint8_t quote[28] = { 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6 };
@@ -388,8 +388,8 @@ static void learn(struct sit *s, const struct frame_tcp *f, uint64_t at_us)
 
 static void after(struct sit *s, const struct frame_tcp *f)
 {
-    const uint32_t end = f->seq - s->t.our_iss + f->len + ((f->flags & SYN) != 0) +
-                         ((f->flags & FIN) != 0);
+    const uint32_t end =
+        f->seq - s->t.our_iss + f->len + ((f->flags & SYN) != 0) + ((f->flags & FIN) != 0);
 
     if ((int32_t)(end - s->our_nxt) > 0 && (f->flags & RST) == 0)
         s->our_nxt = end;

@@ -3,6 +3,8 @@
 #include "dataplane/net/bytes.h"
 #include "dataplane/net/cksum.h"
 
+#include "tests/lib/frames.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -196,10 +198,104 @@ static uint64_t arrival(struct wire *w, struct wire_node *n, uint32_t len)
     return at;
 }
 
+/* ---- weather: a segment of TCP over IPv4 on its way */
+
+struct way {
+    uint8_t *ip, *tcp;
+    uint32_t payload;
+};
+
+static bool is_tcp(const struct pkt *p, uint8_t *frame, struct way *ret)
+{
+    uint32_t headers;
+
+    if (get16(frame + p->l2_len - 2) != 0x0800 || frame[p->l2_len + 9] != 6)
+        return false;
+    ret->ip = frame + p->l2_len;
+    ret->tcp = ret->ip + p->l3_len;
+    headers = p->l3_len + (uint32_t)(ret->tcp[12] >> 4) * 4;
+    ret->payload = get16(ret->ip + 2) - headers;
+    return true;
+}
+
+/* A 16-bit word changes under a checksum (RFC 1624). */
+static void rewrite(uint8_t *at, uint16_t word, uint8_t *sum)
+{
+    uint32_t s = (uint16_t)~get16(sum) + (uint32_t)(uint16_t)~get16(at) + word;
+
+    s = (s & 0xffff) + (s >> 16);
+    s = (s & 0xffff) + (s >> 16);
+    put16(sum, (uint16_t)~s);
+    put16(at, word);
+}
+
+/* The way has become longer or shorter. */
+static uint64_t detour(struct wire *w, struct wire_node *n)
+{
+    const struct wire_conf *c = &w->conf;
+
+    if (c->shift_us > 0 && w->now_us >= n->shift_until_us) {
+        n->shifted_us = wire_random(w, c->shift_us);
+        n->shift_until_us = w->now_us + wire_random(w, c->shift_every_us);
+    }
+    return n->shifted_us;
+}
+
+static bool is_in_burst(struct wire *w, struct wire_node *n)
+{
+    if (happens(w, w->conf.burst))
+        n->burst_until_us = w->now_us + 1 + wire_random(w, w->conf.burst_us);
+    return w->now_us < n->burst_until_us;
+}
+
+/* A router on the way: RFC 792 as of RFC 1191. */
+static void tell_too_big(struct wire *w, struct wire_node *n, const struct way *at)
+{
+    const uint32_t src = get32(at->ip + 12);
+    struct frame f;
+
+    frame_eth(&f, n->port.mac, w->nodes[!n->index].port.mac, 0x0800, w->conf.vlan);
+    frame_ip4(&f, get32(at->ip + 16), src, 1, NULL, 0);
+    frame_icmp(&f, 3, 4, w->conf.path_mtu, at->ip, 28);
+    frame_done(&f);
+    deliver_at(w, n->index, f.b, f.len, 0, w->now_us + w->conf.delay_us);
+}
+
+static bool is_too_big(struct wire *w, struct wire_node *n, const struct way *at)
+{
+    const struct wire_conf *c = &w->conf;
+
+    if (c->path_mtu == 0 || w->now_us < c->path_mtu_at_us || get16(at->ip + 2) <= c->path_mtu)
+        return false;
+    if (!c->path_silent)
+        tell_too_big(w, n, at);
+    return true;
+}
+
+/* False: it is lost. */
+static bool weather(struct wire *w, struct wire_node *n, const struct pkt *p, uint8_t *frame)
+{
+    const struct wire_conf *c = &w->conf;
+    struct way at;
+
+    if (!is_tcp(p, frame, &at))
+        return true;
+    if (is_in_burst(w, n) || is_too_big(w, n, &at))
+        return false;
+    if (at.payload == 0 && (at.tcp[13] & 7) == 0 && happens(w, c->ack_loss))
+        return false;
+    if ((at.ip[1] & 3) == 2 && happens(w, c->mark))
+        rewrite(at.ip, get16(at.ip) | 3, at.ip + 10);
+    if (n->index == 1 && (at.tcp[13] & 6) == 0 && happens(w, c->shrink))
+        rewrite(at.tcp + 14, (uint16_t)wire_random(w, get16(at.tcp + 14) + 1u), at.tcp + 16);
+    return true;
+}
+
 static void send_frame(struct wire *w, struct wire_node *n, const struct pkt *p)
 {
     uint8_t frame[4096];
     uint16_t flags = 0, type;
+    uint64_t late_us;
 
     assert(p->len <= sizeof(frame));
     memcpy(frame, p->data, p->len);
@@ -209,7 +305,7 @@ static void send_frame(struct wire *w, struct wire_node *n, const struct pkt *p)
         return;
     type = get16(frame + p->l2_len - 2);
     /* ARP is asked three times, and then the neighbour is not there: not what is tested here. */
-    if (type == 0x0800 && happens(w, w->conf.loss)) {
+    if (!weather(w, n, p, frame) || (type == 0x0800 && happens(w, w->conf.loss))) {
         w->n_lost++;
         return;
     }
@@ -220,9 +316,10 @@ static void send_frame(struct wire *w, struct wire_node *n, const struct pkt *p)
         frame[wire_random(w, p->len)] ^= (uint8_t)(1 << wire_random(w, 8));
         flags = 0;
     }
-    deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len));
+    late_us = type == 0x0800 ? detour(w, n) : 0;
+    deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len) + late_us);
     if (happens(w, w->conf.dup))
-        deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len));
+        deliver_at(w, !n->index, frame, p->len, flags, arrival(w, n, p->len) + late_us);
 }
 
 /* The port lets go of a packet some time after it was sent. */

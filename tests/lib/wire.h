@@ -29,6 +29,17 @@ struct wire_conf {
     uint16_t vlan;
     uint32_t max_pkts; /* of each pool; 0: no limit */
     uint64_t start_us; /* of the clock */
+    /* Weather, of IP alone. */
+    uint32_t burst; /* in a million frames one after which all are lost for ->burst_us */
+    uint64_t burst_us;
+    uint32_t ack_loss;       /* in a million segments without payload: stretch ACKs, too */
+    uint32_t mark;           /* in a million of those that may be marked (ECN) */
+    uint32_t shrink;         /* in a million segments of the second node: a smaller window */
+    uint64_t shift_us;       /* the delay changes by up to so much, */
+    uint64_t shift_every_us; /* so often at most */
+    uint16_t path_mtu;       /* from ->path_mtu_at_us on; 0: as above */
+    uint64_t path_mtu_at_us;
+    bool path_silent; /* and nobody is told (RFC 2923) */
     struct tcp_conf tcp[2];
 };
 
@@ -48,7 +59,7 @@ struct wire_node {
     struct ipaddr addr;
     struct pkt *out[WIRE_BURST]; /* handed over in this turn */
     unsigned n_out;
-    uint64_t line_free_us;
+    uint64_t line_free_us, burst_until_us, shift_until_us, shifted_us;
     /* The application: called in each turn, says when it wants the next one. May be NULL. */
     uint64_t (*turn)(struct wire_node *n, void *ctx);
     void *ctx;
