@@ -27,12 +27,15 @@ static struct tcp_listener *find_exact(struct tcp *tcp, const struct ipport *loc
     return NULL;
 }
 
-/* The one for this address, or else the one for any. */
+/* The one for this address, or else the one for any of its family, or for any at all. */
 static struct tcp_listener *find_listener(struct tcp *tcp, const struct flow_key *key)
 {
-    const struct ipport one = { key->local, key->local_port }, any = { .port = key->local_port };
+    const struct ipport one = { key->local, key->local_port }, any = { .port = key->local_port },
+                        of_family = { { .family = key->local.family }, key->local_port };
     struct tcp_listener *l = find_exact(tcp, &one);
 
+    if (l == NULL)
+        l = find_exact(tcp, &of_family);
     return l != NULL ? l : find_exact(tcp, &any);
 }
 
@@ -97,10 +100,9 @@ static void send_syn_ack(struct tcp_half *h)
     struct tcp_hdr hdr = {
         .seq = h->iss, .ack = h->irs + 1, .flags = TCP_SYN | TCP_ACK, .wnd = tcp_syn_window(tuning)
     };
-    struct ipaddr local = key->local;
     struct net_dst dst;
 
-    if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
+    if (net_route_flow(tcp->net, key, &dst) < 0)
         return;
     hdr.opts.mss = tcp_our_mss(&dst, tuning);
     net_dst_put(tcp->net, &dst);
@@ -159,11 +161,10 @@ static struct tcp_conn *grow_up(struct tcp_half *h)
     struct tcp *tcp = h->listener->tcp;
     const struct tcp_tuning *tuning = &h->listener->tuning;
     const struct flow_key *key = &h->flow.key;
-    struct ipaddr local = key->local;
     struct tcp_conn *c;
     struct net_dst dst;
 
-    if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
+    if (net_route_flow(tcp->net, key, &dst) < 0)
         return NULL;
     c = tcp_conn_new(tcp, key, &dst);
     if (c == NULL) {
