@@ -428,10 +428,9 @@ static void add_addr(struct daemon *d, uint32_t worker, const void *of, json_t *
     snprintf(key, sizeof(key), "%u %u %s %s", a->port, a->vlan, text, a->state);
     row = json_object_get(index, key);
     if (row == NULL) {
-        row = json_pack("{s:o, s:I, s:s, s:s, s:s}", "port",
-                        cmd_text(d->first->machine.ports[a->port].name), "vlan",
-                        (json_int_t)a->vlan, "address", text, "state", a->state, "origin",
-                        a->origin);
+        row = json_pack(
+            "{s:o, s:I, s:s, s:s, s:s}", "port", cmd_text(d->first->machine.ports[a->port].name),
+            "vlan", (json_int_t)a->vlan, "address", text, "state", a->state, "origin", a->origin);
         json_array_append_new(rows, row);
         json_object_set_nocheck(index, key, row);
     }
@@ -477,12 +476,11 @@ static void add_route(struct daemon *d, uint32_t worker, const void *of, json_t 
 
     snprintf(prefix, sizeof(prefix), "%s/%u", ipaddr_str(&r->prefix.addr, addr), r->prefix.len);
     json_array_append_new(
-        rows,
-        json_pack("{s:I, s:s, s:s, s:s, s:o, s:I, s:s, s:s}", "worker", (json_int_t)worker,
-                  "prefix", prefix, "type", r->kind, "via",
-                  r->via.family != IP_NONE ? ipaddr_str(&r->via, via) : "", "port",
-                  cmd_text(leads ? d->first->machine.ports[r->port].name : ""), "vlan",
-                  (json_int_t)r->vlan, "neighbor", r->state, "origin", r->origin));
+        rows, json_pack("{s:I, s:s, s:s, s:s, s:o, s:I, s:s, s:s}", "worker", (json_int_t)worker,
+                        "prefix", prefix, "type", r->kind, "via",
+                        r->via.family != IP_NONE ? ipaddr_str(&r->via, via) : "", "port",
+                        cmd_text(leads ? d->first->machine.ports[r->port].name : ""), "vlan",
+                        (json_int_t)r->vlan, "neighbor", r->state, "origin", r->origin));
 }
 
 static const struct survey_kind routes = { "routes", sizeof(struct net_route_info), expected_routes,

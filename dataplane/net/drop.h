@@ -64,7 +64,8 @@
     X(ND_STRANGER, "neighbour discovery: sender is not in a prefix of the interface")              \
     X(ND_NOT_ASKED, "neighbour discovery: not about an address of ours or a known neighbour")      \
     X(ND_TABLE_FULL, "neighbour discovery: no room to remember the sender")                        \
-    X(ND_ROUTER_OFF, "neighbour discovery: router advertisement, which this port does not believe") \
+    X(ND_ROUTER_OFF,                                                                               \
+      "neighbour discovery: router advertisement, which this port does not believe")               \
     X(ND_NOT_ROUTER, "neighbour discovery: router solicitation, and we are a host")                \
     X(ND_REDIRECT, "neighbour discovery: a redirect, which we do not follow")                      \
     X(FRAG_TINY, "fragment: the first one holds no whole transport header")                        \

@@ -358,9 +358,9 @@ static void add_on_link(struct fib_entry *e, struct ipaddr addr, uint8_t len, ui
 
         addr.b[i] &= (uint8_t)(0xff00u >> keep);
     }
-    *e = (struct fib_entry){
-        .prefix = { addr, len }, .n_hops = 1, .hops = { { .iface = (uint8_t)iface } }
-    };
+    *e = (struct fib_entry){ .prefix = { addr, len },
+                             .n_hops = 1,
+                             .hops = { { .iface = (uint8_t)iface } } };
 }
 
 /* Link-local prefixes are no routes: their scope says where they lead. */

@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#define MTU_MIN 576 /* what every host must take (RFC 791) */
+#define MTU_MIN 576   /* what every host must take (RFC 791) */
 #define MTU6_MIN 1280 /* RFC 8200, 5 */
 #define VLAN_MAX 4094
 
@@ -99,8 +99,7 @@ static int add_addr(struct iface_table *t, const struct port_conf *conf,
         return -EINVAL;
     }
     if (a.family == IP_V4)
-        i->addrs[i->n_addrs++] =
-            (struct iface_addr){ ipaddr_u32(&a), mask_of(addr->prefix_len) };
+        i->addrs[i->n_addrs++] = (struct iface_addr){ ipaddr_u32(&a), mask_of(addr->prefix_len) };
     else
         iface6_add(i, index_of(t, i), &a, addr->prefix_len);
     return 0;

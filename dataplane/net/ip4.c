@@ -201,8 +201,8 @@ void ip4_tx_fragment(struct net *net, const struct net_dst *dst, const struct ip
                      const struct ipaddr *remote, uint8_t protocol, uint32_t id, uint32_t off,
                      bool more, struct pkt *p)
 {
-    tx(net, dst, local, remote, protocol, (uint16_t)id,
-       (uint16_t)((more ? IP4_MF : 0) | off / 8), p);
+    tx(net, dst, local, remote, protocol, (uint16_t)id, (uint16_t)((more ? IP4_MF : 0) | off / 8),
+       p);
 }
 
 void ip4_undeliverable(struct net *net, const struct pkt *p)

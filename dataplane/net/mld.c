@@ -54,8 +54,7 @@ static struct ipaddr source(const struct iface *i)
 void mld_report(struct net *net, const struct iface *i, bool joined)
 {
     static const uint8_t alert[8] = { IP6_ICMP, 0, 5, 2, 0, 0, 1, 0 };
-    const struct ipaddr src = source(i),
-                        dst = { .family = IP_V6, .b = { 0xff, 2, [15] = 0x16 } };
+    const struct ipaddr src = source(i), dst = { .family = IP_V6, .b = { 0xff, 2, [15] = 0x16 } };
     struct pkt *p;
     uint8_t mac[6], *at;
 

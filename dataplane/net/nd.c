@@ -135,8 +135,8 @@ static bool link_option(const uint8_t *at, uint32_t len, uint8_t type, const uin
     const uint8_t *opt = nd_option(at, len, type, &left);
 
     *ret = opt != NULL ? opt + 2 : NULL;
-    return opt == NULL || (opt[1] == 1 && !eth_is_group(opt + 2) &&
-                           memcmp(opt + 2, nobody, sizeof(nobody)) != 0);
+    return opt == NULL ||
+           (opt[1] == 1 && !eth_is_group(opt + 2) && memcmp(opt + 2, nobody, sizeof(nobody)) != 0);
 }
 
 /* ---- our addresses */

@@ -10,9 +10,9 @@
  *                       +--------------------------------------------------+
  *
  * The states and times of RFC 4861, 7.3, for ARP (RFC 826) too: one table for both
- * families. A connection holds a reference, so that a new MAC address is used by all at once. Entries that
- * nobody holds may be thrown out when the table is full, unanswered ones first,
- * and go by themselves after ten idle minutes.
+ * families. A connection holds a reference, so that a new MAC address is used by all at once.
+ * Entries that nobody holds may be thrown out when the table is full, unanswered ones first, and go
+ * by themselves after ten idle minutes.
  *
  * We learn only from those who ask for an address of ours and from answers to
  * what we asked, and only addresses of the interface's own prefixes. Anything

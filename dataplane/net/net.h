@@ -39,14 +39,14 @@ struct net_port_ops {
     /* Takes the packet in any case; it is a whole frame. Sent at the end of the turn. Until then it
      * may not be linked by ->next, which belongs to the other holder. */
     void (*tx)(void *ctx, uint8_t port, struct pkt *p);
-    /* Gives other workers a copy of an ARP or neighbour discovery frame, so that each learns its neighbours: a copy for
-     * each, with PKT_STEERED set, into its net_rx(). May be NULL. */
+    /* Gives other workers a copy of an ARP or neighbour discovery frame, so that each learns its
+     * neighbours: a copy for each, with PKT_STEERED set, into its net_rx(). May be NULL. */
     void (*share)(void *ctx, const struct pkt *p);
     /* May this worker use @local_port for a connection whose replies are (remote -> local)? May be
      * NULL: always. */
     bool (*owns)(void *ctx, const struct ipport *remote, const struct ipport *local);
-    /* Hands @p, a frame that was put together from fragments, to the worker that owns its flow. True:
-     * it is taken. May be NULL: all flows are this worker's. */
+    /* Hands @p, a frame that was put together from fragments, to the worker that owns its flow.
+     * True: it is taken. May be NULL: all flows are this worker's. */
     bool (*steer)(void *ctx, struct pkt *p);
 };
 
@@ -72,8 +72,8 @@ void net_free(struct net *net);
  * the @first worker alone speaks of it to the network, and announces our addresses. */
 void net_start(struct net *net, bool first);
 
-/* Lookups go to @fib from now on, which stays the caller's: until another is set, and this worker has
- * passed a quiet point. NULL: to that of the configuration. On the worker. */
+/* Lookups go to @fib from now on, which stays the caller's: until another is set, and this worker
+ * has passed a quiet point. NULL: to that of the configuration. On the worker. */
 struct fib;
 void net_set_fib(struct net *net, const struct fib *fib);
 
@@ -91,8 +91,8 @@ struct net_dst {
 
 struct flow_key;
 
-/* Resolves @remote. *@local is the source address, or is set to one if its family is IP_NONE. One of
- * several equal next hops is chosen at random. 0, -EHOSTUNREACH (no route, or one that says so),
+/* Resolves @remote. *@local is the source address, or is set to one if its family is IP_NONE. One
+ * of several equal next hops is chosen at random. 0, -EHOSTUNREACH (no route, or one that says so),
  * -ENETUNREACH (a blackhole) or -EADDRNOTAVAIL. Not for addresses of ours. */
 NODISCARD int net_route(struct net *net, const struct ipaddr *remote, struct ipaddr *local,
                         struct net_dst *ret);

@@ -43,8 +43,8 @@ struct net {
     struct net_proto protos[NET_PROTOCOLS];
 };
 
-/* route.c: an address of ours for what goes out by @i to @remote, or NULL. @link_local: may be one for
- * this link alone. */
+/* route.c: an address of ours for what goes out by @i to @remote, or NULL. @link_local: may be one
+ * for this link alone. */
 const struct iface_addr6 *net_source6(const struct net *net, const struct iface *i,
                                       const struct ipaddr *remote, bool link_local);
 

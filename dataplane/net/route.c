@@ -108,8 +108,8 @@ static uint32_t hash_of(struct net *net, struct chooser *c)
 }
 
 /*
- * Highest random weight: when a hop falls out or comes back only its own flows move. A hop that does
- * not answer is passed over, if there is another.
+ * Highest random weight: when a hop falls out or comes back only its own flows move. A hop that
+ * does not answer is passed over, if there is another.
  */
 static const struct fib_hop *choose(struct net *net, const struct fib_hop *hops, uint32_t n,
                                     struct chooser *c)
@@ -254,9 +254,9 @@ static int route(struct net *net, const struct ipaddr *remote, struct ipaddr *lo
     i = &net->ifaces.ifaces[path.iface];
     if (remote->family == IP_V4 && iface_is_broadcast(i, ipaddr_u32(&path.next_hop)))
         return -EHOSTUNREACH;
-    if (local->family == IP_NONE && !(remote->family == IP_V4
-                                          ? source4(net, i, &path.next_hop, local)
-                                          : source6(net, i, remote, local)))
+    if (local->family == IP_NONE &&
+        !(remote->family == IP_V4 ? source4(net, i, &path.next_hop, local)
+                                  : source6(net, i, remote, local)))
         return -EADDRNOTAVAIL;
     neigh = neigh_get(net, path.iface, &path.next_hop);
     if (neigh == NULL)
@@ -361,9 +361,9 @@ static void tell_hop(struct net *net, struct net_route_info *info, const struct 
 void net_each_route(struct net *net, void (*fn)(const struct net_route_info *r, void *ctx),
                     void *ctx)
 {
-    static const char *const kinds[] = { [FIB_FORWARD] = "forward",
-                                         [FIB_BLACKHOLE] = "blackhole",
-                                         [FIB_UNREACHABLE] = "unreachable" };
+    static const char *const kinds[] = {
+        [FIB_FORWARD] = "forward", [FIB_BLACKHOLE] = "blackhole", [FIB_UNREACHABLE] = "unreachable"
+    };
     const struct router *router;
 
     for (uint32_t k = 0; k < net->fib->n_routes; k++) {
@@ -385,9 +385,9 @@ void net_each_route(struct net *net, void (*fn)(const struct net_route_info *r, 
             tell_hop(net, &info, &(struct fib_hop){ .iface = p->iface }, fn, ctx);
     }
     for (uint32_t k = 0; (router = router_default(net, k)) != NULL; k++) {
-        struct net_route_info info = {
-            .prefix = { .addr = { .family = IP_V6 } }, .kind = "forward", .origin = "router"
-        };
+        struct net_route_info info = { .prefix = { .addr = { .family = IP_V6 } },
+                                       .kind = "forward",
+                                       .origin = "router" };
 
         tell_hop(net, &info, &(struct fib_hop){ router->addr, router->iface }, fn, ctx);
     }

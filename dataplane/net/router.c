@@ -227,7 +227,8 @@ const struct router_prefix *router_on_link(const struct net *net, const struct i
     for (unsigned k = 0; k < ROUTER_PREFIXES_MAX; k++) {
         const struct router_prefix *p = &net->routers.prefixes[k];
 
-        if (p->until_us > net->core->now_us && addr6_common(&p->prefix.addr, addr) >= p->prefix.len &&
+        if (p->until_us > net->core->now_us &&
+            addr6_common(&p->prefix.addr, addr) >= p->prefix.len &&
             (best == NULL || p->prefix.len > best->prefix.len))
             best = p;
     }

@@ -29,8 +29,8 @@ void frame_arp(struct frame *f, uint16_t op, const uint8_t sha[6], uint32_t spa,
 void frame_ip4(struct frame *f, uint32_t src, uint32_t dst, uint8_t protocol, const void *opts,
                uint32_t opts_len);
 void frame_ip6(struct frame *f, const char *src, const char *dst, uint8_t next);
-/* An extension header that is followed by @next; @len: of its body, with two bytes more a multiple of
- * eight. Says so in whatever comes before. */
+/* An extension header that is followed by @next; @len: of its body, with two bytes more a multiple
+ * of eight. Says so in whatever comes before. */
 void frame_ext6(struct frame *f, uint8_t kind, const void *body, uint32_t len);
 void frame_frag6(struct frame *f, uint32_t id, uint32_t off, bool more);
 void frame_bytes(struct frame *f, const void *bytes, uint32_t len);

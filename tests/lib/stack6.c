@@ -18,9 +18,8 @@ void stack6_defaults(struct stack *s)
 
     stack_defaults(s);
     port->addrs[port->n_addrs++] = (struct addr_conf){ ip6(US6), 64, 0 };
-    s->machine.routes[s->machine.n_routes++] = (struct fixed_route_conf){
-        .prefix = { { .family = IP_V6 }, 0 }, .via = { ip6(GATEWAY6) }
-    };
+    s->machine.routes[s->machine.n_routes++] =
+        (struct fixed_route_conf){ .prefix = { { .family = IP_V6 }, 0 }, .via = { ip6(GATEWAY6) } };
 }
 
 void stack6_init(struct stack *s)

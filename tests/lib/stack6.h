@@ -33,6 +33,6 @@ void stack6_nd(struct stack *s, uint8_t type, const char *src, const char *dst, 
 /* The peer says where @addr is: from now on it is known. */
 void stack6_teach(struct stack *s, const char *addr);
 
-/* The next frame that was sent, if it is IPv6 with the checksum of ICMPv6, of this type; fails the test
- * otherwise. */
+/* The next frame that was sent, if it is IPv6 with the checksum of ICMPv6, of this type; fails the
+ * test otherwise. */
 const struct stack_frame *stack6_icmp(struct stack *s, uint8_t type);

@@ -166,7 +166,7 @@ static void all_fragments_of_a_datagram_go_to_one_worker(void **state)
     first = owner_of(&s, f.b, f.len);
     assert_int_not_equal(first, STEER_ANY);
     f.b[f.ip_at + 6] = 0;
-    f.b[f.ip_at + 7] = 9;                            /* a later one, whose ports are no ports */
+    f.b[f.ip_at + 7] = 9; /* a later one, whose ports are no ports */
     f.b[f.l4_at] ^= 0xff;
     assert_int_equal(owner_of(&s, f.b, f.len), first);
     for (unsigned id = 1; id < 16; id++) {
@@ -206,9 +206,7 @@ static void ipv6_is_steered_by_the_same_function(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(known6); i++) {
         struct ipport remote = { .port = known6[i].remote_port },
                       local = { .port = known6[i].local_port };
-        struct frame_tcp t = {
-            .src = remote.port, .dst = local.port, .flags = SYN, .wscale = -1
-        };
+        struct frame_tcp t = { .src = remote.port, .dst = local.port, .flags = SYN, .wscale = -1 };
         const uint32_t owner = known6[i].hash & (STEER_RETA - 1);
 
         assert_true(ipaddr_parse(slice_of(known6[i].remote), &remote.addr));

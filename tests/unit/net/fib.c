@@ -51,9 +51,9 @@ static void the_longest_prefix_wins(void **state)
     m.routes[0] = (struct fixed_route_conf){ .prefix = prefix(0x0b000000, 8),
                                              .via = { ipaddr_v4(0xc0a80002) } };
     m.routes[1] = (struct fixed_route_conf){ .prefix = prefix(0x0b010203, 32), .port = "b" };
-    m.routes[2] = (struct fixed_route_conf){
-        .prefix = prefix(0x0b010000, 16), .via = { ipaddr_v4(0x0a000002) }, .port = "a"
-    };
+    m.routes[2] = (struct fixed_route_conf){ .prefix = prefix(0x0b010000, 16),
+                                             .via = { ipaddr_v4(0x0a000002) },
+                                             .port = "a" };
     assert_int_equal(iface_table_init(&ifaces, &m, ports), 0);
     assert_int_equal(fib_of_machine(&m, &ifaces, &f), 0);
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -76,7 +76,8 @@ static void routes_that_lead_nowhere_are_refused(void **state)
         { .prefix = prefix(0x0b000000, 8), .port = "c" },
         { .prefix = prefix(0x0b000000, 8) },
         { .prefix = prefix(0x0b000000, 8), .via = { ipaddr_v4(0x0a000001) } }, /* ourselves */
-        { .prefix = prefix(0x0b000000, 8), .via = { ipaddr_v4(0x0a000002), ipaddr_v4(0x0c000001) } },
+        { .prefix = prefix(0x0b000000, 8),
+          .via = { ipaddr_v4(0x0a000002), ipaddr_v4(0x0c000001) } },
         { .prefix = { ip6, 64 }, .via = { ipaddr_v4(0x0a000002) } },
         { .prefix = prefix(0x0b000000, 8), .via = { ip6 } },
         { .prefix = { ip6, 128 }, .via = { near } }, /* on which link? */
@@ -111,13 +112,13 @@ static void several_routes_to_one_prefix_are_one_with_several_hops(void **state)
     m.n_routes = 5;
     m.routes[0] = (struct fixed_route_conf){ .prefix = { { .family = IP_V6 }, 0 },
                                              .via = { v6("2001:db8::2"), v6("2001:db8::3") } };
-    m.routes[1] = (struct fixed_route_conf){ .prefix = prefix(0, 0),
-                                             .via = { ipaddr_v4(0x0a000002) } };
-    m.routes[2] = (struct fixed_route_conf){
-        .prefix = { { .family = IP_V6 }, 0 }, .via = { v6("fe80::9") }, .port = "a"
-    };
-    m.routes[3] = (struct fixed_route_conf){ .prefix = prefix(0, 0),
-                                             .via = { ipaddr_v4(0xc0a80002) } };
+    m.routes[1] =
+        (struct fixed_route_conf){ .prefix = prefix(0, 0), .via = { ipaddr_v4(0x0a000002) } };
+    m.routes[2] = (struct fixed_route_conf){ .prefix = { { .family = IP_V6 }, 0 },
+                                             .via = { v6("fe80::9") },
+                                             .port = "a" };
+    m.routes[3] =
+        (struct fixed_route_conf){ .prefix = prefix(0, 0), .via = { ipaddr_v4(0xc0a80002) } };
     m.routes[4] = (struct fixed_route_conf){ .prefix = { v6("2001:db8:dead::"), 48 },
                                              .type = ROUTE_BLACKHOLE };
     assert_int_equal(iface_table_init(&ifaces, &m, ports), 0);
@@ -165,7 +166,8 @@ static int longest(const struct fib_entry *e, uint32_t n, const struct ipaddr *a
     int best = -1;
 
     for (uint32_t i = 0; i < n; i++)
-        if (ipprefix_contains(&e[i].prefix, a) && (best < 0 || e[i].prefix.len > e[best].prefix.len))
+        if (ipprefix_contains(&e[i].prefix, a) &&
+            (best < 0 || e[i].prefix.len > e[best].prefix.len))
             best = (int)i;
     return best;
 }
@@ -227,11 +229,16 @@ static void it_holds_sixty_five_thousand_routes_and_no_more(void **state)
 static void addresses_that_make_no_sense_are_refused(void **state)
 {
     const struct addr_conf cases[] = {
-        { { .family = IP_V6 }, 64, 0 },   { v6("ff02::9"), 64, 0 },
-        { v6("::ffff:1.2.3.4"), 64, 0 },  { v6("2001:db8::1"), 129, 0 },
-        { v6("::1"), 128, 0 },            { ipaddr_v4(0xe0000001), 24, 0 },
-        { ipaddr_v4(0x7f000001), 8, 0 },  { ipaddr_v4(0), 8, 0 },
-        { ipaddr_v4(0x0a000002), 33, 0 }, { ipaddr_v4(0x0a000002), 24, 4095 },
+        { { .family = IP_V6 }, 64, 0 },
+        { v6("ff02::9"), 64, 0 },
+        { v6("::ffff:1.2.3.4"), 64, 0 },
+        { v6("2001:db8::1"), 129, 0 },
+        { v6("::1"), 128, 0 },
+        { ipaddr_v4(0xe0000001), 24, 0 },
+        { ipaddr_v4(0x7f000001), 8, 0 },
+        { ipaddr_v4(0), 8, 0 },
+        { ipaddr_v4(0x0a000002), 33, 0 },
+        { ipaddr_v4(0x0a000002), 24, 4095 },
         { ipaddr_v4(0xc0a80001), 24, 0 }, /* twice */
     };
     struct machine_conf m;

@@ -1,6 +1,6 @@
+#include "dataplane/net/frag.h"
 #include "dataplane/net/bytes.h"
 #include "dataplane/net/cksum.h"
-#include "dataplane/net/frag.h"
 #include "tests/lib/stack6.h"
 #include "tests/lib/test.h"
 
@@ -134,8 +134,7 @@ static void what_overlaps_spoils_its_datagram(void **state)
     BOTH(family)
     {
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-            const uint64_t before = drops(&s, cases[i].why),
-                           refused = drops(&s, DROP_FRAG_REFUSED);
+            const uint64_t before = drops(&s, cases[i].why), refused = drops(&s, DROP_FRAG_REFUSED);
 
             piece(&s, family, ++id, 253, 0, 800, true);
             piece(&s, family, id, 253, cases[i].off, cases[i].end, cases[i].more);

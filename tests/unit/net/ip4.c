@@ -136,10 +136,10 @@ static void bad_headers_are_dropped(void **state)
         { 0, 0x65, true, DROP_IP4_VERSION }, { 0, 0x44, true, DROP_IP4_SHORT },
         { 3, 19, true, DROP_IP4_SHORT },     { 3, 31, true, DROP_IP4_SHORT },
         { 8, 1, false, DROP_IP4_CSUM },      { 6, 0x20, true, DROP_FRAG_LENGTH }, /* 10 bytes */
-        { 12, 224, true, DROP_IP4_MARTIAN },
-        { 12, 255, true, DROP_IP4_MARTIAN }, { 12, 127, true, DROP_IP4_MARTIAN },
-        { 12, 0, true, DROP_IP4_MARTIAN },   { 15, 255, true, DROP_IP4_MARTIAN },
-        { 15, 0, true, DROP_IP4_MARTIAN },   { 15, 1, true, DROP_IP4_MARTIAN }, /* our own */
+        { 12, 224, true, DROP_IP4_MARTIAN }, { 12, 255, true, DROP_IP4_MARTIAN },
+        { 12, 127, true, DROP_IP4_MARTIAN }, { 12, 0, true, DROP_IP4_MARTIAN },
+        { 15, 255, true, DROP_IP4_MARTIAN }, { 15, 0, true, DROP_IP4_MARTIAN },
+        { 15, 1, true, DROP_IP4_MARTIAN }, /* our own */
         { 19, 9, true, DROP_IP4_NOT_OURS },  { 16, 224, true, DROP_IP4_NOT_OURS },
     };
     struct stack s;

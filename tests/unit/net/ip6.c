@@ -1,7 +1,7 @@
+#include "dataplane/net/ip6.h"
 #include "dataplane/net/bytes.h"
 #include "dataplane/net/cksum.h"
 #include "dataplane/net/flow.h"
-#include "dataplane/net/ip6.h"
 #include "tests/lib/stack6.h"
 #include "tests/lib/test.h"
 
@@ -126,18 +126,22 @@ static void extension_headers_are_walked_within_limits(void **state)
     } cases[] = {
         { { { 0, 6, { 1, 4 } } }, DROP_NONE, -1, 0 },
         { { { 0, 6, { 5, 2, 0, 0, 1, 0 } }, { 60, 6, { 1, 4 } } }, DROP_NONE, -1, 0 },
-        { { { 60, 6, { 0x1e, 4, 9, 9, 9, 9 } } }, DROP_NONE, -1, 0 }, /* unknown: skip */
-        { { { 60, 6, { 0x5e, 4 } } }, DROP_IP6_OPTION, -1, 0 },       /* drop */
-        { { { 60, 6, { 0x9e, 4 } } }, DROP_IP6_OPTION, 2, 42 },       /* and tell */
+        { { { 60, 6, { 0x1e, 4, 9, 9, 9, 9 } } }, DROP_NONE, -1, 0 },      /* unknown: skip */
+        { { { 60, 6, { 0x5e, 4 } } }, DROP_IP6_OPTION, -1, 0 },            /* drop */
+        { { { 60, 6, { 0x9e, 4 } } }, DROP_IP6_OPTION, 2, 42 },            /* and tell */
         { { { 0, 6, { 0xc2, 4, 0, 1, 0, 0 } } }, DROP_IP6_OPTION, 2, 42 }, /* a jumbogram */
         { { { 60, 6, { 1, 9 } } }, DROP_IP6_OPTIONS, -1, 0 },
         { { { 60, 6, { 1, 4, 0, 0, 7, 0 } } }, DROP_IP6_OPTIONS, -1, 0 }, /* a hidden channel */
         { { { 60, 14, { 1, 12 } } }, DROP_IP6_OPTIONS, -1, 0 },
         { { { 60, 22, { 5, 0, 5, 0, 5, 0, 5, 0, 5, 0, 5, 0, 5, 0, 5, 0, 5, 0, 1, 2 } } },
-          DROP_IP6_OPTIONS, -1, 0 },
+          DROP_IP6_OPTIONS,
+          -1,
+          0 },
         { { { 60, 6, { 1, 4 } }, { 0, 6, { 1, 4 } } }, DROP_IP6_EXT_ORDER, 1, 40 },
         { { { 60, 6, { 1, 4 } }, { 60, 6, { 1, 4 } }, { 60, 6, { 1, 4 } } },
-          DROP_IP6_EXT_ORDER, -1, 0 },
+          DROP_IP6_EXT_ORDER,
+          -1,
+          0 },
         { { { 43, 6, { 0, 1 } } }, DROP_IP6_ROUTING, 0, 42 },
         { { { 43, 6, { 0, 0 } } }, DROP_IP6_ROUTING, -1, 0 },
         { { { 43, 6, { 4, 1 } } }, DROP_IP6_ROUTING, 0, 42 },
@@ -325,8 +329,9 @@ static void errors_are_told_to_the_protocol(void **state)
         int err;
         uint16_t mtu;
     } cases[] = {
-        { 1, 0, 0, -ENETUNREACH, 0 },   { 1, 1, 0, -EACCES, 0 },        { 1, 3, 0, -EHOSTUNREACH, 0 },
-        { 1, 4, 0, -ECONNREFUSED, 0 },  { 1, 99, 0, -EHOSTUNREACH, 0 }, { 2, 0, 1400, -EMSGSIZE, 1400 },
+        { 1, 0, 0, -ENETUNREACH, 0 },   { 1, 1, 0, -EACCES, 0 },
+        { 1, 3, 0, -EHOSTUNREACH, 0 },  { 1, 4, 0, -ECONNREFUSED, 0 },
+        { 1, 99, 0, -EHOSTUNREACH, 0 }, { 2, 0, 1400, -EMSGSIZE, 1400 },
         { 2, 0, 68, -EMSGSIZE, 1280 },  { 2, 0, 1u << 31, -EMSGSIZE, UINT16_MAX },
         { 3, 0, 0, -EHOSTUNREACH, 0 },  { 4, 1, 0, -EPROTO, 0 },
     };

@@ -123,12 +123,12 @@ static void what_did_not_come_from_the_link_is_refused(void **state)
         uint32_t at; /* from the IP header */
         uint8_t value;
     } cases[] = {
-        { 7, 254 },        /* hop limit: it was forwarded */
-        { 41, 1 },         /* code */
-        { 48, 0xff },      /* target: a group */
-        { 65, 0 },         /* an option without length */
-        { 65, 2 },         /* and one that is too long */
-        { 66, 0x33 },      /* a group as a MAC address */
+        { 7, 254 },   /* hop limit: it was forwarded */
+        { 41, 1 },    /* code */
+        { 48, 0xff }, /* target: a group */
+        { 65, 0 },    /* an option without length */
+        { 65, 2 },    /* and one that is too long */
+        { 66, 0x33 }, /* a group as a MAC address */
     };
     struct stack s;
     struct frame f;
