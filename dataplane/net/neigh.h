@@ -53,11 +53,11 @@ struct neigh {
     uint8_t tries; /* requests sent in this state */
     uint8_t n_waiting;
     bool dead; /* it failed, and has not been heard of since */
-    uint64_t failed_us;
     uint64_t heard_us; /* when it last showed that it is there */
     uint64_t used_us;  /* when we last sent to it, or looked it up */
     struct net *net;
     struct wheel_timer timer;
+    uint64_t failed_us;
     struct pkt *waiting[NEIGH_WAITING]; /* from the IP header on; an array: see base/pkt.h */
 };
 
