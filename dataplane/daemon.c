@@ -280,14 +280,7 @@ SCOPE(port_scope, PORT_COUNTERS, ROW, "port", "isthmus_port");
 static struct stat_desc drop_descs[DROP_COUNT];
 static struct stats_scope drop_scope = { "drop", "isthmus_drop", NULL, drop_descs, DROP_COUNT };
 
-static const struct stat_desc net_descs[] = {
-    { "pkts_in", STAT_COUNTER, "packets received" },
-    { "pkts_out", STAT_COUNTER, "packets sent" },
-    { "bytes_in", STAT_COUNTER, "bytes received" },
-    { "bytes_out", STAT_COUNTER, "bytes sent" },
-};
-static const struct stats_scope net_scope = { "net", "isthmus_net", NULL, net_descs,
-                                              ARRAY_SIZE(net_descs) };
+SCOPE(net_scope, NET_COUNTERS, ROW, "net", "isthmus_net");
 
 static void show_counters(struct daemon *d, const struct worker *w)
 {

@@ -393,6 +393,99 @@ static void add_neigh(struct daemon *d, uint32_t worker, const void *of, json_t 
 static const struct survey_kind neighbors = { "neighbors", sizeof(struct neigh_info),
                                               expected_neighs, fill_neighs, add_neigh };
 
+/* --- addresses ------------------------------------------------------------------------------- */
+
+static void copy_addr(const struct net_addr_info *a, void *ctx)
+{
+    struct net_addr_info *row = next_row(ctx);
+
+    if (row != NULL)
+        *row = *a; /* its texts are literals */
+}
+
+static bool fill_addrs(struct worker *w, struct mail *m)
+{
+    struct letter *l = container_of(m, struct letter, mail);
+
+    net_each_addr(w->net, copy_addr, l);
+    l->done = true;
+    return true;
+}
+
+static uint32_t expected_addrs(const struct daemon *d, uint32_t worker)
+{
+    return MACHINE_MAX_PORTS * (MACHINE_MAX_ADDRS * 2 + SLACK);
+}
+
+/* One row an address, where the workers agree about it. */
+static void add_addr(struct daemon *d, uint32_t worker, const void *of, json_t *rows, json_t *index)
+{
+    const struct net_addr_info *a = of;
+    char addr[IPADDR_STRLEN], text[IPADDR_STRLEN + 8], key[128];
+    json_t *row;
+
+    snprintf(text, sizeof(text), "%s/%u", ipaddr_str(&a->addr, addr), a->prefix_len);
+    snprintf(key, sizeof(key), "%u %u %s %s", a->port, a->vlan, text, a->state);
+    row = json_object_get(index, key);
+    if (row == NULL) {
+        row = json_pack(
+            "{s:o, s:I, s:s, s:s, s:s}", "port", cmd_text(d->first->machine.ports[a->port].name),
+            "vlan", (json_int_t)a->vlan, "address", text, "state", a->state, "origin", a->origin);
+        json_array_append_new(rows, row);
+        json_object_set_nocheck(index, key, row);
+    }
+    add_to(row, "workers", 1);
+}
+
+static const struct survey_kind addresses = { "addresses", sizeof(struct net_addr_info),
+                                              expected_addrs, fill_addrs, add_addr };
+
+/* --- routes ---------------------------------------------------------------------------------- */
+
+static void copy_route(const struct net_route_info *r, void *ctx)
+{
+    struct net_route_info *row = next_row(ctx);
+
+    if (row != NULL)
+        *row = *r; /* its texts are literals */
+}
+
+static bool fill_routes(struct worker *w, struct mail *m)
+{
+    struct letter *l = container_of(m, struct letter, mail);
+
+    net_each_route(w->net, copy_route, l);
+    l->done = true;
+    return true;
+}
+
+static uint32_t expected_routes(const struct daemon *d, uint32_t worker)
+{
+    const struct machine_conf *m = &d->first->machine;
+
+    return m->n_ports * MACHINE_MAX_ADDRS + m->n_routes * MACHINE_MAX_HOPS + SLACK;
+}
+
+/* A next hop may be known to one worker and not to another. */
+static void add_route(struct daemon *d, uint32_t worker, const void *of, json_t *rows,
+                      json_t *index)
+{
+    const struct net_route_info *r = of;
+    const bool leads = strcmp(r->kind, "forward") == 0;
+    char addr[IPADDR_STRLEN], via[IPADDR_STRLEN], prefix[IPADDR_STRLEN + 8];
+
+    snprintf(prefix, sizeof(prefix), "%s/%u", ipaddr_str(&r->prefix.addr, addr), r->prefix.len);
+    json_array_append_new(
+        rows, json_pack("{s:I, s:s, s:s, s:s, s:o, s:I, s:s, s:s}", "worker", (json_int_t)worker,
+                        "prefix", prefix, "type", r->kind, "via",
+                        r->via.family != IP_NONE ? ipaddr_str(&r->via, via) : "", "port",
+                        cmd_text(leads ? d->first->machine.ports[r->port].name : ""), "vlan",
+                        (json_int_t)r->vlan, "neighbor", r->state, "origin", r->origin));
+}
+
+static const struct survey_kind routes = { "routes", sizeof(struct net_route_info), expected_routes,
+                                           fill_routes, add_route };
+
 /* --- the round ------------------------------------------------------------------------------- */
 
 static void survey_free(struct survey *s)
@@ -514,11 +607,23 @@ static void run_neighbors(struct cmd_call *call)
     start(call, &neighbors);
 }
 
+static void run_addresses(struct cmd_call *call)
+{
+    start(call, &addresses);
+}
+
+static void run_routes(struct cmd_call *call)
+{
+    start(call, &routes);
+}
+
 const struct cmd survey_cmds[] = {
     { "conns", "connections of clients", run_conns, NULL },
     { "listeners", "listeners: do they listen, drain, or wait for their address?", run_listeners,
       NULL },
     { "clusters", "clusters and their endpoints, all workers together", run_clusters, NULL },
     { "neighbors", "link-layer addresses of next hops", run_neighbors, NULL },
+    { "addresses", "addresses of ours, and are they in use", run_addresses, NULL },
+    { "routes", "routes and their next hops", run_routes, NULL },
 };
 const unsigned survey_n_cmds = ARRAY_SIZE(survey_cmds);

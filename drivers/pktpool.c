@@ -169,7 +169,7 @@ struct rte_mbuf *mbuf_of_pkt(struct pkt *p)
     if (p->flags & (PKT_TX_IP_CSUM | PKT_TX_TCP_CSUM)) {
         m->l2_len = p->l2_len;
         m->l3_len = p->l3_len;
-        m->ol_flags = RTE_MBUF_F_TX_IPV4;
+        m->ol_flags = (p->flags & PKT_TX_IP6) != 0 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
         if (p->flags & PKT_TX_IP_CSUM)
             m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
         if (p->flags & PKT_TX_TCP_CSUM)

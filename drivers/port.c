@@ -88,10 +88,11 @@ static void offloads(const struct rte_eth_dev_info *dev, struct rte_eth_conf *et
 static bool ask_for_rss(const struct ports *p, const struct rte_eth_dev_info *dev,
                         struct rte_eth_conf *eth)
 {
-    uint64_t types = RTE_ETH_RSS_NONFRAG_IPV4_TCP;
+    const uint64_t must = RTE_ETH_RSS_NONFRAG_IPV4_TCP, may = RTE_ETH_RSS_NONFRAG_IPV6_TCP;
+    const uint64_t types = must | (dev->flow_type_rss_offloads & may);
 
     if (p->steer.n_workers == 1 || dev->hash_key_size != STEER_KEY_LEN ||
-        (dev->flow_type_rss_offloads & types) != types)
+        (dev->flow_type_rss_offloads & must) != must)
         return false;
     eth->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     eth->rx_adv_conf.rss_conf = (struct rte_eth_rss_conf){
@@ -382,6 +383,17 @@ static unsigned steer_burst(struct port_io *io, const struct port *port, struct 
         hand_over(io, owner, pkts[i]);
     }
     return kept;
+}
+
+bool port_steer(struct port_io *io, struct pkt *p)
+{
+    const uint32_t owner =
+        io->ports->steer.n_workers > 1 ? steer_frame(&io->ports->steer, p) : STEER_ANY;
+
+    if (owner == STEER_ANY || owner == io->worker)
+        return false;
+    hand_over(io, owner, p);
+    return true;
 }
 
 unsigned port_rx(struct port_io *io, uint32_t i, struct pkt **pkts)

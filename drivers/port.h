@@ -66,7 +66,7 @@ void ports_stats(struct ports *p, uint32_t i, struct port_stats *ret);
     X(redirect_out, "packets handed to the worker that owns their flow")                           \
     X(redirect_in, "packets that another worker handed over")                                      \
     X(redirect_dropped, "packets dropped: the other worker's ring was full")                       \
-    X(shared_out, "ARP frames copied to other workers")                                            \
+    X(shared_out, "ARP and neighbour discovery frames copied to other workers")                    \
     X(misdirected, "packets the port steered to a worker that does not own them")
 
 #define PORT_COUNTER_FIELD(name, text) uint64_t name;
@@ -87,6 +87,10 @@ unsigned port_rx(struct port_io *io, uint32_t i, struct pkt **pkts);
 /* Takes @p (its ->port says where to). */
 void port_tx(struct port_io *io, struct pkt *p);
 void port_flush(struct port_io *io);
+
+/* Gives @p, a frame that this worker has put together, to the worker that owns its flow. False:
+ * that is this one, and @p is not taken. */
+bool port_steer(struct port_io *io, struct pkt *p);
 
 /* A copy of @p for every other worker. Does not take @p. */
 void port_share(struct port_io *io, const struct pkt *p);

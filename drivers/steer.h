@@ -8,8 +8,10 @@
  * types".) Upstream source ports are chosen by steer_tuple() so that replies
  * arrive at the core that opened the connection.
  *
- * What has no owner of its own (ARP, echo) stays where it arrived. An ICMP error
- * belongs to the owner of the segment it quotes. Immutable after steer_init().
+ * What has no owner of its own (ARP, neighbour discovery, echo) stays where it arrived.
+ * An ICMP error belongs to the owner of the segment it quotes. All fragments of a
+ * datagram go to one worker, which puts it together and then asks again.
+ * Immutable after steer_init().
  */
 #pragma once
 
@@ -29,7 +31,7 @@ struct steer {
 
 void steer_init(struct steer *s, uint32_t n_workers);
 
-/* Owner of what arrives from @remote for @local (TCP, IPv4). */
+/* Owner of what arrives from @remote for @local (TCP). */
 uint32_t steer_tuple(const struct steer *s, const struct ipport *remote,
                      const struct ipport *local);
 

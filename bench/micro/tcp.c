@@ -354,7 +354,7 @@ static void start_stack(uint32_t max)
     machine.ports[0].addrs[0] = (struct addr_conf){ ipaddr_v4(0x0a000001), 24, 0 };
     machine.n_routes = 1;
     machine.routes[0].prefix.addr = ipaddr_v4(0);
-    machine.routes[0].via = ipaddr_v4(0x0a0000fe);
+    machine.routes[0].via[0] = ipaddr_v4(0x0a0000fe);
     core_init(&core, 0, &pool, 1000000, 0);
     net = net_new(&core, &(struct net_conf){ .machine = &machine,
                                              .ports = &info,

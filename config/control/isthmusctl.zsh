@@ -16,6 +16,8 @@ _arguments -C \
         certs\:"certificates"
         config\:"the configuration in force"
         neighbors\:"link-layer addresses of next hops"
+        addresses\:"addresses of ours, and are they in use"
+        routes\:"routes and their next hops"
         reopen\:"open the access logs again"
         drain\:"no new connections"
         stop\:"drain, then end the daemon"

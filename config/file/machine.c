@@ -63,17 +63,33 @@ static int read_prefix(struct reader *r, const config_setting_t *s, void *obj)
     return 0;
 }
 
-static int read_via(struct reader *r, const config_setting_t *s, void *obj)
+static int read_hop(struct reader *r, const config_setting_t *s, struct ipaddr *to)
 {
-    struct fixed_route_conf *to = obj;
     const char *value;
     int rc = field_text(r, s, &value);
 
     if (rc < 0)
         return rc;
-    if (!ipaddr_parse(slice_of(value), &to->via))
+    if (!ipaddr_parse(slice_of(value), to))
         return field_err(r, s, "\"%s\" is not an IP address", value);
     return 0;
+}
+
+/* "10.0.0.1", or several in a list. */
+static int read_via(struct reader *r, const config_setting_t *s, void *obj)
+{
+    struct fixed_route_conf *to = obj;
+    int rc = 0;
+
+    if (!config_setting_is_aggregate(s))
+        return read_hop(r, s, &to->via[0]);
+    if (config_setting_is_group(s) || config_setting_length(s) < 1 ||
+        config_setting_length(s) > MACHINE_MAX_HOPS)
+        return field_err(r, s, "must be an IP address, or a list of 1 to %d of them",
+                         MACHINE_MAX_HOPS);
+    for (int i = 0; i < config_setting_length(s) && rc == 0; i++)
+        rc = read_hop(r, config_setting_get_elem(s, (unsigned)i), &to->via[i]);
+    return rc;
 }
 
 /* Cores alone say how many workers there are; a number alone leaves the cores to the kernel. */
@@ -96,6 +112,7 @@ static int check_machine(struct reader *r, const config_setting_t *s, void *obj)
 
 static const char *const devices[] = { "pci",   "af_xdp", "af_packet", "tap",
                                        "memif", "ring",   "pcap",      NULL };
+static const char *const route_types[] = { "forward", "blackhole", "unreachable", NULL };
 static const char *const congestion_controls[] = { "cubic", "reno", NULL };
 static const char *const idle_modes[] = { "adaptive", "spin", NULL };
 
@@ -122,6 +139,15 @@ static const struct field port_fields[] = {
                   "the device's own."),
     FIELD(FIELD_NUMBER, P, mtu, .max = 9000,
           .help = "Largest IP packet. 0: the device's, at most 1500."),
+    FIELD(FIELD_NUMBER, P, mss, .max = 8960,
+          .help = "Largest TCP segment, both ways, without its headers, where a tunnel on the way "
+                  "takes less than the MTU and nobody says so. 0: what the MTU allows."),
+    FIELD(FIELD_NUMBER, P, duplicate_probes, .max = 10, .def = 1,
+          .help = "How often, a second apart, an IPv6 address is asked for before it is used: if "
+                  "another machine has it, it is not. 0: it is used at once."),
+    FIELD(FIELD_BOOL, P, router_advertisements,
+          .help = "Believe routers on the (untagged) link: default routes, prefixes, addresses "
+                  "made of them, MTU. Only for a link that you trust."),
     FIELD(FIELD_NUMBER, P, queues, .max = MACHINE_MAX_WORKERS,
           .help = "Queues each way. 0: one for each worker, where the device has so many."),
     FIELD(FIELD_NUMBER, P, rx_descriptors, .min = 64, .max = 16384, .def = 1024,
@@ -130,8 +156,9 @@ static const struct field port_fields[] = {
           .help = "Frames a transmit queue can hold."),
     FIELD_MANY("addresses", FIELD_EACH, P, addrs, n_addrs, .max = MACHINE_MAX_ADDRS,
                .may_be_empty = true, .each = read_address,
-               .form = "texts, such as \"192.0.2.1/24\" or \"192.0.2.1/24 vlan 5\"",
-               .help = "Our addresses on this port, each with the length of its prefix."),
+               .form = "texts, such as \"192.0.2.1/24\" or \"2001:db8::1/64 vlan 5\"",
+               .help = "Our addresses on this port, of both families, each with the length of its "
+                       "prefix. Where there is one of IPv6 there also is a link-local one."),
 };
 static const struct object port_object =
     OBJECT("ports", struct port_conf, port_fields, .where_at = offsetof(P, where),
@@ -142,10 +169,17 @@ static const struct object port_object =
 static const struct field route_fields[] = {
     FIELD_AS("prefix", FIELD_CUSTOM, R, prefix, .required = true, .read = read_prefix,
              .form = "text, such as \"0.0.0.0/0\"", .help = "Destinations this route is for."),
-    FIELD_AS("via", FIELD_CUSTOM, R, via, .read = read_via, .form = "text, an IP address",
-             .help = "Next hop. Absent: the destination itself is on the link of `port`."),
+    FIELD_AS("via", FIELD_CUSTOM, R, via, .read = read_via,
+             .form = "text, an IP address; or a list of up to 8",
+             .help = "Next hop, or several of equal worth: each flow keeps to one, and those that "
+                     "do not answer are passed over. Absent: the destination itself is on the "
+                     "link of `port`."),
     FIELD(FIELD_TEXT, R, port,
-          .help = "Port to send by. Absent: the one whose prefix holds `via`."),
+          .help = "Port to send by. Absent: the one whose prefix holds `via`. A link-local `via` "
+                  "needs it."),
+    FIELD(FIELD_WORD, R, type, .words = route_types, .def = ROUTE_FORWARD,
+          .help = "`blackhole` and `unreachable` refuse connections to these destinations (with "
+                  "different errors), and have neither `via` nor `port`."),
 };
 static const struct object route_object =
     OBJECT("routes", R, route_fields, .where_at = offsetof(R, where),

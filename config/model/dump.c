@@ -72,6 +72,9 @@ static json_t *dump_port(const struct port_conf *p)
     set_text(to, "pcap_tx", p->pcap_tx);
     set_text(to, "mac", p->mac);
     set_number(to, "mtu", p->mtu);
+    set_number(to, "mss", p->mss);
+    set_number(to, "duplicate_probes", p->duplicate_probes);
+    set_bool(to, "router_advertisements", p->router_advertisements);
     set_number(to, "queues", p->queues);
     set_number(to, "rx_descriptors", p->rx_descriptors);
     set_number(to, "tx_descriptors", p->tx_descriptors);
@@ -90,13 +93,16 @@ static json_t *dump_port(const struct port_conf *p)
 
 static json_t *dump_fixed_route(const struct fixed_route_conf *r)
 {
-    json_t *to = json_object();
+    static const char *const types[] = { "forward", "blackhole", "unreachable" };
+    json_t *to = json_object(), *hops = json_array();
     char via[IPADDR_STRLEN];
 
     set_prefix(to, "prefix", &r->prefix.addr, r->prefix.len);
-    if (r->via.family != IP_NONE)
-        set_text(to, "via", ipaddr_str(&r->via, via));
+    for (uint32_t i = 0; i < MACHINE_MAX_HOPS && r->via[i].family != IP_NONE; i++)
+        (void)json_array_append_new(hops, json_string(ipaddr_str(&r->via[i], via)));
+    set(to, "via", hops);
     set_text(to, "port", r->port);
+    set_text(to, "type", types[r->type]);
     set_where(to, &r->where);
     return to;
 }

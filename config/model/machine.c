@@ -24,7 +24,9 @@ static bool port_eq(const struct port_conf *a, const struct port_conf *b)
            str_eq(a->socket, b->socket) && a->memif_id == b->memif_id &&
            a->memif_server == b->memif_server && str_eq(a->ring_peer, b->ring_peer) &&
            str_eq(a->pcap_rx, b->pcap_rx) && str_eq(a->pcap_tx, b->pcap_tx) &&
-           str_eq(a->mac, b->mac) && a->mtu == b->mtu && a->queues == b->queues &&
+           str_eq(a->mac, b->mac) && a->mtu == b->mtu && a->mss == b->mss &&
+           a->duplicate_probes == b->duplicate_probes &&
+           a->router_advertisements == b->router_advertisements && a->queues == b->queues &&
            a->rx_descriptors == b->rx_descriptors && a->tx_descriptors == b->tx_descriptors &&
            addrs_eq(a, b);
 }
@@ -32,7 +34,8 @@ static bool port_eq(const struct port_conf *a, const struct port_conf *b)
 static bool route_eq(const struct fixed_route_conf *a, const struct fixed_route_conf *b)
 {
     return ipaddr_eq(&a->prefix.addr, &b->prefix.addr) && a->prefix.len == b->prefix.len &&
-           ipaddr_eq(&a->via, &b->via) && str_eq(a->port, b->port);
+           a->type == b->type && memcmp(a->via, b->via, sizeof(a->via)) == 0 &&
+           str_eq(a->port, b->port);
 }
 
 static const char *ports_diff(const struct machine_conf *a, const struct machine_conf *b)

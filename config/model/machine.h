@@ -17,6 +17,7 @@
 #define MACHINE_MAX_WORKERS 32
 #define MACHINE_MAX_ADDRS 16
 #define MACHINE_MAX_ROUTES 64
+#define MACHINE_MAX_HOPS 8 /* of one route */
 
 enum port_device {
     PORT_PCI,       /* a NIC bound to vfio-pci, or a bifurcated one: ->pci */
@@ -50,17 +51,24 @@ struct port_conf {
     const char *pcap_rx, *pcap_tx;
     const char *mac; /* "02:...": NULL: the device's own */
     uint16_t mtu;
-    uint16_t queues; /* 0: one per worker, where the device has them */
+    uint16_t mss;               /* of TCP, both ways, at most; 0: what the MTU allows */
+    uint16_t duplicate_probes;  /* before an IPv6 address is used; 0: none */
+    bool router_advertisements; /* believe them: routes, prefixes, addresses, MTU */
+    uint16_t queues;            /* 0: one per worker, where the device has them */
     uint16_t rx_descriptors, tx_descriptors;
     uint32_t n_addrs;
     struct addr_conf addrs[MACHINE_MAX_ADDRS];
     struct cfg_where where;
 };
 
+enum fixed_route_type { ROUTE_FORWARD, ROUTE_BLACKHOLE, ROUTE_UNREACHABLE };
+
 struct fixed_route_conf {
     struct ipprefix prefix;
-    struct ipaddr via; /* IP_NONE: on link */
-    const char *port;  /* NULL: the port whose prefix holds ->via */
+    struct ipaddr
+        via[MACHINE_MAX_HOPS]; /* equal next hops, up to the first IP_NONE; none: on link */
+    const char *port;          /* NULL: the port whose prefix holds ->via */
+    enum fixed_route_type type;
     struct cfg_where where;
 };
 

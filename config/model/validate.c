@@ -139,6 +139,12 @@ static const struct port_conf *find_port(const struct machine_conf *m, const cha
     return NULL;
 }
 
+/* The same one may be there on every link. */
+static bool is_link_local(const struct ipaddr *a)
+{
+    return a->family == IP_V6 && a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
+}
+
 static int check_addresses(const struct machine_conf *m, const struct port_conf *p,
                            struct cfg_err *err)
 {
@@ -147,11 +153,21 @@ static int check_addresses(const struct machine_conf *m, const struct port_conf 
     for (uint32_t i = 0; i < p->n_addrs; i++) {
         for (const struct port_conf *q = m->ports; q <= p; q++)
             for (uint32_t k = 0; k < (q == p ? i : q->n_addrs); k++)
-                if (ipaddr_eq(&q->addrs[k].addr, &p->addrs[i].addr))
+                if (ipaddr_eq(&q->addrs[k].addr, &p->addrs[i].addr) &&
+                    (!is_link_local(&p->addrs[i].addr) ||
+                     (q == p && q->addrs[k].vlan == p->addrs[i].vlan)))
                     return cfg_err_set(err, &p->where, "port %s: address %s is there twice",
                                        p->name, ipaddr_str(&p->addrs[i].addr, text));
     }
     return 0;
+}
+
+static bool has_v6(const struct port_conf *p)
+{
+    for (uint32_t i = 0; i < p->n_addrs; i++)
+        if (p->addrs[i].addr.family == IP_V6)
+            return true;
+    return false;
 }
 
 static int check_port(const struct machine_conf *m, const struct port_conf *p, struct cfg_err *err)
@@ -165,6 +181,10 @@ static int check_port(const struct machine_conf *m, const struct port_conf *p, s
     TRY(check_addresses(m, p, err));
     if (p->mtu != 0 && p->mtu < 576)
         return cfg_err_set(err, &p->where, "port %s: an mtu below 576 carries no TCP", p->name);
+    if (p->mtu != 0 && p->mtu < 1280 && (has_v6(p) || p->router_advertisements))
+        return cfg_err_set(err, &p->where, "port %s: IPv6 needs an mtu of 1280", p->name);
+    if (p->mss != 0 && p->mss < 536)
+        return cfg_err_set(err, &p->where, "port %s: an mss below 536 is not for TCP", p->name);
     if (p->device != PORT_RING)
         return 0;
     peer = find_port(m, p->ring_peer);
@@ -197,21 +217,39 @@ static bool is_on_link(const struct machine_conf *m, const struct ipaddr *via)
     return false;
 }
 
-static int check_fixed_route(const struct machine_conf *m, const struct fixed_route_conf *r,
-                             struct cfg_err *err)
+static int check_hop(const struct machine_conf *m, const struct fixed_route_conf *r,
+                     const struct ipaddr *hop, struct cfg_err *err)
 {
     char via[IPADDR_STRLEN];
 
+    if (hop->family != r->prefix.addr.family)
+        return cfg_err_set(err, &r->where, "via is of another IP version than the prefix");
+    if (is_link_local(hop) && r->port == NULL)
+        return cfg_err_set(err, &r->where, "via %s is link-local: the route needs its port",
+                           ipaddr_str(hop, via));
+    if (r->port == NULL && !is_on_link(m, hop))
+        return cfg_err_set(err, &r->where, "via %s is in the prefix of no port",
+                           ipaddr_str(hop, via));
+    for (const struct ipaddr *other = r->via; other < hop; other++)
+        if (ipaddr_eq(other, hop))
+            return cfg_err_set(err, &r->where, "via %s is there twice", ipaddr_str(hop, via));
+    return 0;
+}
+
+static int check_fixed_route(const struct machine_conf *m, const struct fixed_route_conf *r,
+                             struct cfg_err *err)
+{
+    if (r->type != ROUTE_FORWARD && (r->port != NULL || r->via[0].family != IP_NONE))
+        return cfg_err_set(err, &r->where, "a route that refuses has neither via nor port");
+    if (r->type != ROUTE_FORWARD)
+        return 0;
     if (r->port != NULL && find_port(m, r->port) == NULL)
         return cfg_err_set(err, &r->where, "there is no port \"%s\"", r->port);
-    if (r->via.family == IP_NONE)
+    if (r->via[0].family == IP_NONE)
         return r->port != NULL ? 0
                                : cfg_err_set(err, &r->where, "the route has no via and no port");
-    if (r->via.family != r->prefix.addr.family)
-        return cfg_err_set(err, &r->where, "via is of another IP version than the prefix");
-    if (r->port == NULL && !is_on_link(m, &r->via))
-        return cfg_err_set(err, &r->where, "via %s is in the prefix of no port",
-                           ipaddr_str(&r->via, via));
+    for (uint32_t i = 0; i < MACHINE_MAX_HOPS && r->via[i].family != IP_NONE; i++)
+        TRY(check_hop(m, r, &r->via[i], err));
     return 0;
 }
 

@@ -3,6 +3,8 @@
  *
  * An address is a family and its bytes in network order, IPv4 in the first
  * four, the rest zero, so that two addresses are equal if their memory is.
+ * The same link-local address (fe80::/10) may be there on several links: ->scope
+ * tells which one is meant (RFC 4007).
  */
 #pragma once
 
@@ -12,7 +14,8 @@ enum ip_family { IP_NONE = 0, IP_V4 = 4, IP_V6 = 6 };
 
 struct ipaddr {
     uint8_t family; /* enum ip_family */
-    uint8_t _pad[3];
+    uint8_t scope;  /* of a link-local IPv6 address: an interface of net/, from 1; else 0 */
+    uint8_t _pad[2];
     uint8_t b[16];
 };
 
@@ -31,6 +34,14 @@ struct ipport {
 #define IPPORT_STRLEN 56 /* [v6]:65535 */
 
 struct ipaddr ipaddr_v4(uint32_t host_order);
+
+static inline struct ipaddr ipaddr_v6(const uint8_t b[16])
+{
+    struct ipaddr a = { .family = IP_V6 };
+
+    memcpy(a.b, b, sizeof(a.b));
+    return a;
+}
 
 /* IPv4 in host order; only for family IP_V4. */
 static inline uint32_t ipaddr_u32(const struct ipaddr *a)

@@ -49,6 +49,10 @@ enum pkt_flag {
     /* ECN (RFC 3168): came with a mark of congestion; may be marked on its way. */
     PKT_RX_CE = 1 << 8,
     PKT_TX_ECT = 1 << 9,
+    /* Transmit: IPv6, for whoever computes the checksum. */
+    PKT_TX_IP6 = 1 << 10,
+    /* Put together from fragments: must not be one itself. */
+    PKT_REASSEMBLED = 1 << 11,
 };
 
 struct pkt {

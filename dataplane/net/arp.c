@@ -57,8 +57,11 @@ void arp_request(struct net *net, const struct iface *i, uint32_t addr, const ui
 {
     const struct iface_addr *from = iface_on_link(i, addr);
 
-    send(net, i, to != NULL ? to : everybody, ARP_OP_REQUEST,
-         from != NULL ? from->addr : i->addrs[0].addr, nobody, addr);
+    /* By a route without a next hop an address may be next to us that is in no prefix of ours. */
+    if (from == NULL)
+        from = i->n_addrs > 0 ? &i->addrs[0] : net_any_addr4(net);
+    if (from != NULL)
+        send(net, i, to != NULL ? to : everybody, ARP_OP_REQUEST, from->addr, nobody, addr);
 }
 
 void arp_announce(struct net *net, const struct iface *i, uint32_t addr)
@@ -123,6 +126,7 @@ enum drop arp_rx(struct net *net, const struct iface *i, struct pkt *p)
 {
     struct arp arp;
     enum drop why = parse(p, &arp);
+    struct ipaddr from;
     bool for_us, gratuitous, known;
 
     if (why != DROP_NONE)
@@ -145,7 +149,8 @@ enum drop arp_rx(struct net *net, const struct iface *i, struct pkt *p)
     if (!for_us && !gratuitous)
         return DROP_ARP_NOT_ASKED;
 
-    known = neigh_heard(net, i, arp.spa, arp.sha, for_us && arp.op == ARP_OP_REPLY,
+    from = ipaddr_v4(arp.spa);
+    known = neigh_heard(net, i, &from, arp.sha, for_us && arp.op == ARP_OP_REPLY,
                         for_us && arp.op == ARP_OP_REQUEST);
     answer(net, i, &arp, p);
     /* Also what this worker did not want to know: another one may have asked. */

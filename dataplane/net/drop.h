@@ -31,13 +31,52 @@
     X(IP4_MARTIAN, "ipv4: source address that cannot be a sender")                                 \
     X(IP4_NOT_OURS, "ipv4: destination is not an address of ours")                                 \
     X(IP4_L2_BROADCAST, "ipv4: unicast destination in a broadcast frame")                          \
-    X(IP4_FRAGMENT, "ipv4: fragment")                                                              \
     X(IP4_PROTOCOL, "ipv4: no handler for this protocol")                                          \
     X(ICMP4_SHORT, "icmp: too short for its type")                                                 \
     X(ICMP4_CSUM, "icmp: checksum is wrong")                                                       \
     X(ICMP4_TYPE, "icmp: a type we do not handle")                                                 \
     X(ICMP4_LIMITED, "icmp: echo requests beyond the rate limit")                                  \
     X(ICMP4_NOT_OURS, "icmp: error about a packet we did not send")                                \
+    X(ICMP4_REDIRECT, "icmp: a redirect, which we do not follow")                                  \
+    X(IP6_SHORT, "ipv6: shorter than its header says")                                             \
+    X(IP6_VERSION, "ipv6: version is not 6")                                                       \
+    X(IP6_OFF, "ipv6: the interface has no ipv6 address")                                          \
+    X(IP6_MARTIAN, "ipv6: source address that cannot be a sender")                                 \
+    X(IP6_NOT_OURS, "ipv6: destination is neither an address nor a group of ours")                 \
+    X(IP6_TENTATIVE, "ipv6: destination is tentative, or a duplicate")                             \
+    X(IP6_L2_BROADCAST, "ipv6: unicast destination in a multicast frame")                          \
+    X(IP6_EXT_SHORT, "ipv6: extension header that is cut off")                                     \
+    X(IP6_EXT_LIMIT, "ipv6: too many extension headers, or too long ones")                         \
+    X(IP6_EXT_ORDER, "ipv6: extension header twice, or hop-by-hop not first")                      \
+    X(IP6_OPTIONS, "ipv6: malformed options, too many, or too much padding")                       \
+    X(IP6_OPTION, "ipv6: unknown option that asks to be refused")                                  \
+    X(IP6_ROUTING, "ipv6: source routed")                                                          \
+    X(IP6_NO_NEXT, "ipv6: no next header")                                                         \
+    X(IP6_PROTOCOL, "ipv6: no handler for this next header")                                       \
+    X(ICMP6_SHORT, "icmpv6: too short for its type")                                               \
+    X(ICMP6_CSUM, "icmpv6: checksum is wrong")                                                     \
+    X(ICMP6_TYPE, "icmpv6: a type we do not handle")                                               \
+    X(ICMP6_LIMITED, "icmpv6: echo requests beyond the rate limit")                                \
+    X(ICMP6_NOT_OURS, "icmpv6: error about a packet we did not send")                              \
+    X(ND_BAD, "neighbour discovery: malformed, or hop limit is not 255")                           \
+    X(ND_OWN, "neighbour discovery: sent by ourselves")                                            \
+    X(ND_CONFLICT, "neighbour discovery: another machine claims an address of ours")               \
+    X(ND_STRANGER, "neighbour discovery: sender is not in a prefix of the interface")              \
+    X(ND_NOT_ASKED, "neighbour discovery: not about an address of ours or a known neighbour")      \
+    X(ND_TABLE_FULL, "neighbour discovery: no room to remember the sender")                        \
+    X(ND_ROUTER_OFF,                                                                               \
+      "neighbour discovery: router advertisement, which this port does not believe")               \
+    X(ND_NOT_ROUTER, "neighbour discovery: router solicitation, and we are a host")                \
+    X(ND_REDIRECT, "neighbour discovery: a redirect, which we do not follow")                      \
+    X(FRAG_TINY, "fragment: the first one holds no whole transport header")                        \
+    X(FRAG_LENGTH, "fragment: impossible length, or beyond the end of its datagram")               \
+    X(FRAG_OVERLAP, "fragment: overlaps another one")                                              \
+    X(FRAG_DUPLICATE, "fragment: the same again")                                                  \
+    X(FRAG_REFUSED, "fragment: of a datagram that was refused")                                    \
+    X(FRAG_MANY, "fragment: more than one datagram may have")                                      \
+    X(FRAG_NO_ROOM, "fragment: no room, or given up for a newer one")                              \
+    X(FRAG_TIMEOUT, "fragment: the rest did not come in time")                                     \
+    X(FRAG_LARGE, "fragment: datagram larger than a packet buffer")                                \
     X(TCP_SHORT, "tcp: shorter than its header says")                                              \
     X(TCP_CSUM, "tcp: checksum is wrong")                                                          \
     X(TCP_OPTIONS, "tcp: malformed options")                                                       \

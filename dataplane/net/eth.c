@@ -2,6 +2,7 @@
 
 #include "dataplane/net/bytes.h"
 #include "dataplane/net/ip4.h"
+#include "dataplane/net/ip6.h"
 #include "dataplane/net/net_impl.h"
 
 #define VID_MASK 0xfff
@@ -36,6 +37,8 @@ enum drop eth_rx(struct net *net, struct pkt *p)
     switch (type) {
     case ETH_TYPE_IP4:
         return ip4_rx(net, i, p, group);
+    case ETH_TYPE_IP6:
+        return ip6_rx(net, i, p, group);
     case ETH_TYPE_ARP:
         return arp_rx(net, i, p);
     default:

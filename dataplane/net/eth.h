@@ -10,6 +10,7 @@
 #define ETH_TYPE_IP4 0x0800
 #define ETH_TYPE_ARP 0x0806
 #define ETH_TYPE_VLAN 0x8100
+#define ETH_TYPE_IP6 0x86dd
 
 /* A frame that came in by p->port. Taken only if DROP_NONE. */
 enum drop eth_rx(struct net *net, struct pkt *p);

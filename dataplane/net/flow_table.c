@@ -76,6 +76,11 @@ static struct flow *find(const struct flow_table *t, const struct flow_key *key,
     return NULL;
 }
 
+uint32_t flow_table_hash(const struct flow_table *t, const struct flow_key *key)
+{
+    return hash_of(t, key);
+}
+
 struct flow *flow_table_find(const struct flow_table *t, const struct flow_key *key)
 {
     return find(t, key, hash_of(t, key));

@@ -35,6 +35,9 @@ struct flow_table {
 NODISCARD int flow_table_init(struct flow_table *t, uint32_t max, const struct hash_key *secret);
 void flow_table_fini(struct flow_table *t);
 
+/* The keyed hash of @key: for whatever else a flow decides. */
+uint32_t flow_table_hash(const struct flow_table *t, const struct flow_key *key);
+
 struct flow *flow_table_find(const struct flow_table *t, const struct flow_key *key);
 
 /* 0, -EEXIST, or -ENOMEM if the table is full. @f->key is set. */

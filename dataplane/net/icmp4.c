@@ -9,14 +9,10 @@
 enum {
     ICMP_HDR = 8,
     ICMP_ECHO_REPLY = 0,
-    ICMP_UNREACHABLE = 3,
+    ICMP_REDIRECT = 5,
     ICMP_ECHO = 8,
-    ICMP_TIME_EXCEEDED = 11,
-    ICMP_PARAMETER = 12,
     CODE_NET = 0,
     CODE_HOST = 1,
-    CODE_PROTOCOL = 2,
-    CODE_PORT = 3,
     CODE_TOO_BIG = 4,
     CODE_ADMIN_NET = 9,
     CODE_ADMIN_HOST = 10,
@@ -73,15 +69,15 @@ static enum drop echo(struct net *net, struct pkt *p, const struct ip4 *ip)
 
 static int error_of(uint8_t type, uint8_t code)
 {
-    if (type == ICMP_TIME_EXCEEDED)
+    if (type == ICMP4_TIME_EXCEEDED)
         return -EHOSTUNREACH;
-    if (type == ICMP_PARAMETER)
+    if (type == ICMP4_PARAMETER)
         return -EPROTO;
     switch (code) {
     case CODE_NET:
         return -ENETUNREACH;
-    case CODE_PROTOCOL:
-    case CODE_PORT:
+    case ICMP4_CODE_PROTOCOL:
+    case ICMP4_CODE_PORT:
         return -ECONNREFUSED;
     case CODE_TOO_BIG:
         return -EMSGSIZE;
@@ -92,6 +88,17 @@ static int error_of(uint8_t type, uint8_t code)
     default:
         return -EHOSTUNREACH;
     }
+}
+
+/* A router from before RFC 1191 does not say what would fit: the next size that is in use (7.1). */
+static uint16_t next_plateau(uint16_t total_len)
+{
+    static const uint16_t sizes[] = { 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68 };
+
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+        if (sizes[i] < total_len)
+            return sizes[i];
+    return sizes[ARRAY_SIZE(sizes) - 1];
 }
 
 /* An error quotes the packet it is about: ours, if anything is true about it. */
@@ -120,7 +127,7 @@ static enum drop error(struct net *net, struct pkt *p)
     remote = (struct ipport){ ipaddr_v4(get32(ip + 16)), get16(l4 + 2) };
     err = error_of(icmp[0], icmp[1]);
     if (err == -EMSGSIZE)
-        mtu = get16(icmp + 6);
+        mtu = get16(icmp + 6) != 0 ? get16(icmp + 6) : next_plateau(get16(ip + 2));
     net->counters.icmp_errors_in++;
     proto->error(proto->error_ctx, &local, &remote, err, mtu, l4);
     pkt_free(p);
@@ -137,26 +144,38 @@ enum drop icmp4_rx(struct net *net, const struct iface *i, struct pkt *p, const 
     switch (p->data[0]) {
     case ICMP_ECHO:
         return echo(net, p, ip);
-    case ICMP_UNREACHABLE:
-    case ICMP_TIME_EXCEEDED:
-    case ICMP_PARAMETER:
+    case ICMP4_UNREACHABLE:
+    case ICMP4_TIME_EXCEEDED:
+    case ICMP4_PARAMETER:
         return error(net, p);
+    case ICMP_REDIRECT:
+        return DROP_ICMP4_REDIRECT;
     default:
         return DROP_ICMP4_TYPE;
     }
 }
 
 /*
- * RFC 1122, 3.2.2: never about an ICMP error, a broadcast, a fragment, or a source that is not one
- * host. ip4_rx() has sorted out all but the first, and ICMP has a handler.
+ * RFC 1122, 3.2.2: never about an ICMP error, a broadcast, a fragment but the first, or a source
+ * that is not one host. Callers have sorted out all but the first.
  */
-void icmp4_unreachable(struct net *net, const struct iface *i, const struct pkt *p,
-                       const struct ip4 *ip)
+static bool is_about_error(const struct ip4 *ip, uint32_t len)
 {
-    const uint32_t quote = ip->hdr_len + MIN(p->len, (uint32_t)QUOTE);
+    const uint8_t *l4 = ip->hdr + ip->hdr_len;
+
+    return ip->protocol == IP4_PROTO_ICMP &&
+           (len == 0 || (l4[0] != ICMP_ECHO && l4[0] != ICMP_ECHO_REPLY));
+}
+
+void icmp4_error(struct net *net, const struct ip4 *ip, uint32_t len, uint8_t type, uint8_t code,
+                 uint32_t word)
+{
+    const uint32_t quote = ip->hdr_len + MIN(len, (uint32_t)QUOTE);
     struct pkt *msg;
     uint8_t *icmp;
 
+    if (is_about_error(ip, len))
+        return;
     if (!limit_pass(&net->errors, net->core->now_us)) {
         net->counters.drops[DROP_TX_ICMP_LIMITED]++;
         return;
@@ -165,9 +184,10 @@ void icmp4_unreachable(struct net *net, const struct iface *i, const struct pkt 
     if (msg == NULL)
         return;
     icmp = pkt_put(msg, ICMP_HDR + quote);
-    memset(icmp, 0, ICMP_HDR);
-    icmp[0] = ICMP_UNREACHABLE;
-    icmp[1] = ip->protocol == IP4_PROTO_UDP ? CODE_PORT : CODE_PROTOCOL;
+    icmp[0] = type;
+    icmp[1] = code;
+    put16(icmp + 2, 0);
+    put32(icmp + 4, word);
     memcpy(icmp + ICMP_HDR, ip->hdr, quote);
     net->counters.icmp_errors_out++;
     send(net, msg, ip->dst, ip->src);

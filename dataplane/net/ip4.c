@@ -2,6 +2,7 @@
 
 #include "dataplane/net/bytes.h"
 #include "dataplane/net/cksum.h"
+#include "dataplane/net/frag.h"
 #include "dataplane/net/net_impl.h"
 
 #include <errno.h>
@@ -9,6 +10,8 @@
 enum {
     IP4_VERSION_IHL = 0x45,
     IP4_DF = 0x4000,
+    IP4_MF = 0x2000,
+    IP4_OFFSET = 0x1fff, /* in eights of bytes */
     IP4_MF_OFFSET = 0x3fff,
     IP4_ECN = 3,
     IP4_ECT0 = 2,
@@ -103,8 +106,26 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
         return icmp4_rx(net, i, p, ip);
     if (likely(proto->fn != NULL))
         return proto->fn(proto->ctx, p, &src, &dst);
-    icmp4_unreachable(net, i, p, ip);
+    icmp4_error(net, ip, p->len, ICMP4_UNREACHABLE,
+                ip->protocol == IP4_PROTO_UDP ? ICMP4_CODE_PORT : ICMP4_CODE_PROTOCOL, 0);
     return DROP_IP4_PROTOCOL;
+}
+
+static enum drop fragment(struct net *net, const struct iface *i, struct pkt *p,
+                          const struct ip4 *ip)
+{
+    const uint16_t field = get16(ip->hdr + 6);
+    const struct frag_info f = { .src = ipaddr_v4(ip->src),
+                                 .dst = ipaddr_v4(ip->dst),
+                                 .id = get16(ip->hdr + 4),
+                                 .protocol = ip->protocol,
+                                 .off = (field & IP4_OFFSET) * 8u,
+                                 .more = (field & IP4_MF) != 0,
+                                 .ce = (ip->hdr[1] & IP4_ECN) == IP4_CE,
+                                 .hdr_len = ip->hdr_len };
+    const enum drop why = frag_check(&f, p->data + f.hdr_len, p->len - f.hdr_len);
+
+    return why != DROP_NONE ? why : frag_rx(net, i, p, &f);
 }
 
 enum drop ip4_rx(struct net *net, const struct iface *i, struct pkt *p, bool group)
@@ -124,19 +145,21 @@ enum drop ip4_rx(struct net *net, const struct iface *i, struct pkt *p, bool gro
         if (why != DROP_NONE)
             return why;
     }
+    /* Ethernet pads short frames: the length that counts is the one in the header. */
+    pkt_trim(p, total_len);
     if (unlikely((get16(ip.hdr + 6) & IP4_MF_OFFSET) != 0))
-        return DROP_IP4_FRAGMENT;
+        return fragment(net, i, p, &ip);
 
     if ((ip.hdr[1] & IP4_ECN) == IP4_CE)
         p->flags |= PKT_RX_CE;
-    /* Ethernet pads short frames: the length that counts is the one in the header. */
-    pkt_trim(p, total_len);
     pkt_pull(p, ip.hdr_len);
     return deliver(net, i, p, &ip);
 }
 
-void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
-            const struct ipaddr *remote, uint8_t protocol, struct pkt *p)
+/* @id is for fragments alone (RFC 6864, 4.1), @frag are flags and offset. */
+static inline void tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
+                      const struct ipaddr *remote, uint8_t protocol, uint16_t id, uint16_t frag,
+                      struct pkt *p)
 {
     const struct iface *i = &net->ifaces.ifaces[dst->iface];
     uint8_t *ip;
@@ -153,8 +176,8 @@ void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *loc
     ip[0] = IP4_VERSION_IHL;
     ip[1] = (p->flags & PKT_TX_ECT) != 0 ? IP4_ECT0 : 0;
     put16(ip + 2, (uint16_t)p->len);
-    put16(ip + 4, 0); /* an identification is for fragments: RFC 6864, 4.1 */
-    put16(ip + 6, IP4_DF);
+    put16(ip + 4, id);
+    put16(ip + 6, frag);
     ip[8] = IP4_TTL;
     ip[9] = protocol;
     put16(ip + 10, 0);
@@ -166,6 +189,20 @@ void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *loc
         cksum_store(ip + 10, cksum_finish(cksum_add(0, ip, IP4_HDR)));
     p->l3_len = IP4_HDR;
     neigh_tx(net, dst->neigh, p);
+}
+
+void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
+            const struct ipaddr *remote, uint8_t protocol, struct pkt *p)
+{
+    tx(net, dst, local, remote, protocol, 0, IP4_DF, p);
+}
+
+void ip4_tx_fragment(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
+                     const struct ipaddr *remote, uint8_t protocol, uint32_t id, uint32_t off,
+                     bool more, struct pkt *p)
+{
+    tx(net, dst, local, remote, protocol, (uint16_t)id, (uint16_t)((more ? IP4_MF : 0) | off / 8),
+       p);
 }
 
 void ip4_undeliverable(struct net *net, const struct pkt *p)

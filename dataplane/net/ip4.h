@@ -3,7 +3,7 @@
  *
  * A host's view: we take what is sent to an address of ours, by whichever
  * interface it comes (RFC 1122, 3.3.4.2, the weak model), and forward nothing.
- * Fragments are dropped and counted, and what we send must not be fragmented
+ * Fragments are put together (frag.h), and what we send must not be fragmented
  * (DF): path MTU discovery finds what fits.
  */
 #pragma once
@@ -33,6 +33,11 @@ enum drop ip4_rx(struct net *net, const struct iface *i, struct pkt *p, bool gro
 void ip4_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
             const struct ipaddr *remote, uint8_t protocol, struct pkt *p);
 
+/* One piece of a datagram, from byte @off on. Takes @p. */
+void ip4_tx_fragment(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
+                     const struct ipaddr *remote, uint8_t protocol, uint32_t id, uint32_t off,
+                     bool more, struct pkt *p);
+
 /* Tells the sender of @p, a packet of ours from its IP header on, that it cannot be delivered. */
 void ip4_undeliverable(struct net *net, const struct pkt *p);
 
@@ -42,6 +47,12 @@ bool ip4_is_host(const struct net *net, uint32_t addr);
 /* icmp4.c: @p's data starts at the ICMP header; taken only if DROP_NONE. */
 enum drop icmp4_rx(struct net *net, const struct iface *i, struct pkt *p, const struct ip4 *ip);
 
-/* Sends "unreachable" about @p, whose data starts behind the IP header. Rate limited. */
-void icmp4_unreachable(struct net *net, const struct iface *i, const struct pkt *p,
-                       const struct ip4 *ip);
+enum icmp4_type { ICMP4_UNREACHABLE = 3, ICMP4_TIME_EXCEEDED = 11, ICMP4_PARAMETER = 12 };
+enum icmp4_code { ICMP4_CODE_PROTOCOL = 2, ICMP4_CODE_PORT = 3, ICMP4_CODE_REASSEMBLY = 1 };
+
+/*
+ * Sends an error about the packet that starts at ip->hdr and has @len bytes behind its header,
+ * unless it is itself an ICMP error. Rate limited.
+ */
+void icmp4_error(struct net *net, const struct ip4 *ip, uint32_t len, uint8_t type, uint8_t code,
+                 uint32_t word);

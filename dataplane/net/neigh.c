@@ -2,6 +2,8 @@
 
 #include "dataplane/net/eth.h"
 #include "dataplane/net/ip4.h"
+#include "dataplane/net/ip6.h"
+#include "dataplane/net/nd.h"
 #include "dataplane/net/net_impl.h"
 
 #define SECOND UINT64_C(1000000)
@@ -9,6 +11,7 @@
 #define DELAY_US (5 * SECOND)
 #define RETRY_US (1 * SECOND)
 #define IDLE_US (600 * SECOND)
+#define ASK_DEAD_US (5 * SECOND)
 #define TRIES 3
 #define SEARCH_MAX 64 /* buckets looked at for an entry to throw out */
 
@@ -34,8 +37,13 @@ static void ask(struct neigh *n)
 {
     struct net *net = n->net;
 
-    arp_request(net, &net->ifaces.ifaces[n->iface], n->addr,
-                n->state == NEIGH_PROBE ? n->mac : NULL);
+    const struct iface *i = &net->ifaces.ifaces[n->iface];
+    const uint8_t *to = n->state == NEIGH_PROBE ? n->mac : NULL;
+
+    if (n->addr.family == IP_V4)
+        arp_request(net, i, ipaddr_u32(&n->addr), to);
+    else
+        nd_solicit(net, i, &n->addr, to);
     n->tries++;
     arm(n, RETRY_US);
 }
@@ -65,16 +73,20 @@ static void move(struct neigh *n, enum neigh_state next)
     }
 }
 
-static uint32_t bucket_of(const struct net *net, uint8_t iface, uint32_t addr)
+static uint32_t bucket_of(const struct net *net, uint8_t iface, const struct ipaddr *addr)
 {
-    return hash_mix(net->core->secret.k[0] ^ ((uint64_t)iface << 32 | addr)) % NEIGH_BUCKETS;
+    const uint64_t *k = net->core->secret.k;
+    uint64_t words[2];
+
+    memcpy(words, addr->b, sizeof(words));
+    return hash_mix(k[0] ^ words[0] ^ iface ^ hash_mix(k[1] ^ words[1])) % NEIGH_BUCKETS;
 }
 
-static struct neigh *find(const struct net *net, uint8_t iface, uint32_t addr)
+static struct neigh *find(const struct net *net, uint8_t iface, const struct ipaddr *addr)
 {
     struct neigh *n = net->neighs.buckets[bucket_of(net, iface, addr)];
 
-    while (n != NULL && (n->addr != addr || n->iface != iface))
+    while (n != NULL && (!ipaddr_eq(&n->addr, addr) || n->iface != iface))
         n = n->next;
     return n;
 }
@@ -89,7 +101,7 @@ static void drop_waiting(struct neigh *n, enum drop why)
 static void forget(struct neigh *n)
 {
     struct neigh_table *t = &n->net->neighs;
-    struct neigh **at = &t->buckets[bucket_of(n->net, n->iface, n->addr)];
+    struct neigh **at = &t->buckets[bucket_of(n->net, n->iface, &n->addr)];
 
     assert(n->refs == 0);
     while (*at != n)
@@ -139,11 +151,16 @@ static void failed(struct neigh *n)
     memcpy(waiting, n->waiting, sizeof(waiting));
     n->n_waiting = 0;
     net->counters.neigh_failed++;
+    n->dead = true;
+    n->failed_us = net->core->now_us;
     move(n, NEIGH_FAILED);
 
     n->refs++; /* those who are told may let go of it */
     for (unsigned i = 0; i < n_waiting; i++) {
-        ip4_undeliverable(net, waiting[i]);
+        if (n->addr.family == IP_V4)
+            ip4_undeliverable(net, waiting[i]);
+        else
+            ip6_undeliverable(net, n->iface, waiting[i]);
         net_drop(net, waiting[i], DROP_NEIGH_UNREACHABLE);
     }
     n->refs--;
@@ -186,7 +203,7 @@ static void on_timer(struct wheel_timer *timer, uint64_t now_us)
     }
 }
 
-static struct neigh *make(struct net *net, uint8_t iface, uint32_t addr)
+static struct neigh *make(struct net *net, uint8_t iface, const struct ipaddr *addr)
 {
     struct neigh_table *t = &net->neighs;
     const uint32_t bucket = bucket_of(net, iface, addr);
@@ -200,7 +217,7 @@ static struct neigh *make(struct net *net, uint8_t iface, uint32_t addr)
         net->counters.neigh_table_full++;
         return NULL;
     }
-    n->addr = addr;
+    n->addr = *addr;
     n->iface = iface;
     n->net = net;
     n->state = NEIGH_FAILED; /* until it is asked for */
@@ -229,7 +246,7 @@ void neigh_table_fini(struct neigh_table *t)
     slab_fini(&t->slab);
 }
 
-struct neigh *neigh_get(struct net *net, uint8_t iface, uint32_t addr)
+struct neigh *neigh_get(struct net *net, uint8_t iface, const struct ipaddr *addr)
 {
     struct neigh *n = find(net, iface, addr);
 
@@ -250,7 +267,8 @@ void neigh_put(struct neigh *n)
 
 static void send(struct net *net, struct neigh *n, struct pkt *p)
 {
-    eth_tx(net, &net->ifaces.ifaces[n->iface], n->mac, ETH_TYPE_IP4, p);
+    eth_tx(net, &net->ifaces.ifaces[n->iface], n->mac,
+           n->addr.family == IP_V4 ? ETH_TYPE_IP4 : ETH_TYPE_IP6, p);
 }
 
 static void wait_for(struct net *net, struct neigh *n, struct pkt *p)
@@ -286,6 +304,17 @@ void neigh_tx(struct net *net, struct neigh *n, struct pkt *p)
     }
 }
 
+bool neigh_is_dead(struct net *net, uint8_t iface, const struct ipaddr *addr)
+{
+    struct neigh *n = find(net, iface, addr);
+
+    if (n == NULL || !n->dead)
+        return false;
+    if (n->state == NEIGH_FAILED && net->core->now_us - n->failed_us >= ASK_DEAD_US)
+        move(n, NEIGH_INCOMPLETE);
+    return true;
+}
+
 void neigh_confirm(struct neigh *n)
 {
     n->heard_us = n->net->core->now_us;
@@ -295,13 +324,14 @@ void neigh_confirm(struct neigh *n)
 
 static void send_waiting(struct net *net, struct neigh *n)
 {
+    n->dead = false;
     for (unsigned i = 0; i < n->n_waiting; i++)
         send(net, n, n->waiting[i]);
     n->n_waiting = 0;
 }
 
-bool neigh_heard(struct net *net, const struct iface *i, uint32_t addr, const uint8_t mac[6],
-                 bool answer, bool learn)
+bool neigh_heard(struct net *net, const struct iface *i, const struct ipaddr *addr,
+                 const uint8_t mac[6], bool answer, bool learn)
 {
     const uint8_t iface = (uint8_t)(i - net->ifaces.ifaces);
     struct neigh *n = find(net, iface, addr);
@@ -324,12 +354,47 @@ bool neigh_heard(struct net *net, const struct iface *i, uint32_t addr, const ui
     return true;
 }
 
+/* While REACHABLE only an advertisement that says so may replace the MAC address. */
+bool neigh_advertised(struct net *net, const struct iface *i, const struct ipaddr *addr,
+                      const uint8_t *mac, bool solicited, bool override)
+{
+    struct neigh *n = find(net, (uint8_t)(i - net->ifaces.ifaces), addr);
+    bool moved;
+
+    if (n == NULL)
+        return false;
+    if (is_unanswered(n))
+        return mac == NULL || neigh_heard(net, i, addr, mac, solicited, false);
+
+    moved = mac != NULL && memcmp(n->mac, mac, sizeof(n->mac)) != 0;
+    if (moved && !override) {
+        if (n->state == NEIGH_REACHABLE)
+            move(n, NEIGH_STALE);
+        return true;
+    }
+    if (mac != NULL)
+        memcpy(n->mac, mac, sizeof(n->mac));
+    n->heard_us = net->core->now_us;
+    if (solicited && n->state != NEIGH_REACHABLE)
+        move(n, NEIGH_REACHABLE);
+    else if (!solicited && moved && n->state != NEIGH_STALE)
+        move(n, NEIGH_STALE);
+    return true;
+}
+
+const char *neigh_state_of(struct net *net, uint8_t iface, const struct ipaddr *addr)
+{
+    const struct neigh *n = find(net, iface, addr);
+
+    return n != NULL ? names[n->state] : "";
+}
+
 void net_each_neigh(struct net *net, void (*fn)(const struct neigh_info *n, void *ctx), void *ctx)
 {
     for (unsigned i = 0; i < NEIGH_BUCKETS; i++) {
         for (const struct neigh *n = net->neighs.buckets[i]; n != NULL; n = n->next) {
             const struct iface *iface = &net->ifaces.ifaces[n->iface];
-            struct neigh_info info = { .addr = ipaddr_v4(n->addr),
+            struct neigh_info info = { .addr = n->addr,
                                        .port = iface->port,
                                        .vlan = iface->vlan,
                                        .state = names[n->state],

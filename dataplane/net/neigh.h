@@ -9,14 +9,17 @@
  *                       ^                                                  | 3 tries
  *                       +--------------------------------------------------+
  *
- * The states and times of RFC 4861, 7.3, for ARP (RFC 826) too. A connection holds a
- * reference, so that a new MAC address is used by all at once. Entries that
- * nobody holds may be thrown out when the table is full, unanswered ones first,
- * and go by themselves after ten idle minutes.
+ * The states and times of RFC 4861, 7.3, for ARP (RFC 826) too: one table for both
+ * families. A connection holds a reference, so that a new MAC address is used by all at once.
+ * Entries that nobody holds may be thrown out when the table is full, unanswered ones first, and go
+ * by themselves after ten idle minutes.
  *
  * We learn only from those who ask for an address of ours and from answers to
  * what we asked, and only addresses of the interface's own prefixes. Anything
  * else may refresh what we know, not add to it.
+ *
+ * A next hop that did not answer is passed over by routes that have another
+ * (neigh_is_dead()), and asked again from time to time until it does.
  */
 #pragma once
 
@@ -42,17 +45,19 @@ enum neigh_state { NEIGH_STATES(NEIGH_ENUM) };
 
 struct neigh {
     struct neigh *next; /* of its bucket */
-    uint32_t addr;
+    struct ipaddr addr;
     enum neigh_state state;
     uint32_t refs;
     uint8_t iface;
     uint8_t mac[6];
     uint8_t tries; /* requests sent in this state */
     uint8_t n_waiting;
+    bool dead; /* it failed, and has not been heard of since */
     uint64_t heard_us; /* when it last showed that it is there */
     uint64_t used_us;  /* when we last sent to it, or looked it up */
     struct net *net;
     struct wheel_timer timer;
+    uint64_t failed_us;
     struct pkt *waiting[NEIGH_WAITING]; /* from the IP header on; an array: see base/pkt.h */
 };
 
@@ -66,11 +71,14 @@ NODISCARD int neigh_table_init(struct neigh_table *t, struct net *net);
 void neigh_table_fini(struct neigh_table *t);
 
 /* The neighbour, made if need be, with one more reference; NULL if there is no room. */
-struct neigh *neigh_get(struct net *net, uint8_t iface, uint32_t addr);
+struct neigh *neigh_get(struct net *net, uint8_t iface, const struct ipaddr *addr);
 void neigh_put(struct neigh *n);
 
 /* Sends @p, whose data starts at the IP header, once the address is known. Takes @p. */
 void neigh_tx(struct net *net, struct neigh *n, struct pkt *p);
+
+/* Did it fail when it was last asked? If that was a while ago it is asked again. */
+bool neigh_is_dead(struct net *net, uint8_t iface, const struct ipaddr *addr);
 
 /* What is above has seen an answer from @n. */
 void neigh_confirm(struct neigh *n);
@@ -79,8 +87,15 @@ void neigh_confirm(struct neigh *n);
  * @addr said that it has @mac. @answer: as the answer to a question of ours, so that it has proven
  * to hear us. @learn: remember it even if it is new. False if it was not known and is not now.
  */
-bool neigh_heard(struct net *net, const struct iface *i, uint32_t addr, const uint8_t mac[6],
-                 bool answer, bool learn);
+bool neigh_heard(struct net *net, const struct iface *i, const struct ipaddr *addr,
+                 const uint8_t mac[6], bool answer, bool learn);
+
+/* A neighbour advertisement (RFC 4861, 7.2.5); @mac may be NULL. False if it was not known. */
+bool neigh_advertised(struct net *net, const struct iface *i, const struct ipaddr *addr,
+                      const uint8_t *mac, bool solicited, bool override);
+
+/* The state of a neighbour's entry, or "". */
+const char *neigh_state_of(struct net *net, uint8_t iface, const struct ipaddr *addr);
 
 const char *neigh_state_name(enum neigh_state state);
 

@@ -2,9 +2,9 @@
 
 #include "dataplane/net/eth.h"
 #include "dataplane/net/ip4.h"
+#include "dataplane/net/ip6.h"
 #include "dataplane/net/net_impl.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #define DEFAULT_CONNECTIONS 65536
@@ -14,6 +14,7 @@
 #define ECHO_RATE 1000, 100
 #define ERROR_RATE 1000, 50
 #define SHARE_RATE 1000, 256
+#define REPORT_RATE 10, 20
 
 static uint32_t max_flows(const struct net_conf *conf)
 {
@@ -36,19 +37,30 @@ struct net *net_new(struct core *core, const struct net_conf *conf)
     net->ctx = conf->ctx;
     limit_init(&net->echo, ECHO_RATE, core->now_us);
     limit_init(&net->errors, ERROR_RATE, core->now_us);
+    limit_init(&net->echo6, ECHO_RATE, core->now_us);
+    limit_init(&net->errors6, ERROR_RATE, core->now_us);
     limit_init(&net->shares, SHARE_RATE, core->now_us);
+    limit_init(&net->reports, REPORT_RATE, core->now_us);
+    routers_init(&net->routers, net);
 
     if (iface_table_init(&net->ifaces, conf->machine, conf->ports) < 0 ||
-        fib_init(&net->fib, conf->machine, &net->ifaces) < 0)
+        fib_of_machine(conf->machine, &net->ifaces, &net->conf_fib) < 0)
         goto err_net;
+    net->fib = net->conf_fib;
     if (neigh_table_init(&net->neighs, net) < 0)
-        goto err_net;
-    if (flow_table_init(&net->flows, max_flows(conf), &core->secret) < 0)
+        goto err_fib;
+    if (frag_table_init(&net->frags, net) < 0)
         goto err_neighs;
+    if (flow_table_init(&net->flows, max_flows(conf), &core->secret) < 0)
+        goto err_frags;
     return net;
 
+err_frags:
+    frag_table_fini(&net->frags);
 err_neighs:
     neigh_table_fini(&net->neighs);
+err_fib:
+    fib_free(net->conf_fib);
 err_net:
     free(net);
     return NULL;
@@ -59,15 +71,32 @@ void net_free(struct net *net)
     if (net == NULL)
         return;
     flow_table_fini(&net->flows);
+    frag_table_fini(&net->frags);
     neigh_table_fini(&net->neighs);
+    for (uint32_t i = 0; i < net->ifaces.n; i++)
+        for (uint32_t k = 0; k < net->ifaces.ifaces[i].n_addrs6; k++)
+            nd_address_stop(&net->ifaces.ifaces[i].addrs6[k]);
+    wheel_stop(&net->core->wheel, &net->routers.timer);
+    fib_free(net->conf_fib);
     free(net);
 }
 
-void net_announce(struct net *net)
+void net_start(struct net *net, bool first)
 {
-    for (uint32_t i = 0; i < net->ifaces.n; i++)
-        for (uint32_t k = 0; k < net->ifaces.ifaces[i].n_addrs; k++)
-            arp_announce(net, &net->ifaces.ifaces[i], net->ifaces.ifaces[i].addrs[k].addr);
+    net->first = first;
+    for (uint32_t i = 0; i < net->ifaces.n; i++) {
+        struct iface *iface = &net->ifaces.ifaces[i];
+
+        for (uint32_t k = 0; first && k < iface->n_addrs; k++)
+            arp_announce(net, iface, iface->addrs[k].addr);
+        for (uint32_t k = 0; k < iface->n_addrs6; k++)
+            nd_address_start(net, &iface->addrs6[k]);
+    }
+}
+
+void net_set_fib(struct net *net, const struct fib *fib)
+{
+    net->fib = fib != NULL ? fib : net->conf_fib;
 }
 
 void net_rx(struct net *net, struct pkt **pkts, unsigned n)
@@ -85,47 +114,6 @@ void net_rx(struct net *net, struct pkt **pkts, unsigned n)
     }
 }
 
-/* The source address for packets that leave by @r: the one nearest to the next hop. */
-static uint32_t source_for(const struct iface *i, uint32_t next_hop)
-{
-    const struct iface_addr *a = iface_on_link(i, next_hop);
-
-    return a != NULL ? a->addr : i->addrs[0].addr;
-}
-
-int net_route(struct net *net, const struct ipaddr *remote, struct ipaddr *local,
-              struct net_dst *ret)
-{
-    const struct fib_route *r;
-    const struct iface *i;
-    struct neigh *neigh;
-    uint32_t addr, next_hop;
-
-    if (local->family != IP_NONE && !net_is_local(net, local))
-        return -EADDRNOTAVAIL;
-    if (remote->family != IP_V4)
-        return -EHOSTUNREACH;
-    addr = ipaddr_u32(remote);
-    r = fib_find(&net->fib, addr);
-    if (r == NULL || !ip4_is_host(net, addr))
-        return -EHOSTUNREACH;
-
-    i = &net->ifaces.ifaces[r->iface];
-    next_hop = r->via != 0 ? r->via : addr;
-    if (iface_is_broadcast(i, next_hop))
-        return -EHOSTUNREACH;
-    neigh = neigh_get(net, r->iface, next_hop);
-    if (neigh == NULL)
-        return -EHOSTUNREACH;
-
-    if (local->family == IP_NONE)
-        *local = ipaddr_v4(source_for(i, next_hop));
-    ret->neigh = neigh;
-    ret->mtu = i->mtu;
-    ret->iface = r->iface;
-    return 0;
-}
-
 void net_dst_put(struct net *net, struct net_dst *dst)
 {
     if (dst->neigh != NULL)
@@ -136,7 +124,10 @@ void net_dst_put(struct net *net, struct net_dst *dst)
 void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
             const struct ipaddr *remote, uint8_t protocol, struct pkt *p)
 {
-    ip4_tx(net, dst, local, remote, protocol, p);
+    if (local->family == IP_V4)
+        ip4_tx(net, dst, local, remote, protocol, p);
+    else
+        ip6_tx(net, dst, local, remote, protocol, p);
 }
 
 bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst)
@@ -151,7 +142,8 @@ void net_dst_confirm(struct net *net, const struct net_dst *dst)
 
 bool net_is_local(const struct net *net, const struct ipaddr *addr)
 {
-    return addr->family == IP_V4 && iface_any_has(&net->ifaces, ipaddr_u32(addr));
+    return addr->family == IP_V4 ? iface_any_has(&net->ifaces, ipaddr_u32(addr))
+                                 : iface6_any_find(&net->ifaces, addr) != NULL;
 }
 
 struct flow_table *net_flows(struct net *net)

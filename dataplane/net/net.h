@@ -19,7 +19,10 @@
  * A packet given to net_tx() may have a second holder (TCP's retransmission
  * queue): see base/pkt.h for what the way out may do with it.
  *
- * IPv4 only, so far: net_new() refuses other addresses.
+ * Both families, side by side: an address says which it is, and what differs is
+ * in ip4.c and ip6.c, arp.c and nd.c. Routes are an immutable fib (fib.h) that may be
+ * replaced as a whole; fragments are put together in frag.c; what paths take
+ * is remembered in pmtu.c.
  */
 #pragma once
 
@@ -36,12 +39,15 @@ struct net_port_ops {
     /* Takes the packet in any case; it is a whole frame. Sent at the end of the turn. Until then it
      * may not be linked by ->next, which belongs to the other holder. */
     void (*tx)(void *ctx, uint8_t port, struct pkt *p);
-    /* Gives other workers a copy of an ARP frame, so that each learns its neighbours: a copy for
-     * each, with PKT_STEERED set, into its net_rx(). May be NULL. */
+    /* Gives other workers a copy of an ARP or neighbour discovery frame, so that each learns its
+     * neighbours: a copy for each, with PKT_STEERED set, into its net_rx(). May be NULL. */
     void (*share)(void *ctx, const struct pkt *p);
     /* May this worker use @local_port for a connection whose replies are (remote -> local)? May be
      * NULL: always. */
     bool (*owns)(void *ctx, const struct ipport *remote, const struct ipport *local);
+    /* Hands @p, a frame that was put together from fragments, to the worker that owns its flow.
+     * True: it is taken. May be NULL: all flows are this worker's. */
+    bool (*steer)(void *ctx, struct pkt *p);
 };
 
 struct net_port_info {
@@ -62,8 +68,14 @@ struct net_conf {
 struct net *net_new(struct core *core, const struct net_conf *conf);
 void net_free(struct net *net);
 
-/* Tells the network our addresses (gratuitous ARP). Once, by the first worker, at the start. */
-void net_announce(struct net *net);
+/* Before the first packet, on the worker. IPv6 addresses are looked for duplicates and then in use;
+ * the @first worker alone speaks of it to the network, and announces our addresses. */
+void net_start(struct net *net, bool first);
+
+/* Lookups go to @fib from now on, which stays the caller's: until another is set, and this worker
+ * has passed a quiet point. NULL: to that of the configuration. On the worker. */
+struct fib;
+void net_set_fib(struct net *net, const struct fib *fib);
 
 /* Takes every packet. */
 void net_rx(struct net *net, struct pkt **pkts, unsigned n);
@@ -71,14 +83,26 @@ void net_rx(struct net *net, struct pkt **pkts, unsigned n);
 /* Where packets to one destination leave. Small enough to live in a connection. */
 struct net_dst {
     struct neigh *neigh; /* next hop, referenced; NULL after net_dst_put() */
-    uint16_t mtu;        /* of the path, as far as known */
+    uint16_t mtu;        /* of the path, as far as known, and as the port's `mss` allows */
+    uint8_t ip_hdr;      /* bytes of the IP header that net_tx() writes: 20 or 40 */
     uint8_t iface;       /* index, for net alone */
+    uint32_t label;      /* IPv6: of the flow */
 };
 
-/* Resolves @remote. *@local is the source address, or is set to one if its family is IP_NONE. 0,
- * -EHOSTUNREACH or -EADDRNOTAVAIL. Not for addresses of ours. */
+struct flow_key;
+
+/* Resolves @remote. *@local is the source address, or is set to one if its family is IP_NONE. One
+ * of several equal next hops is chosen at random. 0, -EHOSTUNREACH (no route, or one that says so),
+ * -ENETUNREACH (a blackhole) or -EADDRNOTAVAIL. Not for addresses of ours. */
 NODISCARD int net_route(struct net *net, const struct ipaddr *remote, struct ipaddr *local,
                         struct net_dst *ret);
+
+/* The same for a flow, which has its addresses: the same flow has the same next hop, as long as
+ * that answers, and the same flow label. */
+NODISCARD int net_route_flow(struct net *net, const struct flow_key *key, struct net_dst *ret);
+
+/* The path to @remote takes @mtu: for the routes to come. Who says so has checked it. */
+void net_path_mtu(struct net *net, const struct ipaddr *remote, uint16_t mtu);
 void net_dst_put(struct net *net, struct net_dst *dst);
 
 /* Writes the headers and sends @p, whose data starts at the transport header. Takes @p. */
@@ -124,7 +148,13 @@ void net_set_error(struct net *net, uint8_t protocol, net_error_fn fn, void *ctx
     X(neigh_failed, "neighbours that did not answer")                                              \
     X(neigh_table_full, "neighbours not remembered for want of room")                              \
     X(icmp_errors_in, "ICMP errors about packets of ours")                                         \
-    X(icmp_errors_out, "ICMP errors sent")
+    X(icmp_errors_out, "ICMP errors sent")                                                         \
+    X(nd_conflicts, "frames in which another machine claims an IPv6 address of ours")              \
+    X(duplicate_addresses, "IPv6 addresses not used, as another machine has them")                 \
+    X(frags_joined, "datagrams put together from fragments")                                       \
+    X(path_mtus, "path MTUs learned")                                                              \
+    X(dead_hops, "next hops passed over, as they did not answer")                                  \
+    X(refused_routes, "destinations refused by a blackhole or unreachable route")
 
 #define NET_COUNTER_FIELD(name, text) uint64_t name;
 struct net_counters {
@@ -143,3 +173,27 @@ struct neigh_info {
     uint64_t age_us; /* since it was last heard of; since it was first asked for, if never */
 };
 void net_each_neigh(struct net *net, void (*fn)(const struct neigh_info *n, void *ctx), void *ctx);
+
+/* For `isthmusctl addresses`. */
+struct net_addr_info {
+    struct ipaddr addr;
+    uint8_t prefix_len, port;
+    uint16_t vlan;
+    const char *state;  /* "in use", "tentative", "duplicate", "deprecated" */
+    const char *origin; /* "configured", "link-local", "router" */
+};
+void net_each_addr(struct net *net, void (*fn)(const struct net_addr_info *a, void *ctx),
+                   void *ctx);
+
+/* For `isthmusctl routes`: one call for each next hop. */
+struct net_route_info {
+    struct ipprefix prefix;
+    struct ipaddr via; /* IP_NONE: on link */
+    uint8_t port;
+    uint16_t vlan;
+    const char *kind;   /* "forward", "blackhole", "unreachable" */
+    const char *origin; /* "fixed", "router" */
+    const char *state;  /* of the next hop as a neighbour; "": it is none yet */
+};
+void net_each_route(struct net *net, void (*fn)(const struct net_route_info *r, void *ctx),
+                    void *ctx);

@@ -5,10 +5,13 @@
 
 #include "dataplane/net/fib.h"
 #include "dataplane/net/flow_table.h"
+#include "dataplane/net/frag.h"
 #include "dataplane/net/iface.h"
 #include "dataplane/net/limit.h"
+#include "dataplane/net/nd.h"
 #include "dataplane/net/neigh.h"
 #include "dataplane/net/net.h"
+#include "dataplane/net/pmtu.h"
 
 #define NET_PROTOCOLS 256
 
@@ -25,15 +28,31 @@ struct net {
     const struct net_port_ops *ops;
     void *ctx;
     struct iface_table ifaces;
-    struct fib fib;
+    struct fib *conf_fib; /* of the configuration */
 
     /* owned by the worker */
+    const struct fib *fib; /* in force */
+    bool first;            /* speaks to the network for all workers */
     struct flow_table flows;
     struct neigh_table neighs;
-    struct limit echo, errors, shares;
+    struct limit echo, errors, echo6, errors6, shares, reports;
+    struct frag_table frags;
+    struct routers routers;
+    struct pmtu_cache pmtus;
     struct net_counters counters;
     struct net_proto protos[NET_PROTOCOLS];
 };
+
+/* route.c: an address of ours for what goes out by @i to @remote, or NULL. @link_local: may be one
+ * for this link alone. */
+const struct iface_addr6 *net_source6(const struct net *net, const struct iface *i,
+                                      const struct ipaddr *remote, bool link_local);
+
+/* Any IPv4 address of ours, or NULL. */
+const struct iface_addr *net_any_addr4(const struct net *net);
+
+/* Both are of the link with this scope, if they are link-local. */
+void net_set_scopes(uint8_t scope, struct ipaddr *a, struct ipaddr *b);
 
 /* Counts and frees. */
 static inline void net_drop(struct net *net, struct pkt *p, enum drop why)

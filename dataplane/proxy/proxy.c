@@ -159,7 +159,6 @@ static bool address_moved(const struct listener *l, const struct listener_rt *rt
 static int adopt_listener(struct proxy *p, struct listener_rt *rt)
 {
     struct listener *l = find_listener(p, rt->conf->name);
-    struct ipport address = rt->conf->address;
 
     if (l != NULL && address_moved(l, rt)) {
         retire_listener(l);
@@ -175,9 +174,7 @@ static int adopt_listener(struct proxy *p, struct listener_rt *rt)
     renew_sessions(l);
     if (l->tcp != NULL || p->draining)
         return 0;
-    if (address.addr.family == IP_V4 && ipaddr_u32(&address.addr) == 0)
-        address.addr = (struct ipaddr){ 0 };
-    l->tcp = tcp_listen(p->conf.tcp, &address, session_accepted, l);
+    l->tcp = tcp_listen(p->conf.tcp, &l->address, session_accepted, l);
     return l->tcp != NULL ? 0 : -EADDRINUSE;
 }
 

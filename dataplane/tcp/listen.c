@@ -27,12 +27,15 @@ static struct tcp_listener *find_exact(struct tcp *tcp, const struct ipport *loc
     return NULL;
 }
 
-/* The one for this address, or else the one for any. */
+/* The one for this address, or else the one for any of its family, or for any at all. */
 static struct tcp_listener *find_listener(struct tcp *tcp, const struct flow_key *key)
 {
-    const struct ipport one = { key->local, key->local_port }, any = { .port = key->local_port };
+    const struct ipport one = { key->local, key->local_port }, any = { .port = key->local_port },
+                        of_family = { { .family = key->local.family }, key->local_port };
     struct tcp_listener *l = find_exact(tcp, &one);
 
+    if (l == NULL)
+        l = find_exact(tcp, &of_family);
     return l != NULL ? l : find_exact(tcp, &any);
 }
 
@@ -98,10 +101,9 @@ static void send_syn_ack(const struct tcp_listener *l, const struct flow_key *ke
                            .ack = o->irs + 1,
                            .flags = TCP_SYN | TCP_ACK,
                            .wnd = tcp_syn_window(&l->tuning) };
-    struct ipaddr local = key->local;
     struct net_dst dst;
 
-    if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
+    if (net_route_flow(tcp->net, key, &dst) < 0)
         return;
     hdr.opts.mss = tcp_our_mss(&dst, &l->tuning);
     net_dst_put(tcp->net, &dst);
@@ -168,11 +170,10 @@ static struct tcp_conn *make_conn(struct tcp_listener *l, const struct flow_key 
                                   const struct tcp_offer *o)
 {
     struct tcp *tcp = l->tcp;
-    struct ipaddr local = key->local;
     struct tcp_conn *c;
     struct net_dst dst;
 
-    if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
+    if (net_route_flow(tcp->net, key, &dst) < 0)
         return NULL;
     c = tcp_conn_new(tcp, key, &dst);
     if (c == NULL) {

@@ -2,8 +2,6 @@
 #include "dataplane/net/cksum.h"
 #include "dataplane/tcp/tcp_conn.h"
 
-#define IP_AND_TCP_HDR 40
-
 /* ---- headers */
 
 static void push_header(struct tcp *tcp, struct pkt *p, const struct flow_key *key,
@@ -36,7 +34,7 @@ static void push_header(struct tcp *tcp, struct pkt *p, const struct flow_key *k
 
 uint16_t tcp_our_mss(const struct net_dst *dst, const struct tcp_tuning *tuning)
 {
-    const uint16_t mss = (uint16_t)(dst->mtu - IP_AND_TCP_HDR);
+    const uint16_t mss = (uint16_t)(dst->mtu - dst->ip_hdr - TCP_HDR);
 
     return tuning->mss_max != 0 ? MIN(mss, tuning->mss_max) : mss;
 }
@@ -123,16 +121,15 @@ static struct pkt *fresh(struct tcp *tcp)
 
 void tcp_send_ctl(struct tcp *tcp, const struct flow_key *key, const struct tcp_hdr *h)
 {
-    struct ipaddr local = key->local;
     struct net_dst dst;
     struct pkt *p;
 
-    if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
+    if (net_route_flow(tcp->net, key, &dst) < 0)
         return;
     p = fresh(tcp);
     if (p != NULL) {
         push_header(tcp, p, key, h, &dst);
-        net_tx(tcp->net, &dst, &local, &key->remote, TCP_PROTOCOL, p);
+        net_tx(tcp->net, &dst, &key->local, &key->remote, TCP_PROTOCOL, p);
     }
     net_dst_put(tcp->net, &dst);
 }

@@ -172,8 +172,7 @@ int worker_run(void *arg)
     prctl(PR_SET_TIMERSLACK, 1000UL); /* 1 us: or a sleep of 20 us lasts 70 */
     quiesce_online(w->conf.quiesce, w->core.id);
     read_clock(w, eal_cycles());
-    if (w->core.id == 0)
-        net_announce(w->net); /* our addresses, once */
+    net_start(w->net, w->core.id == 0); /* one speaks for all */
     while (!atomic_load_explicit(&w->stop, memory_order_acquire)) {
         unsigned n, timers;
 

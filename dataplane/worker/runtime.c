@@ -151,31 +151,6 @@ static int build_log(const struct build *b, const char *name, struct chain_rt *c
                : cfg_err_set(b->err, &conf->where, "access log %s: %s", conf->name, why);
 }
 
-/* The model can say IPv6; net/ cannot yet. */
-static int check_families(const struct snapshot *s, struct cfg_err *err)
-{
-    static const char no_v6[] = "IPv6 addresses are not served yet";
-
-    for (uint32_t i = 0; i < s->machine.n_ports; i++)
-        for (uint32_t k = 0; k < s->machine.ports[i].n_addrs; k++)
-            if (s->machine.ports[i].addrs[k].addr.family != IP_V4)
-                return cfg_err_set(err, &s->machine.ports[i].where, "port %s: %s",
-                                   s->machine.ports[i].name, no_v6);
-    for (uint32_t i = 0; i < s->machine.n_routes; i++)
-        if (s->machine.routes[i].prefix.addr.family != IP_V4)
-            return cfg_err_set(err, &s->machine.routes[i].where, "route: %s", no_v6);
-    for (uint32_t i = 0; i < s->n_listeners; i++)
-        if (s->listeners[i].address.addr.family != IP_V4)
-            return cfg_err_set(err, &s->listeners[i].where, "listener %s: %s", s->listeners[i].name,
-                               no_v6);
-    for (uint32_t i = 0; i < s->n_clusters; i++)
-        for (uint32_t k = 0; k < s->clusters[i].n_endpoints; k++)
-            if (s->clusters[i].endpoints[k].address.addr.family != IP_V4)
-                return cfg_err_set(err, &s->clusters[i].endpoints[k].where, "cluster %s: %s",
-                                   s->clusters[i].name, no_v6);
-    return 0;
-}
-
 int runtime_check(const struct snapshot *s, struct cfg_err *err)
 {
     struct secrets secrets;
@@ -183,9 +158,7 @@ int runtime_check(const struct snapshot *s, struct cfg_err *err)
     char why[200];
     int rc;
 
-    rc = check_families(s, err);
-    if (rc == 0)
-        rc = secrets_load(s, &secrets, err);
+    rc = secrets_load(s, &secrets, err);
     if (rc < 0)
         return rc;
     secrets_put(&secrets);
@@ -250,8 +223,6 @@ struct runtime *runtime_build(struct snapshot *snapshot, const struct secrets *s
     size_t size = (sizeof(struct runtime) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
     struct runtime *rt;
 
-    if (check_families(snapshot, err) < 0)
-        return NULL;
     rt = aligned_alloc(CACHE_LINE, size);
     if (rt == NULL) {
         cfg_err_set(err, NULL, "no memory");

@@ -37,7 +37,15 @@ static bool net_port_owns(void *ctx, const struct ipport *remote, const struct i
     return owner == w->core.id || owner == STEER_ANY;
 }
 
-static const struct net_port_ops port_ops = { net_port_tx, net_port_share, net_port_owns };
+static bool net_port_steer(void *ctx, struct pkt *p)
+{
+    struct worker *w = ctx;
+
+    return port_steer(w->io, p);
+}
+
+static const struct net_port_ops port_ops = { net_port_tx, net_port_share, net_port_owns,
+                                              net_port_steer };
 
 static struct net *new_net(struct worker *w)
 {

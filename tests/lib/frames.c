@@ -75,6 +75,60 @@ void frame_ip4(struct frame *f, uint32_t src, uint32_t dst, uint8_t protocol, co
     f->l4_at = f->len;
 }
 
+static struct ipaddr parse6(const char *text)
+{
+    struct ipaddr a;
+    bool good = ipaddr_parse(slice_of(text), &a);
+
+    assert(good && a.family == IP_V6);
+    (void)good;
+    return a;
+}
+
+void frame_ip6(struct frame *f, const char *src, const char *dst, uint8_t next)
+{
+    const struct ipaddr from = parse6(src), to = parse6(dst);
+    uint8_t *at;
+
+    f->ip_at = f->len;
+    at = grow(f, 40);
+    at[0] = 0x60;
+    at[6] = next;
+    at[7] = 64;
+    memcpy(at + 8, from.b, 16);
+    memcpy(at + 24, to.b, 16);
+    f->l4_at = f->len;
+    f->next_at = f->ip_at + 6;
+}
+
+static uint8_t *extension(struct frame *f, uint8_t kind, uint32_t len)
+{
+    uint8_t *at = grow(f, len);
+
+    at[0] = f->b[f->next_at];
+    f->b[f->next_at] = kind;
+    f->next_at = f->l4_at;
+    f->l4_at = f->len;
+    return at;
+}
+
+void frame_ext6(struct frame *f, uint8_t kind, const void *body, uint32_t len)
+{
+    uint8_t *at = extension(f, kind, len + 2);
+
+    assert((len + 2) % 8 == 0);
+    at[1] = (uint8_t)((len + 2) / 8 - 1);
+    memcpy(at + 2, body, len);
+}
+
+void frame_frag6(struct frame *f, uint32_t id, uint32_t off, bool more)
+{
+    uint8_t *at = extension(f, 44, 8);
+
+    put16(at + 2, (uint16_t)(off | more));
+    put32(at + 4, id);
+}
+
 /* The options of @t, in no particular order but ours. Returns their length, in whole words. */
 static uint32_t write_opts(uint8_t opts[40], const struct frame_tcp *t)
 {
@@ -144,11 +198,26 @@ void frame_icmp(struct frame *f, uint8_t type, uint8_t code, uint32_t word, cons
     frame_bytes(f, bytes, len);
 }
 
-static uint64_t pseudo(const uint8_t *ip, uint32_t len)
+static uint64_t pseudo(const uint8_t *ip, uint8_t protocol, uint32_t len)
 {
-    const struct ipaddr src = ipaddr_v4(get32(ip + 12)), dst = ipaddr_v4(get32(ip + 16));
+    const bool v4 = ip[0] >> 4 == 4;
+    const struct ipaddr src = v4 ? ipaddr_v4(get32(ip + 12)) : ipaddr_v6(ip + 8),
+                        dst = v4 ? ipaddr_v4(get32(ip + 16)) : ipaddr_v6(ip + 24);
 
-    return cksum_pseudo(&src, &dst, ip[9], len);
+    return cksum_pseudo(&src, &dst, protocol, len);
+}
+
+static void done6(struct frame *f)
+{
+    const uint8_t *ip = f->b + f->ip_at, protocol = f->b[f->next_at];
+    const uint32_t len = f->len - f->l4_at, at = protocol == 6 ? 16 : 2;
+    uint8_t *l4 = f->b + f->l4_at;
+
+    put16(f->b + f->ip_at + 4, (uint16_t)(f->len - f->ip_at - 40));
+    if ((protocol == 6 && len >= 20) || (protocol == 58 && len >= 4)) {
+        put16(l4 + at, 0);
+        cksum_store(l4 + at, cksum_finish(cksum_add(pseudo(ip, protocol, len), l4, len)));
+    }
 }
 
 void frame_done(struct frame *f)
@@ -156,12 +225,16 @@ void frame_done(struct frame *f)
     uint8_t *ip = f->b + f->ip_at, *l4 = f->b + f->l4_at;
     const uint32_t len = f->len - f->l4_at;
 
+    if (ip[0] >> 4 == 6) {
+        done6(f);
+        return;
+    }
     put16(ip + 2, (uint16_t)(f->len - f->ip_at));
     put16(ip + 10, 0);
     cksum_store(ip + 10, cksum_finish(cksum_add(0, ip, f->l4_at - f->ip_at)));
     if (ip[9] == 6 && len >= 20) {
         put16(l4 + 16, 0);
-        cksum_store(l4 + 16, cksum_finish(cksum_add(pseudo(ip, len), l4, len)));
+        cksum_store(l4 + 16, cksum_finish(cksum_add(pseudo(ip, 6, len), l4, len)));
     } else if (ip[9] == 1 && len >= 8) {
         put16(l4 + 2, 0);
         cksum_store(l4 + 2, cksum_finish(cksum_add(0, l4, len)));
@@ -195,18 +268,28 @@ static void read_opts(const uint8_t *at, uint32_t len, struct frame_tcp *t)
     }
 }
 
+/* The length of a header that is right, or 0. */
+static uint32_t good_header(const uint8_t *ip, uint32_t len)
+{
+    if (get16(ip - 2) == 0x86dd)
+        return len >= 60 && ip[0] >> 4 == 6 && ip[6] == 6 && get16(ip + 4) == len - 40 ? 40 : 0;
+    return len >= 40 && get16(ip - 2) == 0x0800 && ip[0] == 0x45 && ip[9] == 6 &&
+                   cksum_is_good(cksum_add(0, ip, 20)) && get16(ip + 2) == len
+               ? 20
+               : 0;
+}
+
 bool frame_read_tcp(const uint8_t *bytes, uint32_t len, struct frame_tcp *ret)
 {
     const uint32_t eth = len >= 18 && get16(bytes + 12) == 0x8100 ? 18 : 14;
-    const uint8_t *ip = bytes + eth, *tcp = ip + 20;
-    uint32_t tcp_len, hdr_len;
+    const uint8_t *ip = bytes + eth, *tcp;
+    uint32_t tcp_len, hdr_len, ip_len = len > eth ? good_header(ip, len - eth) : 0;
 
-    if (len < eth + 40 || get16(ip - 2) != 0x0800 || ip[0] != 0x45 || ip[9] != 6)
+    if (ip_len == 0)
         return false;
-    if (!cksum_is_good(cksum_add(0, ip, 20)) || get16(ip + 2) != len - eth)
-        return false;
-    tcp_len = len - eth - 20;
-    if (!cksum_is_good(cksum_add(pseudo(ip, tcp_len), tcp, tcp_len)))
+    tcp = ip + ip_len;
+    tcp_len = len - eth - ip_len;
+    if (!cksum_is_good(cksum_add(pseudo(ip, 6, tcp_len), tcp, tcp_len)))
         return false;
     hdr_len = (uint32_t)(tcp[12] >> 4) * 4;
     *ret = (struct frame_tcp){ .src = get16(tcp),

@@ -16,6 +16,7 @@
 struct frame {
     uint8_t b[FRAME_MAX];
     uint32_t len, ip_at, l4_at; /* 0: not there */
+    uint32_t next_at;           /* IPv6: what names the last header so far */
 };
 
 extern const uint8_t frame_broadcast[6];
@@ -27,6 +28,11 @@ void frame_arp(struct frame *f, uint16_t op, const uint8_t sha[6], uint32_t spa,
                const uint8_t tha[6], uint32_t tpa);
 void frame_ip4(struct frame *f, uint32_t src, uint32_t dst, uint8_t protocol, const void *opts,
                uint32_t opts_len);
+void frame_ip6(struct frame *f, const char *src, const char *dst, uint8_t next);
+/* An extension header that is followed by @next; @len: of its body, with two bytes more a multiple
+ * of eight. Says so in whatever comes before. */
+void frame_ext6(struct frame *f, uint8_t kind, const void *body, uint32_t len);
+void frame_frag6(struct frame *f, uint32_t id, uint32_t off, bool more);
 void frame_bytes(struct frame *f, const void *bytes, uint32_t len);
 
 /* What a TCP segment says. */
@@ -54,8 +60,8 @@ void frame_tcp(struct frame *f, const struct frame_tcp *t);
 void frame_icmp(struct frame *f, uint8_t type, uint8_t code, uint32_t word, const void *bytes,
                 uint32_t len);
 
-/* Lengths and checksums of IP, TCP and ICMP. */
+/* Lengths and checksums of IP, TCP and ICMP, of both families. */
 void frame_done(struct frame *f);
 
-/* False if @bytes are no valid (untagged or tagged) IPv4 TCP frame, checksums included. */
+/* False if @bytes are no valid (untagged or tagged) TCP frame, checksums included. */
 bool frame_read_tcp(const uint8_t *bytes, uint32_t len, struct frame_tcp *ret);

@@ -40,7 +40,7 @@ void stack_defaults(struct stack *s)
     port->addrs[1] = (struct addr_conf){ ipaddr_v4(US_VLAN), 24, 7 };
     s->machine.n_routes = 1;
     s->machine.routes[0] =
-        (struct fixed_route_conf){ .prefix = { ipaddr_v4(0), 0 }, .via = ipaddr_v4(GATEWAY) };
+        (struct fixed_route_conf){ .prefix = { ipaddr_v4(0), 0 }, .via = { ipaddr_v4(GATEWAY) } };
     s->port = (struct net_port_info){ .mtu = 1500 };
     memcpy(s->port.mac, stack_mac, 6);
     s->ops = (struct net_port_ops){ .tx = tx, .share = share };
@@ -53,6 +53,8 @@ bool stack_start(struct stack *s)
     };
 
     s->net = net_new(&s->core, &net_conf);
+    if (s->net != NULL)
+        net_start(s->net, s->first);
     return s->net != NULL;
 }
 

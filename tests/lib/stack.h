@@ -40,6 +40,7 @@ struct stack {
     unsigned n_out, at; /* those before ->at have been looked at */
     unsigned n_shared;  /* calls of ops.share */
     bool answer_arp;    /* be everybody who is asked for */
+    bool first;         /* of the workers: speaks to the network at the start */
     /* What is above net, at the end of each turn. May be NULL. */
     void (*flush)(void *ctx);
     void *flush_ctx;

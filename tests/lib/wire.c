@@ -80,6 +80,7 @@ static void node_init(struct wire *w, unsigned i)
     conf = (struct net_conf){ .machine = &n->machine, .ports = &n->port, .ops = &n->ops, .ctx = n };
     n->net = net_new(&n->core, &conf);
     assert(n->net != NULL);
+    net_start(n->net, false);
     n->tcp = tcp_new(&n->core, n->net, &w->conf.tcp[i]);
     assert(n->tcp != NULL);
     n->next_turn_us = UINT64_MAX;

@@ -144,4 +144,6 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
+    if ":" in sys.argv[1]:
+        Server.address_family = socket.AF_INET6
     Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()

@@ -209,7 +209,7 @@ static bool owns(void *ctx, const struct ipport *remote, const struct ipport *lo
     return steer_tuple(ports_steer(client->ports), remote, local) == client->core.id;
 }
 
-static const struct net_port_ops ops = { tx, share, owns };
+static const struct net_port_ops ops = { tx, share, owns, NULL };
 
 static uint64_t now_us(void)
 {

@@ -131,7 +131,7 @@ static void what_is_cut_short_has_no_owner_and_is_not_read_beyond(void **state)
     }
 }
 
-static void fragments_and_strangers_stay_where_they_arrive(void **state)
+static void strangers_stay_where_they_arrive(void **state)
 {
     struct ipport remote = address(known[0].remote), local = address(known[0].local);
     struct frame f = { .len = 0 }, arp = { .len = 0 };
@@ -139,8 +139,6 @@ static void fragments_and_strangers_stay_where_they_arrive(void **state)
 
     steer_init(&s, STEER_RETA);
     segment(&f, 0, 0, &remote, &local);
-    f.b[f.ip_at + 6] = 0x20; /* more fragments */
-    assert_int_equal(owner_of(&s, f.b, f.len), STEER_ANY);
     f.b[f.ip_at + 6] = 0x40; /* don't fragment */
     assert_int_not_equal(owner_of(&s, f.b, f.len), STEER_ANY);
     f.b[f.ip_at + 9] = 17; /* UDP */
@@ -153,6 +151,100 @@ static void fragments_and_strangers_stay_where_they_arrive(void **state)
     frame_eth(&arp, frame_broadcast, theirs, 0x0806, 0);
     frame_arp(&arp, 1, theirs, 0x0a000001, ours, 0x0a000002);
     assert_int_equal(owner_of(&s, arp.b, arp.len), STEER_ANY);
+}
+
+static void all_fragments_of_a_datagram_go_to_one_worker(void **state)
+{
+    struct ipport remote = address(known[0].remote), local = address(known[0].local);
+    struct frame f = { .len = 0 };
+    struct steer s;
+    uint32_t first, differ = 0;
+
+    steer_init(&s, STEER_RETA);
+    segment(&f, 0, 0, &remote, &local);
+    f.b[f.ip_at + 6] = 0x20; /* more fragments */
+    first = owner_of(&s, f.b, f.len);
+    assert_int_not_equal(first, STEER_ANY);
+    f.b[f.ip_at + 6] = 0;
+    f.b[f.ip_at + 7] = 9; /* a later one, whose ports are no ports */
+    f.b[f.l4_at] ^= 0xff;
+    assert_int_equal(owner_of(&s, f.b, f.len), first);
+    for (unsigned id = 1; id < 16; id++) {
+        f.b[f.ip_at + 5] = (uint8_t)id;
+        differ += owner_of(&s, f.b, f.len) != first;
+    }
+    assert_true(differ > 8);
+
+    frame_eth(&f, ours, theirs, 0x86dd, 0);
+    frame_ip6(&f, "2001:db8::1", "2001:db8::2", 17);
+    frame_frag6(&f, 77, 0, true);
+    frame_bytes(&f, "01234567", 8);
+    frame_done(&f);
+    first = owner_of(&s, f.b, f.len);
+    assert_int_not_equal(first, STEER_ANY);
+    f.b[f.ip_at + 40 + 3] = 8; /* the next and last */
+    assert_int_equal(owner_of(&s, f.b, f.len), first);
+}
+
+/* "Verifying the RSS Hash Calculation": IPv6 with TCP. */
+static const struct {
+    const char *remote, *local;
+    uint16_t remote_port, local_port;
+    uint32_t hash;
+} known6[] = {
+    { "3ffe:2501:200:1fff::7", "3ffe:2501:200:3::1", 2794, 1766, 0x40207d3d },
+    { "3ffe:501:8::260:97ff:fe40:efab", "ff02::1", 14230, 4739, 0xdde51bbf },
+    { "3ffe:1900:4545:3:200:f8ff:fe21:67cf", "fe80::200:f8ff:fe21:67cf", 44251, 38024, 0x02d1feef },
+};
+
+static void ipv6_is_steered_by_the_same_function(void **state)
+{
+    static const uint8_t padding[6] = { 1, 4 };
+    struct steer s;
+
+    steer_init(&s, STEER_RETA);
+    for (size_t i = 0; i < ARRAY_SIZE(known6); i++) {
+        struct ipport remote = { .port = known6[i].remote_port },
+                      local = { .port = known6[i].local_port };
+        struct frame_tcp t = { .src = remote.port, .dst = local.port, .flags = SYN, .wscale = -1 };
+        const uint32_t owner = known6[i].hash & (STEER_RETA - 1);
+
+        assert_true(ipaddr_parse(slice_of(known6[i].remote), &remote.addr));
+        assert_true(ipaddr_parse(slice_of(known6[i].local), &local.addr));
+        assert_int_equal(steer_tuple(&s, &remote, &local), owner);
+        for (unsigned shape = 0; shape < 4; shape++) {
+            struct frame f = { .len = 0 }, quoting = { .len = 0 };
+
+            frame_eth(&f, ours, theirs, 0x86dd, shape == 1 ? 5 : 0);
+            frame_ip6(&f, known6[i].remote, known6[i].local, 6);
+            if (shape >= 2)
+                frame_ext6(&f, 60, padding, 6);
+            if (shape == 3)
+                frame_frag6(&f, 1, 0, false); /* atomic: no fragment at all */
+            frame_tcp(&f, &t);
+            frame_done(&f);
+            assert_int_equal(owner_of(&s, f.b, f.len), owner);
+            for (uint32_t len = 0; len < f.l4_at + 8; len++)
+                assert_int_equal(owner_of(&s, f.b, len), STEER_ANY);
+
+            /* We sent it the other way, and a router complains. */
+            frame_eth(&f, ours, theirs, 0x86dd, 0);
+            frame_ip6(&f, known6[i].local, known6[i].remote, 6);
+            t.src = local.port;
+            t.dst = remote.port;
+            frame_tcp(&f, &t);
+            frame_done(&f);
+            frame_eth(&quoting, ours, theirs, 0x86dd, 0);
+            frame_ip6(&quoting, "2001:db8::1", known6[i].local, 58);
+            frame_icmp(&quoting, 2, 0, 1300, f.b + 14, 48);
+            frame_done(&quoting);
+            assert_int_equal(owner_of(&s, quoting.b, quoting.len), owner);
+            quoting.b[quoting.l4_at] = 135; /* a solicitation quotes nothing */
+            assert_int_equal(owner_of(&s, quoting.b, quoting.len), STEER_ANY);
+            t.src = remote.port;
+            t.dst = local.port;
+        }
+    }
 }
 
 static void every_worker_gets_its_share(void **state)
@@ -178,7 +270,9 @@ int main(void)
         cmocka_unit_test(a_frame_goes_where_its_tuple_does),
         cmocka_unit_test(an_error_goes_to_the_owner_of_what_it_quotes),
         cmocka_unit_test(what_is_cut_short_has_no_owner_and_is_not_read_beyond),
-        cmocka_unit_test(fragments_and_strangers_stay_where_they_arrive),
+        cmocka_unit_test(strangers_stay_where_they_arrive),
+        cmocka_unit_test(all_fragments_of_a_datagram_go_to_one_worker),
+        cmocka_unit_test(ipv6_is_steered_by_the_same_function),
         cmocka_unit_test(every_worker_gets_its_share),
     };
 

@@ -370,8 +370,9 @@ static void our_addresses_are_announced(void **state)
     struct stack s;
     const struct stack_frame *f;
 
-    stack_init(&s);
-    net_announce(s.net);
+    stack_defaults(&s);
+    s.first = true;
+    assert_true(stack_start(&s));
     stack_flush(&s);
     expect_arp(&s, REQUEST, frame_broadcast, US, US);
     f = stack_next(&s);

@@ -75,9 +75,12 @@ static void frames_not_for_us_are_dropped(void **state)
     stack_rx(&s, &f);
     assert_int_equal(drops(&s, DROP_IP4_L2_BROADCAST), 1);
     memcpy(f.b, stack_mac, 6);
-    put16(f.b + 12, 0x86dd);
+    put16(f.b + 12, 0x88cc);
     stack_rx(&s, &f);
     assert_int_equal(drops(&s, DROP_ETH_TYPE), 1);
+    put16(f.b + 12, 0x86dd);
+    stack_rx(&s, &f);
+    assert_int_equal(drops(&s, DROP_IP6_OFF), 1);
     put16(f.b + 12, 0x8100);
     put16(f.b + 14, 9);
     stack_rx(&s, &f);
@@ -132,11 +135,11 @@ static void bad_headers_are_dropped(void **state)
     } cases[] = {
         { 0, 0x65, true, DROP_IP4_VERSION }, { 0, 0x44, true, DROP_IP4_SHORT },
         { 3, 19, true, DROP_IP4_SHORT },     { 3, 31, true, DROP_IP4_SHORT },
-        { 8, 1, false, DROP_IP4_CSUM },      { 6, 0x20, true, DROP_IP4_FRAGMENT },
-        { 7, 1, true, DROP_IP4_FRAGMENT },   { 12, 224, true, DROP_IP4_MARTIAN },
-        { 12, 255, true, DROP_IP4_MARTIAN }, { 12, 127, true, DROP_IP4_MARTIAN },
-        { 12, 0, true, DROP_IP4_MARTIAN },   { 15, 255, true, DROP_IP4_MARTIAN },
-        { 15, 0, true, DROP_IP4_MARTIAN },   { 15, 1, true, DROP_IP4_MARTIAN }, /* our own */
+        { 8, 1, false, DROP_IP4_CSUM },      { 6, 0x20, true, DROP_FRAG_LENGTH }, /* 10 bytes */
+        { 12, 224, true, DROP_IP4_MARTIAN }, { 12, 255, true, DROP_IP4_MARTIAN },
+        { 12, 127, true, DROP_IP4_MARTIAN }, { 12, 0, true, DROP_IP4_MARTIAN },
+        { 15, 255, true, DROP_IP4_MARTIAN }, { 15, 0, true, DROP_IP4_MARTIAN },
+        { 15, 1, true, DROP_IP4_MARTIAN }, /* our own */
         { 19, 9, true, DROP_IP4_NOT_OURS },  { 16, 224, true, DROP_IP4_NOT_OURS },
     };
     struct stack s;
