@@ -52,7 +52,7 @@ struct neigh {
     uint8_t mac[6];
     uint8_t tries; /* requests sent in this state */
     uint8_t n_waiting;
-    bool dead; /* it failed, and has not been heard of since */
+    bool dead;         /* it failed, and has not been heard of since */
     uint64_t heard_us; /* when it last showed that it is there */
     uint64_t used_us;  /* when we last sent to it, or looked it up */
     struct net *net;
