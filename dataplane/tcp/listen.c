@@ -62,6 +62,11 @@ void tcp_listener_tune(struct tcp_listener *l, const struct tcp_tuning *tuning)
     l->tuning.recv_buf = MIN(tuning->recv_buf, TCP_RECV_BUF_MAX);
 }
 
+void tcp_listener_hold(struct tcp_listener *l, bool full)
+{
+    l->full = full;
+}
+
 static void half_free(struct tcp_half *h)
 {
     struct tcp *tcp = h->listener->tcp;
@@ -280,6 +285,10 @@ static enum drop half_rx(struct flow *f, struct pkt *p)
         tcp_refuse(tcp, &f->key, &s);
         return DROP_TCP_ACK;
     }
+    if (h->listener->full) {
+        tcp->counters.accept_held++;
+        return DROP_TCP_ACCEPT_FULL;
+    }
     return accept_conn(h, &s, p);
 }
 
@@ -333,6 +342,10 @@ enum drop tcp_syn_rcvd(struct tcp *tcp, const struct flow_key *key, const struct
     if (l == NULL) {
         tcp_refuse(tcp, key, s);
         return DROP_TCP_NO_CONN;
+    }
+    if (l->full) {
+        tcp->counters.accept_held++;
+        return DROP_TCP_ACCEPT_FULL;
     }
     return open_half(l, key, s, has_min, min_iss);
 }

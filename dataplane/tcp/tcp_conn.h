@@ -60,9 +60,10 @@ enum tcp_limit {
 };
 
 #define TCP_SECOND UINT64_C(1000000)
-#define TCP_DELAYED_ACK_US UINT64_C(40000) /* RFC 9293 allows 500 ms; peers' timers start at 200   \
-                                            */
-#define TCP_QUIET_US (10 * TCP_SECOND)     /* nothing in flight for so long: ->fl is given back */
+#define TCP_DELAYED_ACK_US                                                                         \
+    UINT64_C(40000)                    /* RFC 9293 allows 500 ms; peers' timers start at 200       \
+                                        */
+#define TCP_QUIET_US (10 * TCP_SECOND) /* nothing in flight for so long: ->fl is given back */
 #define TCP_CHALLENGE_PERIOD_US (5 * TCP_SECOND)
 #define TCP_KEEPALIVE_INTERVAL_US (75 * TCP_SECOND)
 #define TCP_CORK_US UINT64_C(200000)
@@ -193,6 +194,7 @@ struct tcp_listener {
     struct tcp_tuning tuning;
     tcp_accept_fn accept;
     void *ctx;
+    bool full; /* tcp_listener_hold() */
 };
 
 /* Between a SYN and the handshake's last ACK. */

@@ -165,6 +165,13 @@ static void timed_out(struct tcp_conn *c)
     tcp_conn_end(c, -ETIMEDOUT);
 }
 
+static uint32_t max_retries(const struct tcp_conn *c)
+{
+    const bool opening = c->state == TCP_SYN_SENT && c->tuning->syn_retries != 0;
+
+    return opening ? c->tuning->syn_retries : c->tcp->conf.max_retries;
+}
+
 static void on_rtx(struct tcp_conn *c)
 {
     const enum tcp_rtx kind = (enum tcp_rtx)c->rtx;
@@ -184,7 +191,7 @@ static void on_rtx(struct tcp_conn *c)
         return;
     case RTX_TIMEOUT:
     case RTX_PERSIST:
-        if (c->retries++ >= c->tcp->conf.max_retries)
+        if (c->retries++ >= max_retries(c))
             timed_out(c);
         else if (kind == RTX_PERSIST)
             on_persist(c);
