@@ -141,13 +141,10 @@ static void client_free(struct agent *a, struct client *cl)
     a->n_clients--;
 }
 
-static void client_new(struct agent *a)
+static void client_new(struct agent *a, int fd)
 {
-    const int fd = accept4(a->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     struct client *cl;
 
-    if (fd < 0)
-        return;
     cl = a->n_clients < AGENT_CLIENTS_MAX ? calloc(1, sizeof(*cl)) : NULL;
     if (cl == NULL) {
         a->counters.too_many++;
@@ -161,6 +158,14 @@ static void client_new(struct agent *a)
     cl->call.agent = a;
     wheel_timer_init(&cl->call.timer, on_timeout);
     watch(a, cl, EPOLL_CTL_ADD);
+}
+
+static void accept_clients(struct agent *a)
+{
+    int fd;
+
+    while ((fd = accept4(a->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+        client_new(a, fd);
 }
 
 /* ---- replies */
@@ -315,7 +320,7 @@ bool calls_run(struct agent *a, uint64_t sleep_us)
     n = epoll_wait(a->epoll, events, EVENTS, 0);
     for (int i = 0; i < n; i++) {
         if (events[i].data.ptr == NULL)
-            client_new(a);
+            accept_clients(a);
         else
             on_event(a, events[i].data.ptr, events[i].events);
     }
@@ -369,7 +374,7 @@ int calls_open(struct agent *a)
     if (bind(a->listener, (const struct sockaddr *)&path, sizeof(path)) < 0)
         goto err;
     a->socket_made = true;
-    if (listen(a->listener, 128) < 0 || epoll_ctl(a->epoll, EPOLL_CTL_ADD, a->listener, &ev) < 0)
+    if (listen(a->listener, AGENT_CLIENTS_MAX) < 0 || epoll_ctl(a->epoll, EPOLL_CTL_ADD, a->listener, &ev) < 0)
         goto err;
     return 0;
 

@@ -621,17 +621,18 @@ bool op_shutdown(struct call *c)
 
 /* ---- poll */
 
-/* A third of the buffer is free, as Linux wants it (sk_stream_is_writeable). */
+/* A third of the buffer is free, and half of TCP_NOTSENT_LOWAT (sk_stream_is_writeable()). */
 static bool is_writable(const struct sock *s)
 {
+    const struct tcp_tuning *t;
     struct tcp_conn_info info;
 
     if (s->conn == NULL)
         return true;
+    t = tcp_tuning(s->conn);
     tcp_info(s->conn, &info);
-    return tcp_send_room(s->conn) > 0 &&
-           tcp_tuning(s->conn)->send_buf - MIN(info.send_queue, tcp_tuning(s->conn)->send_buf) >=
-               info.send_queue / 2;
+    return info.send_queue < t->send_buf && t->send_buf - info.send_queue >= info.send_queue / 2 &&
+           info.unsent < t->notsent_lowat / 2 + (t->notsent_lowat & 1);
 }
 
 short sock_poll(const struct sock *s)

@@ -103,7 +103,7 @@ static bool broken(struct call *c)
     return call_fail(c, err != 0 ? err : EPIPE);
 }
 
-/* As many of the bytes left as there is room for. */
+/* As many of the bytes left as there is room for now. 0 or -EPIPE. */
 static int push(struct call *c)
 {
     struct sock *s = c->sock;
@@ -120,6 +120,23 @@ static int push(struct call *c)
     if (tcp_send(s->conn, &q) < 0)
         return -EPIPE;
     c->progress += n;
+    return 0;
+}
+
+/* Bytes that leave make room for others where TCP_NOTSENT_LOWAT is the limit. */
+static int push_all(struct call *c)
+{
+    struct sock *s = c->sock;
+    uint64_t before;
+    int rc;
+
+    do {
+        before = c->progress;
+        rc = push(c);
+        if (rc < 0 || c->progress == c->req.dlen)
+            return rc;
+        agent_flush(s->agent);
+    } while (c->progress > before && s->conn != NULL);
     return 0;
 }
 
@@ -159,7 +176,7 @@ static bool transmit(struct call *c, int flags)
         set_more(s, (flags & MSG_MORE) != 0);
     if (c->again && (sock_poll(s) & POLLOUT) == 0)
         return wait_to_send(c, nonblock);
-    if (push(c) < 0)
+    if (push_all(c) < 0)
         return broken(c);
     if (c->progress < c->req.dlen)
         return wait_to_send(c, nonblock);
