@@ -96,6 +96,7 @@ static int check_machine(struct reader *r, const config_setting_t *s, void *obj)
 
 static const char *const devices[] = { "pci",   "af_xdp", "af_packet", "tap",
                                        "memif", "ring",   "pcap",      NULL };
+static const char *const congestion_controls[] = { "cubic", "reno", NULL };
 static const char *const idle_modes[] = { "adaptive", "spin", NULL };
 
 #define P struct port_conf
@@ -152,6 +153,32 @@ static const struct object route_object =
                    "none.");
 #undef R
 
+/* What a buffer may grow to is no less than what it starts with; by default it is raised to that.
+ */
+static int check_growth(struct reader *r, const config_setting_t *s, const char *name,
+                        uint32_t start, uint32_t *max)
+{
+    const config_setting_t *given = s != NULL ? config_setting_get_member(s, name) : NULL;
+
+    if (*max >= start)
+        return 0;
+    if (given != NULL)
+        return field_err(r, given, "is less than what it starts with, %u bytes", start);
+    *max = start;
+    return 0;
+}
+
+static int check_tcp(struct reader *r, const config_setting_t *s, void *obj)
+{
+    struct machine_conf *m = obj;
+    int rc =
+        check_growth(r, s, "receive_buffer_max", m->tcp.receive_buffer, &m->tcp.receive_buffer_max);
+
+    return rc < 0
+               ? rc
+               : check_growth(r, s, "send_buffer_max", m->tcp.send_buffer, &m->tcp.send_buffer_max);
+}
+
 #define M struct machine_conf
 /* Its fields are those of the machine: the group has no struct of its own. */
 static const struct field tcp_fields[] = {
@@ -161,18 +188,44 @@ static const struct field tcp_fields[] = {
              .max = 16 * 1024 * 1024, .def = 4096,
              .help = "TCP connections of one worker that are in their handshake."),
     FIELD_AS("receive_buffer", FIELD_SIZE, M, tcp.receive_buffer, .min = 4096, .max = 16 << 20,
-             .def = 65536, .help = "Bytes a TCP connection may hold unread: its largest window."),
+             .def = 65536, .help = "Bytes a TCP connection may hold unread: its first window."),
+    FIELD_AS("receive_buffer_max", FIELD_SIZE, M, tcp.receive_buffer_max, .min = 4096,
+             .max = 16 << 20, .def = 128 << 10,
+             .help = "What that may grow to for a connection whose bytes are read as fast as they "
+                     "come. A slow reader behind the gateway can make it hold so much; a fast "
+                     "sender far away (100 ms) sends ten times this a second."),
     FIELD_AS("send_buffer", FIELD_SIZE, M, tcp.send_buffer, .min = 4096, .max = 16 << 20,
-             .def = 65536, .help = "Bytes a TCP connection may hold unsent or unacknowledged."),
+             .def = 65536,
+             .help = "Bytes a TCP connection may hold unsent, and also unacknowledged while its "
+                     "congestion window is small."),
+    FIELD_AS("send_buffer_max", FIELD_SIZE, M, tcp.send_buffer_max, .min = 4096, .max = 64 << 20,
+             .def = 4 << 20,
+             .help = "Bytes it may hold unacknowledged with a large one: the most that can be on "
+                     "the way to one peer."),
+    FIELD_AS("congestion_control", FIELD_WORD, M, tcp.congestion_control,
+             .words = congestion_controls, .def = CONGESTION_CUBIC,
+             .help = "How fast a connection sends: `cubic` (RFC 9438) or `reno` (RFC 5681)."),
+    FIELD_AS("initial_window", FIELD_NUMBER, M, tcp.initial_window, .min = 1, .max = 100, .def = 10,
+             .help = "Segments that are sent before the first is acknowledged."),
+    FIELD_AS("pacing", FIELD_BOOL, M, tcp.pacing, .def = 1,
+             .help = "Spread what is sent over the round trip, where that is longer than 2 ms."),
+    FIELD_AS("ecn", FIELD_BOOL, M, tcp.ecn,
+             .help = "Ask for explicit congestion notification (RFC 3168). A peer that asks gets "
+                     "it in any case."),
     FIELD_AS("time_wait", FIELD_DURATION, M, tcp.time_wait_us, .max = 10 * 60 * SECONDS,
              .def = 60 * SECONDS, .help = "How long a closed connection is remembered (2 MSL)."),
     FIELD_AS("keepalive", FIELD_DURATION, M, tcp.keepalive_us, .max = 30 * DAYS, .def = 2 * HOURS,
              .help = "Idle time before a TCP connection is probed. 0s: never."),
+    FIELD_AS("user_timeout", FIELD_DURATION, M, tcp.user_timeout_us, .max = 30 * DAYS,
+             .help = "Bytes unacknowledged for so long end the connection (RFC 5482). 0s: only "
+                     "fifteen retransmissions do."),
+    FIELD_AS("delayed_ack", FIELD_DURATION, M, tcp.delayed_ack_us, .min = 1000, .max = SECONDS / 2,
+             .def = 40 * 1000, .help = "How long the ACK of a lone segment may wait for company."),
     FIELD_AS("min_rto", FIELD_DURATION, M, tcp.rto_min_us, .min = 1000, .max = 10 * SECONDS,
              .def = 200 * 1000, .help = "Shortest wait before a segment is sent again."),
 };
 static const struct object tcp_object =
-    OBJECT("tcp", M, tcp_fields, .where_at = -1, .help = "Our own TCP.");
+    OBJECT("tcp", M, tcp_fields, .where_at = -1, .check = check_tcp, .help = "Our own TCP.");
 
 static const struct field machine_fields[] = {
     FIELD_AS("workers", FIELD_NUMBER, M, n_workers, .min = 1, .max = MACHINE_MAX_WORKERS, .def = 1,

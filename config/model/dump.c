@@ -108,9 +108,18 @@ static json_t *dump_tcp(const struct machine_conf *m)
     set_number(to, "max_connections", m->tcp.max_connections);
     set_number(to, "max_half_open", m->tcp.max_half_open);
     set_number(to, "receive_buffer", m->tcp.receive_buffer);
+    set_number(to, "receive_buffer_max", m->tcp.receive_buffer_max);
     set_number(to, "send_buffer", m->tcp.send_buffer);
+    set_number(to, "send_buffer_max", m->tcp.send_buffer_max);
+    set_text(to, "congestion_control",
+             m->tcp.congestion_control == CONGESTION_RENO ? "reno" : "cubic");
+    set_number(to, "initial_window", m->tcp.initial_window);
+    set(to, "pacing", json_boolean(m->tcp.pacing));
+    set(to, "ecn", json_boolean(m->tcp.ecn));
     set_number(to, "time_wait_us", m->tcp.time_wait_us);
     set_number(to, "keepalive_us", m->tcp.keepalive_us);
+    set_number(to, "user_timeout_us", m->tcp.user_timeout_us);
+    set_number(to, "delayed_ack_us", m->tcp.delayed_ack_us);
     set_number(to, "min_rto_us", m->tcp.rto_min_us);
     return to;
 }

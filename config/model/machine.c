@@ -82,8 +82,15 @@ const char *machine_conf_diff(const struct machine_conf *a, const struct machine
     if (a->tcp.max_connections != b->tcp.max_connections ||
         a->tcp.max_half_open != b->tcp.max_half_open ||
         a->tcp.receive_buffer != b->tcp.receive_buffer ||
-        a->tcp.send_buffer != b->tcp.send_buffer || a->tcp.time_wait_us != b->tcp.time_wait_us ||
-        a->tcp.keepalive_us != b->tcp.keepalive_us || a->tcp.rto_min_us != b->tcp.rto_min_us)
+        a->tcp.receive_buffer_max != b->tcp.receive_buffer_max ||
+        a->tcp.send_buffer != b->tcp.send_buffer ||
+        a->tcp.send_buffer_max != b->tcp.send_buffer_max ||
+        a->tcp.initial_window != b->tcp.initial_window ||
+        a->tcp.congestion_control != b->tcp.congestion_control || a->tcp.pacing != b->tcp.pacing ||
+        a->tcp.ecn != b->tcp.ecn || a->tcp.user_timeout_us != b->tcp.user_timeout_us ||
+        a->tcp.delayed_ack_us != b->tcp.delayed_ack_us ||
+        a->tcp.time_wait_us != b->tcp.time_wait_us || a->tcp.keepalive_us != b->tcp.keepalive_us ||
+        a->tcp.rto_min_us != b->tcp.rto_min_us)
         return "tcp";
     setting = eal_diff(a, b);
     return setting != NULL ? setting : ports_diff(a, b);

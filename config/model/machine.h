@@ -28,6 +28,8 @@ enum port_device {
     PORT_PCAP,      /* ->pcap_rx and ->pcap_tx files */
 };
 
+enum congestion_control { CONGESTION_CUBIC, CONGESTION_RENO };
+
 enum idle_mode { IDLE_ADAPTIVE, IDLE_SPIN };
 
 struct addr_conf {
@@ -79,8 +81,12 @@ struct machine_conf {
     struct {
         uint32_t max_connections; /* of one worker */
         uint32_t max_half_open;
-        uint32_t receive_buffer, send_buffer; /* bytes of one connection */
-        uint64_t time_wait_us, keepalive_us, rto_min_us;
+        /* bytes of one connection: at first, and at most */
+        uint32_t receive_buffer, receive_buffer_max, send_buffer, send_buffer_max;
+        uint32_t initial_window; /* segments */
+        enum congestion_control congestion_control;
+        bool pacing, ecn;
+        uint64_t time_wait_us, keepalive_us, user_timeout_us, rto_min_us, delayed_ack_us;
     } tcp;
     struct cfg_where where;
 };

@@ -66,6 +66,14 @@ static void window_rcvd(struct tcp_conn *c, const struct tcp_seg *s)
     c->snd_wl2 = s->ack;
 }
 
+void tcp_note_room(struct tcp_conn *c)
+{
+    if (!c->room_low || tcp_send_room(c) < tcp_send_limit(c) / 2)
+        return;
+    c->room_low = false;
+    c->events |= TCP_EV_WRITABLE;
+}
+
 static void progress(struct tcp_conn *c)
 {
     struct tcp *tcp = c->tcp;
@@ -73,10 +81,7 @@ static void progress(struct tcp_conn *c)
     c->retries = 0;
     c->stalled_us = tcp->core->now_us;
     net_dst_confirm(tcp->net, &c->dst);
-    if (c->room_low && tcp_send_room(c) >= tcp_send_limit(c) / 2) {
-        c->room_low = false;
-        c->events |= TCP_EV_WRITABLE;
-    }
+    tcp_note_room(c);
 }
 
 /* What an ACK says of what is in flight. */
@@ -89,8 +94,10 @@ static void digest(struct tcp_conn *c, const struct tcp_seg *s, struct tcp_news 
     news->has_tsecr = c->ts_on && s->opts.has_ts;
     news->tsecr = s->opts.tsecr;
     news->ece = c->ecn_on && (s->flags & TCP_ECE) != 0;
-    if (c->sack_on && s->opts.n_sacks > 0)
+    if (c->sack_on && s->opts.n_sacks > 0) {
+        c->tcp->counters.sacks_in++;
         tcp_flight_sacked(c, &s->opts, s->ack, news);
+    }
     if (seq_gt(s->ack, c->snd_una))
         tcp_flight_acked(c, s->ack, news);
     news->delivered = fl->delivered - before;
@@ -105,7 +112,7 @@ void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s)
 
     if (c->rtx == RTX_PERSIST)
         c->retries = 0; /* it lives, it only has no room */
-    if (c->fl == NULL || c->fl->out.pkts == 0) {
+    if (c->fl == NULL || (c->fl->out.pkts == 0 && s->opts.n_sacks == 0)) {
         c->snd_una = seq_max(c->snd_una, s->ack);
         if (s->ack == c->snd_una)
             window_rcvd(c, s);

@@ -39,7 +39,10 @@ static void set_defaults(struct tcp_conf *conf)
     DEFAULT(max_time_wait, 65536);
     DEFAULT(recv_buf, 64 * 1024);
     DEFAULT(send_buf, 64 * 1024);
+    DEFAULT(notsent_lowat, UINT32_MAX);
+    DEFAULT(recv_grow_max, UINT64_C(64) << 20);
     DEFAULT(ooo_pkts, 64);
+    DEFAULT(ooo_pkts_all, 8192);
     DEFAULT(time_wait_us, 60 * TCP_SECOND);
     DEFAULT(syn_timeout_us, 30 * TCP_SECOND);
     DEFAULT(max_retries, 15);
@@ -48,6 +51,8 @@ static void set_defaults(struct tcp_conf *conf)
     DEFAULT(delayed_ack_us, TCP_DELAYED_ACK_US);
 #undef DEFAULT
     conf->recv_buf = MIN(conf->recv_buf, TCP_RECV_BUF_MAX);
+    conf->recv_buf_max = MIN(MAX(conf->recv_buf_max, conf->recv_buf), TCP_RECV_BUF_MAX);
+    conf->send_buf_max = MAX(conf->send_buf_max, conf->send_buf);
     conf->max_retries = MIN(conf->max_retries, UINT8_MAX - 1);
 }
 
@@ -55,13 +60,16 @@ static struct tcp_tuning tuning_of(const struct tcp_conf *conf)
 {
     return (struct tcp_tuning){
         .recv_buf = conf->recv_buf,
+        .recv_buf_max = conf->recv_buf_max,
         .send_buf = conf->send_buf,
-        .notsent_lowat = UINT32_MAX,
+        .send_buf_max = conf->send_buf_max,
+        .notsent_lowat = conf->notsent_lowat,
         .cc = conf->cc,
         .keepalive = conf->keepalive_us != UINT64_MAX,
         .keepalive_probes = TCP_KEEPALIVE_PROBES,
         .keepalive_us = conf->keepalive_us,
         .keepalive_interval_us = TCP_KEEPALIVE_INTERVAL_US,
+        .user_timeout_us = conf->user_timeout_us,
     };
 }
 
@@ -137,6 +145,7 @@ struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *c
     tcp->defaults = tuning_of(&tcp->conf);
     tcp->isn_key = derive(&core->secret, "isn");
     tcp->ts_key = derive(&core->secret, "tstamp");
+    tcp->cookie_key = derive(&core->secret, "cookie");
     limit_init(&tcp->challenges, CHALLENGE_RATE, core->now_us);
     limit_init(&tcp->resets, RESET_RATE, core->now_us);
     list_init(&tcp->pending);
@@ -218,9 +227,12 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
     c->busy = 1;
     c->dst = *dst;
     c->tuning = &tcp->defaults;
+    c->recv_buf = c->tuning->recv_buf;
+    c->recv_since_us = tcp->core->now_us;
     c->peer_mss = TCP_MSS_DEFAULT;
     c->ts_offset = tcp_ts_offset(tcp, key);
     c->quick_acks = TCP_QUICK_ACKS;
+    c->rcv_mss = TCP_MSS_DEFAULT;
     c->opened_us = c->last_rx_us = c->last_tx_us = c->stalled_us = tcp->core->now_us;
     rtt_init(&c->rtt);
     pktq_init(&c->rxq);
@@ -255,6 +267,7 @@ static void dismantle(struct tcp_conn *c)
     list_remove(&c->delayed_ack);
     tcp_flight_put(c);
     tcp_reass_clear(c);
+    tcp_recv_buf_set(c, c->tuning->recv_buf);
     net_dst_put(tcp->net, &c->dst);
 }
 
@@ -267,6 +280,13 @@ void tcp_conn_end(struct tcp_conn *c, int why)
         tcp_conn_drop(c);
     else
         tcp_schedule(c);
+}
+
+void tcp_conn_unmake(struct tcp_conn *c)
+{
+    net_dst_put(c->tcp->net, &c->dst);
+    c->gone = true;
+    tcp_conn_leave(c);
 }
 
 void tcp_conn_drop(struct tcp_conn *c)
@@ -415,11 +435,15 @@ void tcp_conn_set_tuning(struct tcp_conn *c, const struct tcp_tuning *tuning)
     struct tcp *tcp = c->tcp;
     struct tcp_tuning *own = (struct tcp_tuning *)(uintptr_t)c->tuning;
 
+    tcp_recv_buf_set(c, c->tuning->recv_buf); /* what it has grown by goes back */
     if (own == &tcp->defaults)
         own = slab_alloc(&tcp->tunings); /* there is one for every connection */
     *own = *tuning;
     own->recv_buf = MIN(own->recv_buf, TCP_RECV_BUF_MAX);
+    own->recv_buf_max = MIN(MAX(own->recv_buf_max, own->recv_buf), TCP_RECV_BUF_MAX);
+    own->send_buf_max = MAX(own->send_buf_max, own->send_buf);
     c->tuning = own;
+    c->recv_buf = own->recv_buf;
 }
 
 void tcp_tune(struct tcp_conn *c, const struct tcp_tuning *tuning)
@@ -435,7 +459,8 @@ void tcp_tune(struct tcp_conn *c, const struct tcp_tuning *tuning)
 void tcp_quick_ack(struct tcp_conn *c, bool on)
 {
     c->quick_acks = on ? TCP_QUICK_ACKS : 0;
-    if (!on || c->unacked == 0)
+    c->answering = !on;
+    if (!on || c->rcv_nxt == c->last_ack_sent)
         return;
     c->ack_now = true;
     tcp_schedule(c);
@@ -458,7 +483,7 @@ static uint32_t unsent_of(const struct tcp_conn *c)
 
 uint32_t tcp_send_room(const struct tcp_conn *c)
 {
-    const uint32_t used = queued(c), limit = c->tuning->send_buf;
+    const uint32_t used = queued(c), limit = tcp_send_buf(c);
     const uint32_t unsent = unsent_of(c), lowat = c->tuning->notsent_lowat;
 
     if (c->fin_queued || c->state == TCP_CLOSED || used >= limit || unsent >= lowat)
@@ -518,8 +543,9 @@ int tcp_send(struct tcp_conn *c, struct pktq *q)
 }
 
 /* The owner has read. */
-static void taken(struct tcp_conn *c)
+static void taken(struct tcp_conn *c, uint64_t n)
 {
+    tcp_recv_buf_taken(c, n);
     if (c->state != TCP_CLOSED)
         tcp_window_opened(c);
     else if (pktq_is_empty(&c->rxq))
@@ -537,7 +563,7 @@ uint64_t tcp_recv(struct tcp_conn *c, struct pktq *to, uint64_t max)
         pktq_push(to, p);
     }
     if (moved > 0)
-        taken(c);
+        taken(c, moved);
     return moved;
 }
 
@@ -548,7 +574,7 @@ uint64_t tcp_read(struct tcp_conn *c, void *to, uint64_t max, bool peek)
     if (peek || n == 0)
         return n;
     pktq_consume(&c->rxq, n);
-    taken(c);
+    taken(c, n);
     return n;
 }
 
@@ -677,6 +703,7 @@ void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
         .reordering = TCP_DUP_ACKS,
         .delivered = c->delivered_pkts,
         .srtt_us = c->rtt.srtt_us,
+        .min_rtt_us = c->min_rtt_us,
         .rttvar_us = c->rtt.var_us,
         .rto_us = (uint32_t)rtt_backed_off(&c->rtt, c->backoff),
         .retries = c->rtx == RTX_PERSIST ? 0 : c->retries,

@@ -29,8 +29,9 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         pkt_free(p);
         return true;
     }
+    tcp_recv_buf_segment(c, s);
     tcp_deliver(c, p);
     c->events |= TCP_EV_READABLE;
-    tcp_ack_owed(c);
+    tcp_ack_owed(c, s->len);
     return true;
 }

@@ -19,7 +19,8 @@ struct tcp_flight *tcp_flight_get(struct tcp_conn *c)
     fl->reordering = TCP_DUP_ACKS;
     fl->delivered = c->delivered;
     fl->delivered_pkts = c->delivered_pkts;
-    fl->min_rtt_us = UINT32_MAX;
+    fl->min_rtt_us = c->min_rtt_us != 0 ? c->min_rtt_us : UINT32_MAX;
+    fl->min_rtt_at_s = (uint32_t)(c->tcp->core->now_us / TCP_SECOND);
     c->fl = fl;
     return fl;
 }
@@ -41,6 +42,7 @@ void tcp_flight_put(struct tcp_conn *c)
     c->ssthresh = fl->cc.ssthresh;
     c->delivered = fl->delivered;
     c->delivered_pkts = fl->delivered_pkts;
+    c->min_rtt_us = fl->min_rtt_us != UINT32_MAX ? fl->min_rtt_us : 0;
     slab_free(&c->tcp->flights, fl);
     c->fl = NULL;
 }
@@ -214,7 +216,8 @@ static void note_rack(struct tcp_conn *c, const struct pkt *p)
     const uint32_t rtt_us = (uint32_t)c->tcp->core->now_us - p->sent_us;
     const int32_t later = (int32_t)(p->sent_us - fl->rack_sent_us);
 
-    if ((p->marks & MARK_EVER_RESENT) != 0 && rtt_us < fl->min_rtt_us)
+    if ((p->marks & MARK_EVER_RESENT) != 0 && fl->min_rtt_us != UINT32_MAX &&
+        rtt_us < fl->min_rtt_us)
         return; /* the first copy has arrived, not the second */
     if (fl->rack_rtt_us != 0 && (later < 0 || (later == 0 && seq_le(tcp_pkt_end(p), fl->rack_end))))
         return;
@@ -290,6 +293,7 @@ static void part_acked(struct tcp_conn *c, struct pkt *p, uint32_t ack)
 void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
 {
     struct tcp_flight *fl = c->fl;
+    bool resent = false;
     struct pkt *p;
 
     news->acked = ack - c->snd_una;
@@ -299,6 +303,7 @@ void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
             delivered(c, p, news);
             note_rtt(c, p, &news->rtt_us);
         }
+        resent = resent || (p->marks & MARK_EVER_RESENT) != 0;
         unmark(fl, p);
         discount(&fl->out, p);
         forget(fl, p);
@@ -307,6 +312,9 @@ void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
     }
     if (p != NULL && seq_lt(p->seq, ack))
         part_acked(c, p, ack);
+    /* Without SACK the second copy may have filled a hole before originals that had arrived. */
+    if (resent && !c->sack_on)
+        news->original = false;
     c->snd_una = ack;
 }
 
@@ -355,6 +363,7 @@ static void take_dsack(struct tcp_conn *c, const struct tcp_sack *b, struct tcp_
     struct tcp_flight *fl = c->fl;
 
     news->dsack = true;
+    c->dsacks++;
     c->tcp->counters.dsacks_in++;
     if (fl->undo_on && seq_gt(b->end, fl->undo_una) && fl->undo_resent > 0)
         fl->undo_resent -= (int32_t)MAX((b->end - b->start + c->mss - 1) / c->mss, 1);

@@ -77,12 +77,15 @@ static void remember_ts(struct tcp_conn *c, uint32_t tsval)
 void tcp_deliver(struct tcp_conn *c, struct pkt *p)
 {
     struct pkt *last = pktq_last(&c->rxq);
+    /* Every packet costs a whole buffer: twice as many as full ones would be is enough. */
+    const bool crowded = (uint64_t)c->rxq.n * p->pool->room > 2 * (uint64_t)c->recv_buf;
 
     c->rcv_nxt += p->len;
     c->bytes_in += p->len;
     c->tcp->counters.bytes_in += p->len;
-    if (last != NULL && p->len < TCP_COPY_BELOW && pkt_tailroom(last) >= p->len &&
+    if (last != NULL && (p->len < TCP_COPY_BELOW || crowded) && pkt_tailroom(last) >= p->len &&
         !pkt_is_shared(last)) {
+        c->tcp->counters.merged += crowded;
         memcpy(pkt_put(last, p->len), p->data, p->len);
         c->rxq.bytes += p->len;
         pkt_free(p);
@@ -91,12 +94,17 @@ void tcp_deliver(struct tcp_conn *c, struct pkt *p)
     pktq_push(&c->rxq, p);
 }
 
-void tcp_ack_owed(struct tcp_conn *c)
+/*
+ * At once for more than one full segment (RFC 9293, 3.8.6.3); at the start, and when something went
+ * wrong, for every one, as the peer's window may wait for it. Where answers go the other way soon
+ * after, the ACK goes with them.
+ */
+void tcp_ack_owed(struct tcp_conn *c, uint32_t len)
 {
     struct tcp *tcp = c->tcp;
 
-    c->unacked++;
-    if (c->quick_acks > 0 || c->unacked >= TCP_ACK_EVERY) {
+    c->rcv_mss = MAX(c->rcv_mss, (uint16_t)MIN(len, UINT16_MAX));
+    if ((c->quick_acks > 0 && !c->answering) || c->rcv_nxt - c->last_ack_sent > c->rcv_mss) {
         c->quick_acks -= c->quick_acks > 0;
         c->ack_now = true;
         tcp_schedule(c);
@@ -106,6 +114,12 @@ void tcp_ack_owed(struct tcp_conn *c)
         if (!wheel_timer_is_running(&tcp->delayed_ack_timer))
             wheel_start(&tcp->core->wheel, &tcp->delayed_ack_timer, c->delayed_at_us);
     }
+}
+
+static void quicken(struct tcp_conn *c)
+{
+    c->quick_acks = TCP_QUICK_ACKS;
+    c->answering = false;
 }
 
 static void ack_at_once(struct tcp_conn *c)
@@ -137,12 +151,15 @@ static void established(struct tcp_conn *c)
     c->snd_una = c->iss + 1;
     c->ssthresh = UINT32_MAX;
     c->cwnd = cc_initial_window(c->mss, tcp->conf.initial_window);
-    if (c->syn_lost) { /* RFC 5681, 3.1; RFC 6298, 5.7 */
+    if (c->syn_lost) /* RFC 5681, 3.1 */
         c->cwnd = c->mss;
+    if (c->syn_lost && !c->rtt_known) /* RFC 6298, 5.7 */
         c->rtt.rto_us = (uint32_t)MAX(c->rtt.rto_us, RTT_AFTER_SYN_LOSS_US);
-    }
-    if (c->fl != NULL) /* the owner did not wait */
+    c->min_rtt_us = c->rtt.srtt_us; /* the handshake's, or not known */
+    if (c->fl != NULL) {            /* the owner did not wait */
         cc_init(&c->fl->cc, c->cwnd, c->ssthresh);
+        c->fl->min_rtt_us = c->min_rtt_us != 0 ? c->min_rtt_us : UINT32_MAX;
+    }
     c->last_tx_us = tcp->core->now_us;
     c->events |= TCP_EV_OPEN;
     if (c->fin_queued)
@@ -186,6 +203,21 @@ static void take_syn(struct tcp_conn *c, const struct tcp_seg *s)
     c->snd_wl2 = s->ack;
 }
 
+/* The echo of a timestamp tells which of several SYNs was answered. */
+static void measure_syn(struct tcp_conn *c, const struct tcp_seg *s)
+{
+    const struct tcp *tcp = c->tcp;
+    uint64_t rtt_us = tcp->core->now_us - c->opened_us;
+
+    if (c->syn_lost) {
+        if (!c->ts_on)
+            return;
+        rtt_us = (uint64_t)(tcp_ts_now(tcp, c->ts_offset) - s->opts.tsecr) * 1000;
+    }
+    rtt_sample(&c->rtt, rtt_us, tcp->conf.rto_min_us);
+    c->rtt_known = true;
+}
+
 static enum drop syn_sent(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
 {
     const bool has_ack = (s->flags & TCP_ACK) != 0;
@@ -214,8 +246,7 @@ static enum drop syn_sent(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
         pkt_free(p);
         return DROP_NONE;
     }
-    if (!c->syn_lost)
-        rtt_sample(&c->rtt, c->tcp->core->now_us - c->opened_us, c->tcp->conf.rto_min_us);
+    measure_syn(c, s);
     established(c);
     ack_at_once(c);
     /* Fifth: what came with the SYN is taken when it is sent again. */
@@ -290,8 +321,10 @@ static enum drop not_in_window(struct tcp_conn *c, const struct tcp_seg *s)
     if ((s->flags & TCP_RST) != 0)
         return DROP_TCP_WINDOW;
     /* Our ACK was lost, or it is a probe; an endless echo of two confused ends has no payload. */
-    if (s->len > 0 && seq_lt(s->seq, c->rcv_nxt))
+    if (s->len > 0 && seq_lt(s->seq, c->rcv_nxt)) {
+        quicken(c);
         tcp_reass_twice(c, s->seq, s->seq + s->len);
+    }
     if (s->len > 0 || (s->flags & TCP_FIN) != 0)
         tcp_send_ack(c);
     else
@@ -417,8 +450,10 @@ static void note_ecn(struct tcp_conn *c, const struct tcp_seg *s)
         return;
     c->tcp->counters.ecn_ce_in++;
     c->ecn_seen = true;
-    if (!c->ecn_echo)
+    if (!c->ecn_echo) {
+        quicken(c);
         ack_at_once(c);
+    }
     c->ecn_echo = true;
 }
 
@@ -443,13 +478,15 @@ static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
     }
     if (s->seq != c->rcv_nxt) {
         c->tcp->counters.ooo_segs++;
+        quicken(c);
         tcp_reass_add(c, p, s->seq);
         tcp_send_ack(c); /* each one: the peer counts them */
         return;
     }
     if (c->holes == NULL) {
+        tcp_recv_buf_segment(c, s);
         tcp_deliver(c, p);
-        tcp_ack_owed(c);
+        tcp_ack_owed(c, s->len);
     } else { /* what came first stays, also where this segment overlaps it */
         tcp_reass_add(c, p, s->seq);
         ack_at_once(c); /* RFC 5681, 4.2 */
@@ -509,7 +546,7 @@ enum drop tcp_segment(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
     c->last_rx_us = tcp->core->now_us;
     c->keepalives = 0;
     if (c->ts_on && seq_le(s->seq, c->last_ack_sent) &&
-        (int32_t)(s->opts.tsval - c->ts_recent) >= 0)
+        !tcp_ts_is_old(s->opts.tsval, c->ts_recent, c->ts_recent_us, tcp->core->now_us))
         remember_ts(c, s->opts.tsval);
 
     if (c->state == TCP_SYN_RCVD)

@@ -60,6 +60,7 @@ void tcp_listener_tune(struct tcp_listener *l, const struct tcp_tuning *tuning)
 {
     l->tuning = *tuning;
     l->tuning.recv_buf = MIN(tuning->recv_buf, TCP_RECV_BUF_MAX);
+    l->tuning.recv_buf_max = MIN(MAX(tuning->recv_buf_max, l->tuning.recv_buf), TCP_RECV_BUF_MAX);
 }
 
 void tcp_listener_hold(struct tcp_listener *l, bool full)
@@ -94,29 +95,37 @@ void tcp_listeners_free(struct tcp *tcp)
 
 /* ---- half-open connections */
 
-static void send_syn_ack(struct tcp_half *h)
+static void send_syn_ack(const struct tcp_listener *l, const struct flow_key *key,
+                         const struct tcp_offer *o, uint32_t tsval)
 {
-    struct tcp *tcp = h->listener->tcp;
-    const struct tcp_tuning *tuning = &h->listener->tuning;
-    const struct flow_key *key = &h->flow.key;
-    struct tcp_hdr hdr = {
-        .seq = h->iss, .ack = h->irs + 1, .flags = TCP_SYN | TCP_ACK, .wnd = tcp_syn_window(tuning)
-    };
+    struct tcp *tcp = l->tcp;
+    struct tcp_hdr hdr = { .seq = o->iss,
+                           .ack = o->irs + 1,
+                           .flags = TCP_SYN | TCP_ACK,
+                           .wnd = tcp_syn_window(&l->tuning) };
     struct ipaddr local = key->local;
     struct net_dst dst;
 
     if (net_route(tcp->net, &key->remote, &local, &dst) < 0)
         return;
-    hdr.opts.mss = tcp_our_mss(&dst, tuning);
+    hdr.opts.mss = tcp_our_mss(&dst, &l->tuning);
     net_dst_put(tcp->net, &dst);
-    hdr.opts.has_wscale = h->wscale_on;
-    hdr.opts.wscale = h->rcv_shift;
-    hdr.opts.has_ts = h->ts_on;
-    hdr.opts.sack_ok = h->sack_on;
-    hdr.flags |= h->ecn_on ? TCP_ECE : 0;
-    hdr.opts.tsval = tcp_ts_now(tcp, tcp_ts_offset(tcp, key));
-    hdr.opts.tsecr = h->ts_recent;
+    hdr.flags |= o->ecn_on ? TCP_ECE : 0;
+    hdr.opts.has_wscale = o->wscale_on;
+    hdr.opts.wscale = o->rcv_shift;
+    hdr.opts.sack_ok = o->sack_on;
+    hdr.opts.has_ts = o->ts_on;
+    hdr.opts.tsval = tsval;
+    hdr.opts.tsecr = o->ts_recent;
     tcp_send_ctl(tcp, key, &hdr);
+}
+
+static void answer(const struct tcp_half *h)
+{
+    const struct tcp *tcp = h->listener->tcp;
+
+    send_syn_ack(h->listener, &h->flow.key, &h->offer,
+                 tcp_ts_now(tcp, tcp_ts_offset(tcp, &h->flow.key)));
 }
 
 static void arm(struct tcp_half *h)
@@ -140,30 +149,30 @@ static void on_timer(struct wheel_timer *t, uint64_t now_us)
     }
     tcp->counters.retrans_segs++;
     h->tries++;
-    send_syn_ack(h);
+    answer(h);
     arm(h);
 }
 
 static void challenge(struct tcp_half *h)
 {
     struct tcp *tcp = h->listener->tcp;
-    struct tcp_hdr hdr = { .seq = h->iss + 1, .ack = h->irs + 1, .flags = TCP_ACK };
+    const struct tcp_offer *o = &h->offer;
+    struct tcp_hdr hdr = { .seq = o->iss + 1, .ack = o->irs + 1, .flags = TCP_ACK };
 
     if (!tcp_challenge_pass(tcp))
         return;
-    hdr.wnd = (uint16_t)(tcp_syn_window(&h->listener->tuning) >> h->rcv_shift);
-    hdr.opts.has_ts = h->ts_on;
+    hdr.wnd = (uint16_t)(tcp_syn_window(&h->listener->tuning) >> o->rcv_shift);
+    hdr.opts.has_ts = o->ts_on;
     hdr.opts.tsval = tcp_ts_now(tcp, tcp_ts_offset(tcp, &h->flow.key));
-    hdr.opts.tsecr = h->ts_recent;
+    hdr.opts.tsecr = o->ts_recent;
     tcp_send_ctl(tcp, &h->flow.key, &hdr);
 }
 
-/* A whole connection in place of @h, in SYN_RCVD and busy. NULL: no memory. */
-static struct tcp_conn *grow_up(struct tcp_half *h)
+/* A connection in SYN_RCVD, and busy, but not in the flow table. NULL: no memory. */
+static struct tcp_conn *make_conn(struct tcp_listener *l, const struct flow_key *key,
+                                  const struct tcp_offer *o)
 {
-    struct tcp *tcp = h->listener->tcp;
-    const struct tcp_tuning *tuning = &h->listener->tuning;
-    const struct flow_key *key = &h->flow.key;
+    struct tcp *tcp = l->tcp;
     struct ipaddr local = key->local;
     struct tcp_conn *c;
     struct net_dst dst;
@@ -175,55 +184,71 @@ static struct tcp_conn *grow_up(struct tcp_half *h)
         net_dst_put(tcp->net, &dst);
         return NULL;
     }
-    flow_table_replace(net_flows(tcp->net), &h->flow, &c->flow);
     tcp_conn_move(c, TCP_SYN_RCVD);
-    c->iss = c->snd_una = h->iss;
-    c->snd_nxt = c->snd_end = h->iss + 1;
-    c->snd_small = h->iss;
-    if (memcmp(tuning, &tcp->defaults, sizeof(*tuning)) != 0)
-        tcp_conn_set_tuning(c, tuning);
-    c->irs = h->irs;
-    c->rcv_nxt = c->last_ack_sent = h->irs + 1;
-    c->rcv_adv = c->rcv_nxt + tcp_syn_window(tuning);
-    c->peer_mss = h->peer_mss;
-    c->ts_on = h->ts_on;
-    c->sack_on = h->sack_on;
-    c->ecn_on = h->ecn_on;
-    c->wscale_on = h->wscale_on;
-    c->ts_recent = h->ts_recent;
+    c->iss = c->snd_una = o->iss;
+    c->snd_nxt = c->snd_end = o->iss + 1;
+    c->snd_small = o->iss;
+    if (memcmp(&l->tuning, &tcp->defaults, sizeof(l->tuning)) != 0)
+        tcp_conn_set_tuning(c, &l->tuning);
+    c->irs = o->irs;
+    c->rcv_nxt = c->last_ack_sent = o->irs + 1;
+    c->rcv_adv = c->rcv_nxt + tcp_syn_window(&l->tuning);
+    c->peer_mss = o->peer_mss;
+    c->ts_on = o->ts_on;
+    c->sack_on = o->sack_on;
+    c->ecn_on = o->ecn_on;
+    c->wscale_on = o->wscale_on;
+    c->ts_recent = o->ts_recent;
     c->ts_recent_us = tcp->core->now_us;
-    c->snd_shift = h->snd_shift;
-    c->rcv_shift = h->rcv_shift;
-    c->snd_wnd = c->snd_wnd_max = h->snd_wnd;
-    c->snd_wl1 = h->irs;
-    c->snd_wl2 = h->iss;
-    c->syn_lost = h->tries > 1;
-    if (!c->syn_lost)
-        rtt_sample(&c->rtt, tcp->core->now_us - h->since_us, tcp->conf.rto_min_us);
+    c->snd_shift = o->snd_shift;
+    c->rcv_shift = o->rcv_shift;
+    c->snd_wnd = c->snd_wnd_max = o->snd_wnd;
+    c->snd_wl1 = o->irs;
+    c->snd_wl2 = o->iss;
     tcp_conn_set_mss(c);
+    return c;
+}
 
+/* How far away the peer is: an echo tells it also after a SYN-ACK was lost. False: unknown. */
+static bool measure(struct tcp_conn *c, const struct tcp_seg *s, uint64_t since_us, bool lost)
+{
+    struct tcp *tcp = c->tcp;
+    uint64_t rtt_us = tcp->core->now_us - since_us;
+
+    if (lost) {
+        if (!c->ts_on || !s->opts.has_ts)
+            return false;
+        rtt_us = (uint64_t)(tcp_ts_now(tcp, c->ts_offset) - s->opts.tsecr) * 1000;
+    }
+    rtt_sample(&c->rtt, rtt_us, tcp->conf.rto_min_us);
+    return true;
+}
+
+/* A whole connection in place of @h. NULL: no memory. */
+static struct tcp_conn *grow_up(struct tcp_half *h, const struct tcp_seg *s)
+{
+    struct tcp *tcp = h->listener->tcp;
+    struct tcp_conn *c = make_conn(h->listener, &h->flow.key, &h->offer);
+
+    if (c == NULL)
+        return NULL;
+    flow_table_replace(net_flows(tcp->net), &h->flow, &c->flow);
+    c->syn_lost = h->tries > 1;
+    c->rtt_known = measure(c, s, h->since_us, c->syn_lost);
     list_remove(&h->link);
     wheel_stop(&tcp->core->wheel, &h->timer);
     slab_free(&tcp->halves, h);
     return c;
 }
 
-/* The handshake's last ACK: the connection begins, and @s may bring its first bytes. */
-static enum drop accept_conn(struct tcp_half *h, struct tcp_seg *s, struct pkt *p)
+/* Hands @c to its owner, and @s to it. */
+static enum drop begin(struct tcp_listener *l, struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
 {
-    struct tcp_listener *l = h->listener;
-    struct tcp *tcp = l->tcp;
-    struct tcp_conn *c = grow_up(h);
     const struct tcp_ops *ops;
     void *owner = NULL;
     enum drop why = DROP_TCP_CLOSED;
 
-    if (c == NULL) {
-        tcp_refuse(tcp, &h->flow.key, s);
-        half_free(h);
-        return DROP_TCP_NO_MEMORY;
-    }
-    tcp->counters.passive_opens++;
+    l->tcp->counters.passive_opens++;
     ops = l->accept(l->ctx, c, &owner);
     if (ops == NULL && !c->gone) {
         tcp_abort(c);
@@ -239,6 +264,40 @@ static enum drop accept_conn(struct tcp_half *h, struct tcp_seg *s, struct pkt *
     return why;
 }
 
+/* The handshake's last ACK: the connection begins, and @s may bring its first bytes. */
+static enum drop accept_conn(struct tcp_half *h, struct tcp_seg *s, struct pkt *p)
+{
+    struct tcp_listener *l = h->listener;
+    struct tcp_conn *c = grow_up(h, s);
+
+    if (c == NULL) {
+        tcp_refuse(l->tcp, &h->flow.key, s);
+        half_free(h);
+        return DROP_TCP_NO_MEMORY;
+    }
+    return begin(l, c, s, p);
+}
+
+/* The same without a struct tcp_half: everything was in the cookie. */
+static enum drop accept_cookie(struct tcp_listener *l, const struct flow_key *key,
+                               struct tcp_offer *o, struct tcp_seg *s, struct pkt *p)
+{
+    struct tcp *tcp = l->tcp;
+    struct tcp_conn *c;
+
+    o->rcv_shift = o->wscale_on ? tcp_window_shift(&l->tuning) : 0;
+    c = make_conn(l, key, o);
+    if (c == NULL)
+        return DROP_TCP_NO_MEMORY;
+    if (flow_table_add(net_flows(tcp->net), &c->flow) < 0) {
+        tcp->counters.no_conn++;
+        tcp_conn_unmake(c);
+        return DROP_TCP_NO_MEMORY;
+    }
+    c->rtt_known = measure(c, s, 0, true);
+    return begin(l, c, s, p);
+}
+
 /* RFC 9293, 3.10.7.4, as far as it is about SYN-RECEIVED. */
 static enum drop half_rx(struct flow *f, struct pkt *p)
 {
@@ -250,23 +309,23 @@ static enum drop half_rx(struct flow *f, struct pkt *p)
     if (why != DROP_NONE)
         return why;
     tcp->counters.segs_in++;
-    if ((s.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s.seq == h->irs) { /* ours was lost */
-        send_syn_ack(h);
+    if ((s.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s.seq == h->offer.irs) { /* ours was lost */
+        answer(h);
         pkt_free(p);
         return DROP_NONE;
     }
-    if (h->ts_on && (s.flags & TCP_RST) == 0 &&
-        (!s.opts.has_ts || (int32_t)(s.opts.tsval - h->ts_recent) < 0)) {
+    if (h->offer.ts_on && (s.flags & TCP_RST) == 0 &&
+        (!s.opts.has_ts || (int32_t)(s.opts.tsval - h->offer.ts_recent) < 0)) {
         tcp->counters.paws_dropped++;
         return DROP_TCP_PAWS;
     }
-    if (s.seq - (h->irs + 1) >= MAX(tcp_syn_window(&h->listener->tuning), 1)) {
+    if (s.seq - (h->offer.irs + 1) >= MAX(tcp_syn_window(&h->listener->tuning), 1)) {
         if ((s.flags & TCP_RST) == 0)
             challenge(h);
         return DROP_TCP_WINDOW;
     }
     if ((s.flags & TCP_RST) != 0) {
-        if (s.seq != h->irs + 1) {
+        if (s.seq != h->offer.irs + 1) {
             challenge(h);
             return DROP_TCP_RST;
         }
@@ -281,7 +340,7 @@ static enum drop half_rx(struct flow *f, struct pkt *p)
     }
     if ((s.flags & TCP_ACK) == 0)
         return DROP_TCP_ACK;
-    if (s.ack != h->iss + 1) {
+    if (s.ack != h->offer.iss + 1) {
         tcp_refuse(tcp, &f->key, &s);
         return DROP_TCP_ACK;
     }
@@ -294,8 +353,35 @@ static enum drop half_rx(struct flow *f, struct pkt *p)
 
 static const struct flow_ops half_flow_ops = { half_rx };
 
+static struct tcp_offer offer_of(const struct tcp_listener *l, const struct flow_key *key,
+                                 const struct tcp_seg *s)
+{
+    const struct tcp_conf *conf = &l->tcp->conf;
+    struct tcp_offer o = {
+        .iss = tcp_isn(l->tcp, key),
+        .irs = s->seq,
+        .ts_recent = s->opts.has_ts ? s->opts.tsval : 0,
+        .snd_wnd = s->wnd,
+        .peer_mss = s->opts.mss != 0 ? s->opts.mss : (uint16_t)TCP_MSS_DEFAULT,
+        .wscale_on = s->opts.has_wscale && !conf->no_window_scale,
+        .ts_on = s->opts.has_ts && !conf->no_timestamps,
+        .sack_on = s->opts.sack_ok && !conf->no_sack,
+        .ecn_on = (s->flags & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR),
+    };
+
+    o.snd_shift = o.wscale_on ? s->opts.wscale : 0;
+    o.rcv_shift = o.wscale_on ? tcp_window_shift(&l->tuning) : 0;
+    return o;
+}
+
+/* Three quarters are in use: SYNs come faster than ACKs do. */
+static bool is_flooded(const struct tcp *tcp)
+{
+    return tcp->halves.in_use >= tcp->conf.max_half_open - tcp->conf.max_half_open / 4;
+}
+
 static enum drop open_half(struct tcp_listener *l, const struct flow_key *key,
-                           const struct tcp_seg *s, bool has_min, uint32_t min_iss)
+                           const struct tcp_offer *offer)
 {
     struct tcp *tcp = l->tcp;
     struct tcp_half *h = slab_alloc(&tcp->halves);
@@ -313,23 +399,11 @@ static enum drop open_half(struct tcp_listener *l, const struct flow_key *key,
     }
     h->listener = l;
     h->since_us = tcp->core->now_us;
-    h->irs = s->seq;
-    h->iss = tcp_isn(tcp, key);
-    if (has_min && seq_le(h->iss, min_iss))
-        h->iss = min_iss + ISS_STEP;
-    h->snd_wnd = s->wnd;
-    h->peer_mss = s->opts.mss != 0 ? s->opts.mss : (uint16_t)TCP_MSS_DEFAULT;
-    h->wscale_on = s->opts.has_wscale && !tcp->conf.no_window_scale;
-    h->rcv_shift = h->wscale_on ? tcp_window_shift(&l->tuning) : 0;
-    h->snd_shift = h->wscale_on ? s->opts.wscale : 0;
-    h->ts_on = s->opts.has_ts && !tcp->conf.no_timestamps;
-    h->sack_on = s->opts.sack_ok && !tcp->conf.no_sack;
-    h->ecn_on = (s->flags & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR);
-    h->ts_recent = s->opts.tsval;
+    h->offer = *offer;
     h->tries = 1;
     list_push_tail(&l->halves, &h->link);
     wheel_timer_init(&h->timer, on_timer);
-    send_syn_ack(h);
+    answer(h);
     arm(h);
     return DROP_NONE;
 }
@@ -338,6 +412,8 @@ enum drop tcp_syn_rcvd(struct tcp *tcp, const struct flow_key *key, const struct
                        bool has_min, uint32_t min_iss)
 {
     struct tcp_listener *l = find_listener(tcp, key);
+    struct tcp_offer offer;
+    uint32_t tsval;
 
     if (l == NULL) {
         tcp_refuse(tcp, key, s);
@@ -347,7 +423,31 @@ enum drop tcp_syn_rcvd(struct tcp *tcp, const struct flow_key *key, const struct
         tcp->counters.accept_held++;
         return DROP_TCP_ACCEPT_FULL;
     }
-    return open_half(l, key, s, has_min, min_iss);
+    offer = offer_of(l, key, s);
+    if (has_min && seq_le(offer.iss, min_iss))
+        offer.iss = min_iss + ISS_STEP;
+    if (!is_flooded(tcp) || tcp->conf.no_cookies)
+        return open_half(l, key, &offer);
+    tsval = tcp_cookie_bake(tcp, key, &offer);
+    send_syn_ack(l, key, &offer, tsval);
+    return DROP_NONE;
+}
+
+/* An ACK of no connection: to a cookie, maybe. */
+static enum drop ack_of_nobody(struct tcp *tcp, const struct flow_key *key, struct tcp_seg *s,
+                               struct pkt *p)
+{
+    struct tcp_listener *l = find_listener(tcp, key);
+    struct tcp_offer offer;
+
+    if (l != NULL && (s->flags & TCP_SYN) == 0 && tcp_cookie_read(tcp, key, s, &offer)) {
+        if (!l->full)
+            return accept_cookie(l, key, &offer, s, p);
+        tcp->counters.accept_held++;
+        return DROP_TCP_ACCEPT_FULL;
+    }
+    tcp_refuse(tcp, key, s);
+    return DROP_TCP_NO_CONN;
 }
 
 /* Nobody has this flow: RFC 9293, 3.10.7.1 (CLOSED) and 3.10.7.2 (LISTEN). */
@@ -369,7 +469,9 @@ enum drop tcp_unknown_rx(void *ctx, struct pkt *p, const struct ipaddr *src,
     flow_key_init(&key, TCP_PROTOCOL, &remote, &local);
     if ((s.flags & TCP_RST) != 0)
         return DROP_TCP_NO_CONN;
-    if ((s.flags & TCP_ACK) != 0) {
+    if ((s.flags & TCP_ACK) != 0)
+        return ack_of_nobody(tcp, &key, &s, p);
+    if ((s.flags & TCP_SYN) == 0 && find_listener(tcp, &key) == NULL) {
         tcp_refuse(tcp, &key, &s);
         return DROP_TCP_NO_CONN;
     }

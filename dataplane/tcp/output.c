@@ -50,7 +50,7 @@ uint8_t tcp_window_shift(const struct tcp_tuning *tuning)
 {
     uint8_t shift = 0;
 
-    while (shift < TCP_WSCALE_MAX && ((uint32_t)UINT16_MAX << shift) < tuning->recv_buf)
+    while (shift < TCP_WSCALE_MAX && ((uint32_t)UINT16_MAX << shift) < tuning->recv_buf_max)
         shift++;
     return shift;
 }
@@ -58,7 +58,7 @@ uint8_t tcp_window_shift(const struct tcp_tuning *tuning)
 /* Room for bytes beyond rcv_nxt. */
 static uint32_t recv_room(const struct tcp_conn *c)
 {
-    const uint32_t buf = c->tuning->recv_buf;
+    const uint32_t buf = c->recv_buf;
 
     return c->rxq.bytes < buf ? buf - (uint32_t)c->rxq.bytes : 0;
 }
@@ -70,7 +70,7 @@ static uint32_t recv_room(const struct tcp_conn *c)
 static uint16_t advertise(struct tcp_conn *c)
 {
     const uint32_t promised = c->rcv_adv - c->rcv_nxt, room = recv_room(c);
-    const uint32_t step = MIN(c->tuning->recv_buf / 2, tcp_our_mss(&c->dst, c->tuning));
+    const uint32_t step = MIN(c->recv_buf / 2, tcp_our_mss(&c->dst, c->tuning));
     uint32_t wnd = room >= promised + step ? room : promised, field;
 
     field = MIN(wnd >> c->rcv_shift, (uint32_t)UINT16_MAX);
@@ -81,7 +81,8 @@ static uint16_t advertise(struct tcp_conn *c)
     return (uint16_t)field;
 }
 
-static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags)
+/* Of a segment with @len bytes of payload: what of the MSS they leave is for SACK blocks. */
+static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags, uint32_t len)
 {
     struct tcp_hdr h = { .seq = seq, .flags = flags };
 
@@ -90,7 +91,6 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags)
         h.wnd = advertise(c);
         c->last_ack_sent = c->rcv_nxt;
         c->ack_now = false;
-        c->unacked = 0;
         list_remove(&c->delayed_ack);
     }
     if (c->ecn_echo)
@@ -101,7 +101,7 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags)
         h.opts.tsecr = c->ts_recent;
     }
     if (c->sack_on && (flags & TCP_ACK) != 0 && (flags & TCP_RST) == 0)
-        tcp_reass_sacks(c, &h.opts);
+        tcp_reass_sacks(c, &h.opts, len == 0 ? TCP_OPTS_MAX : c->mss - MIN(len, c->mss));
     return h;
 }
 
@@ -160,7 +160,7 @@ static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
 
     if (p == NULL)
         return;
-    h = header(c, seq, flags);
+    h = header(c, seq, flags, 0);
     send_packet(c, p, &h);
 }
 
@@ -251,7 +251,7 @@ void tcp_send_syn(struct tcp_conn *c)
 
 void tcp_window_opened(struct tcp_conn *c)
 {
-    const uint32_t buf = c->tuning->recv_buf;
+    const uint32_t buf = c->recv_buf;
     const uint32_t step = MIN(buf / 2, 2u * tcp_our_mss(&c->dst, c->tuning));
 
     if (c->fin_rcvd || recv_room(c) < c->rcv_adv - c->rcv_nxt + step)
@@ -290,6 +290,8 @@ static void account_new(struct tcp_conn *c, const struct pkt *p)
     if (c->snd_una == c->snd_nxt && c->rtx != RTX_PERSIST)
         c->stalled_us = tcp->core->now_us;
     c->corked_us = 0;
+    if (p->pay_len > 0 && tcp->core->now_us - c->last_rx_us < tcp->conf.delayed_ack_us)
+        c->answering = true;
     if (p->pay_len > 0 && p->pay_len < c->mss)
         c->snd_small = tcp_pkt_end(p);
     c->bytes_out += p->pay_len;
@@ -341,7 +343,7 @@ static bool send_segment(struct tcp_conn *c, struct pkt *p)
         flags |= TCP_FIN;
     if (p->pay_len > 0 && p->seq + p->pay_len == c->snd_end)
         flags |= TCP_PSH;
-    h = header(c, p->seq, flags);
+    h = header(c, p->seq, flags, p->pay_len);
     if (again)
         account_again(c);
     else
@@ -508,16 +510,23 @@ static void restart_after_idle(struct tcp_conn *c)
     cc_algorithms[c->tuning->cc]->on_idle(&fl->cc, idle_us);
 }
 
-/* RFC 7661: what of the window is used, over one window's time. */
+/* RFC 7661: what of the window is used, over one window's time. True: another begins, and ends with
+ * what is sent now. */
+static bool begin_round(struct tcp_conn *c)
+{
+    struct tcp_flight *fl = c->fl;
+
+    if (seq_lt(c->snd_una, fl->limited_end))
+        return false;
+    fl->max_flight = 0;
+    fl->cwnd_limited = false;
+    return true;
+}
+
 static void note_use(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
 
-    if (seq_ge(c->snd_una, fl->limited_end)) {
-        fl->max_flight = 0;
-        fl->limited_end = c->snd_nxt;
-        fl->cwnd_limited = false;
-    }
     fl->max_flight = MAX(fl->max_flight, fl->out.bytes);
     if (fl->next == NULL && fl->lost.pkts == 0 && cwnd_room(c) >= c->mss)
         fl->app_limited = MAX(fl->delivered + tcp_pipe(c), 1);
@@ -542,24 +551,36 @@ static void set_timers(struct tcp_conn *c, bool sent_new)
     }
 }
 
+/* RFC 5682, 2.1, step 2b: up to two, and nothing again before their ACKs have told. */
+static bool send_two_new(struct tcp_conn *c)
+{
+    return send_new(c, false) && (send_new(c, false), true);
+}
+
 static void send_all(struct tcp_conn *c, bool force)
 {
-    bool sent_new = false;
+    bool sent_new = false, round;
 
     restart_after_idle(c);
+    round = begin_round(c);
     note_use(c);
     if (c->new_first) {
         c->new_first = false;
-        sent_new = tcp_send_new(c);
+        sent_new = send_two_new(c);
+        c->fl->frto = sent_new;
     }
-    while (send_lost(c))
-        continue;
-    if (c->fl->lost_hint == NULL) {
-        while (send_new(c, force)) {
-            sent_new = true;
-            force = false;
+    if (!sent_new) {
+        while (send_lost(c))
+            continue;
+        if (c->fl->lost_hint == NULL) {
+            while (send_new(c, force)) {
+                sent_new = true;
+                force = false;
+            }
         }
     }
+    if (round)
+        c->fl->limited_end = c->snd_nxt;
     note_use(c);
     set_timers(c, sent_new);
 }
@@ -569,8 +590,10 @@ void tcp_output(struct tcp_conn *c, bool force)
     if (may_send(c)) {
         if (c->fin_queued && !c->fin_placed)
             c->fin_placed = tcp_flight_fin(c);
-        if (c->fl != NULL)
+        if (c->fl != NULL) {
             send_all(c, force);
+            tcp_note_room(c); /* of ->notsent_lowat */
+        }
         if (c->fin_queued && !c->fin_placed && c->rtx == RTX_NONE) /* no memory: later */
             tcp_rtx_start(c, RTX_PERSIST, rtt_backed_off(&c->rtt, c->backoff));
     }

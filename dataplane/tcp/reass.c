@@ -19,7 +19,7 @@ static struct tcp_holes *holes_of(struct tcp_conn *c)
 
 void tcp_reass_twice(struct tcp_conn *c, uint32_t start, uint32_t end)
 {
-    if (!c->sack_on)
+    if (!c->sack_on || c->dsack.start != c->dsack.end) /* the first is told (RFC 2883, 4.3) */
         return;
     c->dsack = (struct tcp_sack){ start, end };
 }
@@ -65,18 +65,19 @@ static void cut_blocks(struct tcp_holes *h, uint32_t from, uint32_t to)
     }
 }
 
-void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to)
+void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to, uint32_t room)
 {
     const struct tcp_holes *h = c->holes;
-    const unsigned room = to->has_ts ? TCP_SACKS_MAX - 1 : TCP_SACKS_MAX;
+    const uint32_t most = to->has_ts ? TCP_SACKS_MAX - 1 : TCP_SACKS_MAX;
+    const uint32_t max = room < 12 ? 0 : MIN((room - 4) / 8, most);
 
     to->n_sacks = 0;
-    if (c->dsack.start != c->dsack.end) {
+    if (max > 0 && c->dsack.start != c->dsack.end) {
         to->sacks[to->n_sacks++] = c->dsack;
         c->dsack = (struct tcp_sack){ 0, 0 };
         c->tcp->counters.dsacks_out++;
     }
-    for (unsigned i = 0; h != NULL && i < h->n_sacks && to->n_sacks < room; i++)
+    for (unsigned i = 0; h != NULL && i < h->n_sacks && to->n_sacks < max; i++)
         to->sacks[to->n_sacks++] = h->sacks[i];
 }
 
@@ -88,6 +89,7 @@ static void link_at(struct tcp_conn *c, struct pkt **at, struct pkt *p)
     p->next = *at;
     *at = p;
     c->holes->n++;
+    c->tcp->n_ooo++;
 }
 
 /* The packet farthest ahead is the one that is needed last. */
@@ -102,6 +104,7 @@ static void shed(struct tcp_conn *c)
     pkt_free(*at);
     *at = NULL;
     h->n--;
+    c->tcp->n_ooo--;
     c->tcp->counters.ooo_dropped++;
 }
 
@@ -167,6 +170,12 @@ static void fill_gaps(struct tcp_conn *c, struct pkt *p)
     pkt_free(p);
 }
 
+static void give_back(struct tcp_conn *c)
+{
+    slab_free(&c->tcp->holes, c->holes);
+    c->holes = NULL;
+}
+
 void tcp_reass_add(struct tcp_conn *c, struct pkt *p, uint32_t seq)
 {
     struct tcp_holes *h = holes_of(c);
@@ -176,14 +185,10 @@ void tcp_reass_add(struct tcp_conn *c, struct pkt *p, uint32_t seq)
     fill_gaps(c, p);
     if (seq != c->rcv_nxt)
         note_block(h, seq, end);
-    while (h->n > c->tcp->conf.ooo_pkts)
+    while (h->n > c->tcp->conf.ooo_pkts || (h->n > 0 && c->tcp->n_ooo > c->tcp->conf.ooo_pkts_all))
         shed(c);
-}
-
-static void give_back(struct tcp_conn *c)
-{
-    slab_free(&c->tcp->holes, c->holes);
-    c->holes = NULL;
+    if (h->head == NULL)
+        give_back(c);
 }
 
 bool tcp_reass_drain(struct tcp_conn *c)
@@ -191,11 +196,14 @@ bool tcp_reass_drain(struct tcp_conn *c)
     struct tcp_holes *h = c->holes;
     bool any = false;
 
+    if (h == NULL)
+        return false;
     while (h->head != NULL && h->head->seq == c->rcv_nxt) {
         struct pkt *p = h->head;
 
         h->head = p->next;
         h->n--;
+        c->tcp->n_ooo--;
         tcp_deliver(c, p);
         any = true;
     }
@@ -215,6 +223,7 @@ void tcp_reass_clear(struct tcp_conn *c)
         struct pkt *p = h->head;
 
         h->head = p->next;
+        c->tcp->n_ooo--;
         pkt_free(p);
     }
     give_back(c);

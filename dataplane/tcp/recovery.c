@@ -135,6 +135,7 @@ static void enter_cwr(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
 
+    c->tcp->counters.ecn_reduced++;
     fl->prior_ssthresh = 0;
     fl->undo_on = false;
     start_reduction(c);

@@ -60,8 +60,12 @@ struct tcp_ops {
  * count. A listener's are its connections' at their start.
  */
 struct tcp_tuning {
-    uint32_t recv_buf;      /* bytes it may hold unread */
-    uint32_t send_buf;      /* bytes queued or unacknowledged, from which tcp_send_room() is 0 */
+    /* Bytes it may hold unread: at first, and once the owner reads more than that in a round trip.
+     */
+    uint32_t recv_buf, recv_buf_max;
+    /* Bytes queued or unacknowledged, from which tcp_send_room() is 0: with a small congestion
+     * window, and with a large one. */
+    uint32_t send_buf, send_buf_max;
     uint32_t notsent_lowat; /* bytes queued and not yet sent, from which it is 0 too */
     uint16_t mss_max; /* payload and options of one segment, both ways; 0: what the path takes */
     bool nagle;       /* one small segment in flight at a time (RFC 9293, 3.7.4) */
@@ -80,22 +84,27 @@ typedef const struct tcp_ops *(*tcp_accept_fn)(void *listener_ctx, struct tcp_co
                                                void **owner);
 
 struct tcp_conf {
-    uint32_t max_conns;      /* default 65536 */
-    uint32_t max_half_open;  /* default 4096: SYN_RCVD at once, of one worker */
-    uint32_t max_time_wait;  /* default 65536; the oldest goes first */
-    uint32_t recv_buf;       /* bytes a connection may hold unread, default 64 KiB */
-    uint32_t send_buf;       /* bytes queued or unacknowledged, default 64 KiB */
-    uint32_t ooo_pkts;       /* out-of-order packets a connection may hold, default 64 */
-    uint64_t time_wait_us;   /* default 60 s (2 MSL) */
-    uint64_t syn_timeout_us; /* give up opening, either way, default 30 s */
-    uint32_t max_retries;    /* retransmissions of one segment before -ETIMEDOUT, default 15 */
-    uint64_t rto_min_us;     /* default 200 ms */
-    uint64_t keepalive_us;   /* idle time before probes, default 2 h; UINT64_MAX: none */
-    uint64_t delayed_ack_us; /* default 40 ms */
-    uint32_t initial_window; /* segments; 0: RFC 6928 */
-    enum cc_algorithm cc;    /* default CUBIC */
-    bool pacing; /* spread a window over its round trip, as far as a clock of 1 ms can */
-    bool ecn;    /* ask for it (RFC 3168); it is always granted */
+    uint32_t max_conns;     /* default 65536 */
+    uint32_t max_half_open; /* default 4096: SYN_RCVD at once, of one worker */
+    uint32_t max_time_wait; /* default 65536; the oldest goes first */
+    /* As in struct tcp_tuning; default 64 KiB each, and no more than that. */
+    uint32_t recv_buf, recv_buf_max, send_buf, send_buf_max, notsent_lowat;
+    /* Bytes that all connections together may grow their receive buffers by; default 64 MiB. */
+    uint64_t recv_grow_max;
+    uint32_t ooo_pkts;        /* out-of-order packets a connection may hold, default 64 */
+    uint32_t ooo_pkts_all;    /* and all of a worker together, default 8192 */
+    uint64_t time_wait_us;    /* default 60 s (2 MSL) */
+    uint64_t syn_timeout_us;  /* give up opening, either way, default 30 s */
+    uint32_t max_retries;     /* retransmissions of one segment before -ETIMEDOUT, default 15 */
+    uint64_t rto_min_us;      /* default 200 ms */
+    uint64_t keepalive_us;    /* idle time before probes, default 2 h; UINT64_MAX: none */
+    uint64_t user_timeout_us; /* default 0: none */
+    uint64_t delayed_ack_us;  /* default 40 ms */
+    uint32_t initial_window;  /* segments; 0: RFC 6928 */
+    enum cc_algorithm cc;     /* default CUBIC */
+    bool pacing;     /* spread a window over its round trip, as far as a clock of 1 ms can */
+    bool ecn;        /* ask for it (RFC 3168); it is always granted */
+    bool no_cookies; /* never: drop SYNs when there is no room (for tests) */
     bool no_sack, no_timestamps, no_window_scale; /* neither offer nor accept */
 };
 
@@ -255,6 +264,9 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(ecn_reduced, "window reductions that marks of congestion have caused")                       \
     X(dup_acks, "duplicate acknowledgements received")                                             \
     X(ooo_segs, "segments received out of order and kept")                                         \
+    X(merged, "segments copied into the buffer before them, as small ones held too much memory")   \
+    X(recv_grown, "times that a receive buffer has grown")                                         \
+    X(black_holes, "paths that took no large packets, and did not say so (RFC 4821)")              \
     X(ooo_dropped, "segments received out of order and dropped, for want of room")                 \
     X(challenge_acks, "challenge ACKs sent (RFC 5961)")                                            \
     X(paws_dropped, "segments dropped by PAWS (RFC 7323)")                                         \
@@ -262,6 +274,9 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(zero_window_probes, "zero-window probes sent")                                               \
     X(keepalive_probes, "keepalive probes sent")                                                   \
     X(half_open_dropped, "SYNs dropped, too many half-open connections")                           \
+    X(cookies_out, "SYNs answered with a cookie: nothing is remembered of them (RFC 4987)")        \
+    X(cookies_good, "connections opened from a cookie")                                            \
+    X(cookies_bad, "ACKs of nobody, or of a cookie that is too old or not ours")                   \
     X(half_open_timeouts, "half-open connections given up")                                        \
     X(accept_held, "SYNs and last ACKs of handshakes dropped while the owner had no room")         \
     X(no_conn, "connections refused for want of memory")                                           \

@@ -54,9 +54,9 @@ enum tcp_limit {
     TCP_COPY_BELOW = 256,  /* payloads shorter than this share a buffer */
     TCP_DUP_ACKS = 3,      /* RFC 5681, 3.2 */
     TCP_QUICK_ACKS = 16,   /* segments acknowledged at once while the peer is in slow start */
-    TCP_ACK_EVERY = 2,     /* segments; RFC 9293, 3.8.6.3 */
     TCP_KEEPALIVE_PROBES = 9,
-    TCP_CHALLENGES = 10, /* to one peer in a period (RFC 5961, 7) */
+    TCP_BLACK_HOLE_TRIES = 3, /* timeouts of a full segment in a row */
+    TCP_CHALLENGES = 10,      /* to one peer in a period (RFC 5961, 7) */
 };
 
 #define TCP_SECOND UINT64_C(1000000)
@@ -127,11 +127,11 @@ struct tcp_conn {
     uint32_t rcv_adv; /* right edge of the window, as promised to the peer */
     uint32_t ts_recent, ts_offset, last_ack_sent;
     uint32_t snd_small; /* end of the last segment that was not whole */
-    uint16_t mss;       /* payload of a full segment */
+    uint16_t mss;       /* payload of a full segment, */
+    uint16_t rcv_mss;   /* and of the peer's, as far as seen */
     uint8_t snd_shift, rcv_shift;
     uint8_t rtx; /* enum tcp_rtx: what ->rtx_at_us is for */
     uint8_t backoff, retries, keepalives;
-    uint8_t unacked; /* segments received since our last ACK */
     uint8_t quick_acks;
     uint8_t events; /* enum tcp_event */
     uint8_t busy;
@@ -146,7 +146,9 @@ struct tcp_conn {
     bool released : 1;   /* nobody owns it */
     bool ended : 1;      /* the protocol is done: on_closed as soon as everything is read */
     bool gone : 1;       /* freed as soon as it is not busy */
+    bool answering : 1;  /* bytes go out soon after some have come in: ACKs go with them */
     bool syn_lost : 1;   /* the SYN was sent more than once */
+    bool rtt_known : 1;  /* all the same */
     bool ecn_echo : 1;   /* tell the peer that a mark has come, until it says that it has heard */
     bool ecn_seen : 1;
     struct tcp_flight *fl;   /* NULL: nothing was sent lately */
@@ -173,8 +175,12 @@ struct tcp_conn {
     uint32_t iss, irs, rcv_fin;
     struct tcp_sack dsack; /* what has come twice, and the next ACK is to tell; empty: nothing */
     uint32_t cwnd, ssthresh, delivered, delivered_pkts; /* while there is no ->fl */
+    uint32_t recv_buf;                /* of now: from tuning->recv_buf to ->recv_buf_max */
+    uint32_t recv_rtt_us, recv_taken; /* distance, and what was read since ->recv_since_us */
+    uint64_t recv_since_us;
     uint32_t retransmits, dsacks;
-    int why; /* of on_closed */
+    int why;             /* of on_closed */
+    uint32_t min_rtt_us; /* while there is no ->fl; 0: not known */
     const struct tcp_ops *ops;
     void *owner;
     const struct tcp_tuning *tuning; /* tcp->defaults, or one of tcp->tunings */
@@ -197,6 +203,15 @@ struct tcp_listener {
     bool full; /* tcp_listener_hold() */
 };
 
+/* What a SYN has brought, and what we have made of it. */
+struct tcp_offer {
+    uint32_t iss, irs, ts_recent;
+    uint32_t snd_wnd;
+    uint16_t peer_mss;
+    uint8_t snd_shift, rcv_shift;
+    bool ts_on, wscale_on, sack_on, ecn_on;
+};
+
 /* Between a SYN and the handshake's last ACK. */
 struct tcp_half {
     struct flow flow;
@@ -204,12 +219,8 @@ struct tcp_half {
     struct wheel_timer timer;
     struct tcp_listener *listener;
     uint64_t since_us;
-    uint32_t iss, irs, ts_recent;
-    uint32_t snd_wnd;
-    uint16_t peer_mss;
+    struct tcp_offer offer;
     uint8_t tries; /* SYN-ACKs sent */
-    uint8_t snd_shift, rcv_shift;
-    bool ts_on, wscale_on, sack_on, ecn_on;
 };
 
 /* TIME_WAIT. */
@@ -234,8 +245,11 @@ struct tcp {
     struct list pending, delayed_acks, tw_list;
     struct wheel_timer delayed_ack_timer, tw_timer;
     struct list listeners[TCP_LISTENER_BUCKETS];
-    struct hash_key isn_key, ts_key;
+    struct hash_key isn_key, ts_key, cookie_key;
+    uint64_t cookies_until_us; /* an ACK up to then may be the answer to a cookie */
     struct limit challenges, resets;
+    uint64_t recv_grown; /* bytes, of all connections */
+    uint32_t n_ooo;      /* packets out of order, of all connections */
     struct tcp_counters counters;
 };
 
@@ -246,6 +260,9 @@ struct tcp {
 struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
                               const struct net_dst *dst);
 void tcp_conn_move(struct tcp_conn *c, enum tcp_state next);
+
+/* The opposite of tcp_conn_new(), for one that never was in the flow table. */
+void tcp_conn_unmake(struct tcp_conn *c);
 
 /* As tcp_tune(), before anything has been agreed on. */
 void tcp_conn_set_tuning(struct tcp_conn *c, const struct tcp_tuning *tuning);
@@ -278,10 +295,19 @@ static inline bool tcp_fin_acked(const struct tcp_conn *c)
     return c->fin_queued && seq_gt(c->snd_una, c->snd_end);
 }
 
+/* Bytes queued or in flight: twice what may be in flight, so that an ACK finds the next window. */
+static inline uint32_t tcp_send_buf(const struct tcp_conn *c)
+{
+    const uint32_t cwnd = c->fl != NULL ? c->fl->cc.cwnd : c->cwnd;
+    const uint32_t want = 2 * MIN(cwnd, MIN(c->snd_wnd, TCP_QUEUE_MAX / 2));
+
+    return MAX(c->tuning->send_buf, MIN(want, c->tuning->send_buf_max));
+}
+
 /* tcp_send_room() of an empty queue. */
 static inline uint32_t tcp_send_limit(const struct tcp_conn *c)
 {
-    return MIN(c->tuning->send_buf, c->tuning->notsent_lowat);
+    return MIN(tcp_send_buf(c), c->tuning->notsent_lowat);
 }
 
 /* @c's output is looked at in the next tcp_flush(). */
@@ -314,8 +340,8 @@ enum drop tcp_segment(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p);
 /* Payload that starts at rcv_nxt: to the owner's queue. Takes @p. */
 void tcp_deliver(struct tcp_conn *c, struct pkt *p);
 
-/* Counts a received segment towards the next ACK. */
-void tcp_ack_owed(struct tcp_conn *c);
+/* @len bytes have come in order, and are to be acknowledged. */
+void tcp_ack_owed(struct tcp_conn *c, uint32_t len);
 
 /* True if the timestamp says that the segment is from an earlier life (RFC 7323, 5.3). */
 bool tcp_ts_is_old(uint32_t tsval, uint32_t ts_recent, uint64_t ts_recent_us, uint64_t now_us);
@@ -332,6 +358,20 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p);
 /* An ACK that is acceptable: snd_una <= ack <= snd_nxt, or older. */
 void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s);
 
+/* Something was acknowledged or sent: is on_writable owed? */
+void tcp_note_room(struct tcp_conn *c);
+
+/* ---- window.c: how much a connection may hold unread */
+
+/* What the window may say: the start of a connection, a change of its tuning, its end. */
+void tcp_recv_buf_set(struct tcp_conn *c, uint32_t bytes);
+
+/* The owner has read @n bytes: does it read more in a round trip than the buffer holds? */
+void tcp_recv_buf_taken(struct tcp_conn *c, uint64_t n);
+
+/* A segment with payload in order: how far away is its sender? */
+void tcp_recv_buf_segment(struct tcp_conn *c, const struct tcp_seg *s);
+
 /* ---- reass.c */
 
 /* Keeps a segment until what comes before it is there. Takes @p. */
@@ -344,8 +384,8 @@ void tcp_reass_clear(struct tcp_conn *c);
 /* [@start, @end) has come twice: the next ACK says so (RFC 2883). */
 void tcp_reass_twice(struct tcp_conn *c, uint32_t start, uint32_t end);
 
-/* The SACK blocks of the ACK that is being written. */
-void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to);
+/* The SACK blocks of the ACK that is being written, as far as @room bytes of options hold them. */
+void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to, uint32_t room);
 
 /* ---- output.c */
 
@@ -417,6 +457,16 @@ enum drop tcp_unknown_rx(void *ctx, struct pkt *p, const struct ipaddr *src,
 enum drop tcp_syn_rcvd(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s,
                        bool has_min, uint32_t min_iss);
 void tcp_listeners_free(struct tcp *tcp);
+
+/* ---- cookie.c */
+
+/* Sets ->iss of an offer that is not to be remembered; returns the timestamp that goes with it, and
+ * forgets what neither can hold. */
+uint32_t tcp_cookie_bake(struct tcp *tcp, const struct flow_key *key, struct tcp_offer *offer);
+
+/* The offer that @s, an ACK, answers. False: it answers none of ours. */
+bool tcp_cookie_read(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s,
+                     struct tcp_offer *ret);
 
 /* ---- timewait.c */
 

@@ -126,6 +126,27 @@ void tcp_rtx_rearm(struct tcp_conn *c)
         tcp_rtx_start(c, RTX_TIMEOUT, timeout_left(c));
 }
 
+/*
+ * RFC 4821, 7.7, as far as it is about black holes: full segments vanish again and again, and
+ * nobody tells why. The next ones are of a size that every path takes.
+ */
+static void suspect_black_hole(struct tcp_conn *c)
+{
+    static const uint16_t sizes[] = { 1280, 576 };
+    const struct pkt *p = c->fl->head;
+
+    if (c->retries < TCP_BLACK_HOLE_TRIES || p->pay_len < c->mss)
+        return;
+    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+        if (c->dst.mtu <= sizes[i])
+            continue;
+        c->tcp->counters.black_holes++;
+        c->dst.mtu = sizes[i];
+        tcp_conn_set_mss(c);
+        return;
+    }
+}
+
 /* RFC 6298, 5.4 to 5.7. */
 static void on_timeout(struct tcp_conn *c)
 {
@@ -140,6 +161,7 @@ static void on_timeout(struct tcp_conn *c)
         tcp_send_syn(c);
         return;
     }
+    suspect_black_hole(c);
     tcp_recovery_on_timeout(c);
     c->backoff += c->backoff < UINT8_MAX;
     tcp_rtx_restart(c);
@@ -172,6 +194,16 @@ static uint32_t max_retries(const struct tcp_conn *c)
     return opening ? c->tuning->syn_retries : c->tcp->conf.max_retries;
 }
 
+/* A user timeout, if there is one, counts instead of the retries (RFC 5482): it may be longer. */
+static bool is_given_up(struct tcp_conn *c)
+{
+    const bool limited = c->tuning->user_timeout_us == 0 || !tcp_conn_is_synchronized(c);
+    const bool spent = c->retries >= max_retries(c);
+
+    c->retries += c->retries < UINT8_MAX;
+    return limited && spent;
+}
+
 static void on_rtx(struct tcp_conn *c)
 {
     const enum tcp_rtx kind = (enum tcp_rtx)c->rtx;
@@ -191,7 +223,7 @@ static void on_rtx(struct tcp_conn *c)
         return;
     case RTX_TIMEOUT:
     case RTX_PERSIST:
-        if (c->retries++ >= max_retries(c))
+        if (is_given_up(c))
             timed_out(c);
         else if (kind == RTX_PERSIST)
             on_persist(c);

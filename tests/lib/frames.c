@@ -75,11 +75,10 @@ void frame_ip4(struct frame *f, uint32_t src, uint32_t dst, uint8_t protocol, co
     f->l4_at = f->len;
 }
 
-void frame_tcp(struct frame *f, const struct frame_tcp *t)
+/* The options of @t, in no particular order but ours. Returns their length, in whole words. */
+static uint32_t write_opts(uint8_t opts[40], const struct frame_tcp *t)
 {
-    uint8_t opts[40];
     uint32_t n = 0;
-    uint8_t *at;
 
     if (t->mss != 0) {
         opts[n++] = 2;
@@ -88,21 +87,41 @@ void frame_tcp(struct frame *f, const struct frame_tcp *t)
         n += 2;
     }
     if (t->wscale >= 0 && (t->flags & 2) != 0) {
-        opts[n++] = 1;
-        opts[n++] = 3;
-        opts[n++] = 3;
-        opts[n++] = (uint8_t)t->wscale;
+        memcpy(opts + n, (uint8_t[]){ 1, 3, 3, (uint8_t)t->wscale }, 4);
+        n += 4;
+    }
+    if (t->sack_ok) {
+        memcpy(opts + n, (uint8_t[]){ 1, 1, 4, 2 }, 4);
+        n += 4;
     }
     if (t->has_ts) {
-        opts[n++] = 1;
-        opts[n++] = 1;
-        opts[n++] = 8;
-        opts[n++] = 10;
-        put32(opts + n, t->tsval);
-        put32(opts + n + 4, t->tsecr);
-        n += 8;
+        memcpy(opts + n, (uint8_t[]){ 1, 1, 8, 10 }, 4);
+        put32(opts + n + 4, t->tsval);
+        put32(opts + n + 8, t->tsecr);
+        n += 12;
     }
-    at = grow(f, 20);
+    if (t->n_sacks > 0) {
+        memcpy(opts + n, (uint8_t[]){ 1, 1, 5, (uint8_t)(2 + 8 * t->n_sacks) }, 4);
+        n += 4;
+        for (unsigned i = 0; i < t->n_sacks; i++, n += 8) {
+            put32(opts + n, t->sacks[i][0]);
+            put32(opts + n + 4, t->sacks[i][1]);
+        }
+    }
+    assert(n + t->opts_len <= 40);
+    for (uint32_t i = 0; i < t->opts_len; i++)
+        opts[n++] = t->opts[i];
+    while (n % 4 != 0)
+        opts[n++] = 0;
+    return n;
+}
+
+void frame_tcp(struct frame *f, const struct frame_tcp *t)
+{
+    uint8_t opts[40];
+    const uint32_t n = write_opts(opts, t);
+    uint8_t *at = grow(f, 20);
+
     put16(at, t->src);
     put16(at + 2, t->dst);
     put32(at + 4, t->seq);
@@ -164,6 +183,13 @@ static void read_opts(const uint8_t *at, uint32_t len, struct frame_tcp *t)
             t->has_ts = true;
             t->tsval = get32(at + i + 2);
             t->tsecr = get32(at + i + 6);
+        } else if (at[i] == 4) {
+            t->sack_ok = true;
+        } else if (at[i] == 5) {
+            for (t->n_sacks = 0; t->n_sacks < (at[i + 1] - 2u) / 8; t->n_sacks++) {
+                t->sacks[t->n_sacks][0] = get32(at + i + 2 + 8 * t->n_sacks);
+                t->sacks[t->n_sacks][1] = get32(at + i + 6 + 8 * t->n_sacks);
+            }
         }
         i += at[i + 1];
     }
@@ -190,6 +216,7 @@ bool frame_read_tcp(const uint8_t *bytes, uint32_t len, struct frame_tcp *ret)
                                .flags = tcp[13],
                                .wnd = get16(tcp + 14),
                                .wscale = -1,
+                               .ecn = ip[1] & 3,
                                .len = tcp_len - hdr_len,
                                .payload = tcp + hdr_len };
     read_opts(tcp + 20, hdr_len - 20, ret);

@@ -37,8 +37,13 @@ struct frame_tcp {
     uint16_t wnd;
     uint16_t mss; /* 0: no option */
     int wscale;   /* -1: no option */
-    bool has_ts;
+    bool has_ts, sack_ok;
     uint32_t tsval, tsecr;
+    unsigned n_sacks;
+    uint32_t sacks[4][2];
+    const uint8_t *opts; /* bytes behind the others, as they are; written alone */
+    uint32_t opts_len;
+    uint8_t ecn; /* of the IP header: 2 may be marked, 3 is; read alone */
     uint32_t len;
     const uint8_t *payload;
 };

@@ -41,7 +41,7 @@ static void on_closed(struct tcp_conn *c, int why)
     note(t, why == 0 ? "closed" : "failed");
 }
 
-static const struct tcp_ops ops = { on_open, on_readable, on_writable, on_peer_closed, on_closed };
+const struct tcp_ops peer_ops = { on_open, on_readable, on_writable, on_peer_closed, on_closed };
 
 static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **owner)
 {
@@ -53,7 +53,7 @@ static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **ow
     t->conn = c;
     *owner = t;
     note(t, "accept");
-    return &ops;
+    return &peer_ops;
 }
 
 static void flush(void *ctx)
@@ -186,7 +186,7 @@ void peer_connect(struct peer *t)
     const struct ipport remote = { ipaddr_v4(PEER), t->their_port };
     int err;
 
-    t->conn = tcp_connect(t->tcp, &remote, NULL, NULL, &ops, t, &err);
+    t->conn = tcp_connect(t->tcp, &remote, NULL, NULL, &peer_ops, t, &err);
     assert_non_null(t->conn);
     t->our_port = tcp_local(t->conn).port;
     t->our_iss = 0;

@@ -35,6 +35,9 @@ struct peer {
     void (*hook)(struct peer *t, const char *event); /* from within each event */
 };
 
+/* Those of every connection; its owner is the struct peer. */
+extern const struct tcp_ops peer_ops;
+
 void peer_init(struct peer *t, const struct tcp_conf *conf);
 void peer_fini(struct peer *t);
 

@@ -73,6 +73,7 @@ static void send_all(struct stack *s)
         memcpy(f->b, p->data, p->len);
         f->len = p->len;
         f->flags = p->flags;
+        f->at_us = s->core.now_us;
         pkt_free(p);
     }
     s->n_sending = 0;

@@ -24,6 +24,7 @@ struct stack_frame {
     uint8_t b[FRAME_MAX];
     uint32_t len;
     uint16_t flags;
+    uint64_t at_us; /* when it was sent */
 };
 
 struct stack {

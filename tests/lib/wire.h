@@ -15,7 +15,7 @@
 #include "dataplane/tcp/tcp.h"
 #include "tests/lib/pool.h"
 
-#define WIRE_BURST 256
+#define WIRE_BURST 8192
 
 struct wire_conf {
     uint64_t seed;

@@ -11,7 +11,6 @@ import json
 import re
 import signal
 import sys
-import time
 
 import lab
 from lab import CLIENT, MESH, Lab, machine
@@ -195,9 +194,10 @@ class Demo:
     def show_rotation(self):
         before = self.serial()
         slow = self.lab.start("slow", CLIENT, "curl", "-sS", "--cacert", self.lab.certs.dir / "root.pem", "--resolve",
-                              "www.example.com:443:10.1.0.2", "--limit-rate", "20k",
+                              "www.example.com:443:10.1.0.2", "--limit-rate", "20k", "-N",
                               "https://www.example.com/bytes/60000", "-o", self.lab.tmp / "slow.out")
-        time.sleep(0.5)
+        out = self.lab.tmp / "slow.out"
+        lab.wait_for("the download to run", lambda: out.exists() and out.stat().st_size > 0)
         self.lab.certs.issue("public", dns=["*.example.com"])
         try:
             lab.wait_for("the new certificate", lambda: self.serial() != before, 10, every=0.1)
@@ -205,22 +205,26 @@ class Demo:
         except TimeoutError:
             seen = "old serial"
         code = slow.wait(30)
-        size = (self.lab.tmp / "slow.out").stat().st_size
+        size = out.stat().st_size
         self.line("certificate replaced on disk, while a download runs", "new serial, download whole",
                   f"{seen}, curl {code}, {size} bytes", seen == "new serial" and code == 0 and size == 60000)
 
+    def published(self):
+        return self.lab.log("gateway").count("is published")
+
     def show_reload(self):
         load = self.lab.start("wrk", CLIENT, "wrk", "-t1", "-c16", "-d5", "https://nginx.example.com/")
-        time.sleep(0.5)
+        lab.wait_for("load", lambda: self.lab.in_use(self.process)["use.sessions"] >= 16)
         for i in range(20):
+            before = self.published()
             self.process.conf.write_text(self.gateway_conf(self.device, ROUTE=f"version-{i}"))
             self.process.reload()
-            time.sleep(0.15)
+            lab.wait_for(f"reload {i}", lambda: self.published() > before)
         load.wait(30)
         out = self.lab.log("wrk")
         n = re.search(r"(\d+) requests in", out)
         bad = re.search(r"(Socket errors.*|Non-2xx.*)", out)
-        versions = len(re.findall("is published", self.lab.log("gateway")))
+        versions = self.published()
         self.line("20 reloads under load (wrk, TLS)", "no failed request",
                   f"{n[1] if n else 0} requests, {bad[1] if bad else 'none failed'}, {versions} published",
                   n is not None and int(n[1]) > 0 and bad is None and versions >= 20)

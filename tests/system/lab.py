@@ -52,6 +52,19 @@ def wait_for(what, condition, seconds=15.0, every=0.02):
         time.sleep(every)
 
 
+def wait_still(what, value, still, seconds):
+    """Waits until @value has been the same for @still seconds. (That nothing moves only time can tell.)"""
+    last, since, end = value(), time.monotonic(), time.monotonic() + seconds
+    while time.monotonic() - since < still:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        time.sleep(0.02)
+        now = value()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
+
+
 def remove_namespaces():
     for ns in NAMESPACES:
         if not Path("/run/netns", ns).exists():

@@ -5,7 +5,7 @@ An origin server that tells what it got: for tests of bodies and of bad manners.
     PUT|POST /digest                     {"sha256": ..., "bytes": ..., "trailers": {...}} of the body
     GET  /headers                        the request's header fields, as a JSON list
     GET  /slow/SECONDS                   answers after a while
-    GET  /never                          never answers
+    GET  /never, /stall                  never answers; stops within its answer, after "half"
     GET  /cut, /garbage, /close, /reset  a broken-off body, no HTTP, a close, a RST instead of an answer
 """
 import hashlib
@@ -65,12 +65,13 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(float(arg))
             self.answer(b"late")
         elif what == "never":
+            print(self.path, flush=True)  # for who waits until the request is here
+            time.sleep(3600)
+        elif what == "stall":
+            self.send_part(b"half")
             time.sleep(3600)
         elif what == "cut":
-            self.send_response(200)
-            self.send_header("content-length", "1000")
-            self.end_headers()
-            self.wfile.write(b"half")
+            self.send_part(b"half")
             self.close_connection = True
         elif what == "garbage":
             self.wfile.write(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
@@ -85,6 +86,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(b"origin\n", kind="text/plain")
 
     do_HEAD = do_GET
+
+    def send_part(self, part):
+        self.send_response(200)
+        self.send_header("content-length", "1000")
+        self.end_headers()
+        self.wfile.write(part)
 
     def send_bytes(self, n, seed, chunked):
         self.send_response(200)

@@ -10,6 +10,9 @@ import lab as L
 
 GATEWAY = "10.1.0.2"
 CONNECTIONS, SECONDS = 1000, 60
+# A bad wire also loses the RST by which a client that ends takes leave, and nobody sends it twice:
+# only time finds the connections of which the gateway awaits nothing.
+HTTP = 'idle_timeout = "15s";' if L.BAD_WIRE else ""
 NGINX = """
 worker_processes 1;
 worker_rlimit_nofile 8192;
@@ -36,7 +39,7 @@ def lab():
                                 extra='max_connections = 2048; max_pending = 2048; idle_timeout = "2s";')],
             route_configs=[L.routes("r", 'prefix = "/"; cluster = "nginx";')],
             listeners=[L.listener("https", f"{GATEWAY}:443", L.chain(
-                "r", tls='mode = "simple"; secret = "web";', log=None))]))
+                "r", tls='mode = "simple"; secret = "web";', http=HTTP, log=None))]))
         yield lab
 
 
@@ -59,6 +62,6 @@ def test_a_thousand_clients_for_a_minute_see_no_error_and_leave_nothing_behind(l
     assert "Socket errors" not in said and "Non-2xx" not in said, said
 
     try:
-        L.wait_for("everything to come home", lambda: gauges(lab) == before, 20, every=0.2)
+        L.wait_for("everything to come home", lambda: gauges(lab) == before, 40, every=0.2)
     except TimeoutError as e:
         raise AssertionError(f"{e}: {before} before, {gauges(lab)} after")

@@ -36,7 +36,7 @@ def test_a_kernel_interface_is_a_port_with_and_without_hugepages(lab, device, hu
 
 
 def test_a_tap_port_talks_to_this_machines_kernel(lab):
-    head = ('machine = { ports = ( { name = "t"; device = "tap"; interface = "tap0"; '
+    head = (f'machine = {{ ports = ( {{ name = "t"; device = "tap"; interface = "tap0"; '
             'addresses = [ "10.3.0.2/24" ]; } ); };\n')
     gw = lab.gateway(L.conf(head + control(lab), clusters=[L.cluster("origin", "10.3.0.1:9000")],
                             route_configs=[L.routes("r", 'prefix = "/"; cluster = "origin";')],
@@ -54,7 +54,8 @@ def test_a_pcap_port_answers_the_frames_of_a_file(lab):
         Ether(src=peer, dst=broadcast) / ARP(op=1, hwsrc=peer, psrc="10.4.0.9", pdst="10.4.0.2"),
         Ether(src=peer, dst=broadcast) / IP(src="10.4.0.9", dst="10.4.0.2") / ICMP() / Raw(b"echo"),
     ])
-    head = (f'machine = {{ ports = ( {{ name = "p"; device = "pcap"; pcap_rx = "{lab.tmp}/in.pcap"; '
+    head = (f'machine = {{ ports = ( {{ name = "p"; device = "pcap"; '
+            f'pcap_rx = "{lab.tmp}/in.pcap"; '
             f'pcap_tx = "{lab.tmp}/out.pcap"; addresses = [ "10.4.0.2/24" ]; }} ); }};\n')
     gw = lab.gateway(head + control(lab))
     L.wait_for("both frames to be read", lambda: lab.stats(gw)["port.rx"] >= 2)
@@ -71,8 +72,8 @@ def test_a_pcap_port_answers_the_frames_of_a_file(lab):
 ])
 def test_a_port_that_cannot_be_had_ends_the_start_with_words(lab, port, words):
     conf = lab.tmp / "bad.conf"
-    conf.write_text(f'machine = {{ ports = ( {{ name = "p"; {port} addresses = [ "10.4.0.2/24" ]; }} ); }};\n' +
-                    control(lab))
+    conf.write_text(f'machine = {{ ports = ( {{ name = "p"; {port} '
+                    f'addresses = [ "10.4.0.2/24" ]; }} ); }};\n' + control(lab))
     done = lab.ns(L.GATEWAY, L.BUILD / "isthmusd", "-c", conf, check=False)
     assert done.returncode == 1
     assert words in done.stderr

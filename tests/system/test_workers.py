@@ -51,7 +51,7 @@ def queues(lab, p):
 def gateway_conf(lab, name, ports_text, listen, endpoint):
     return L.conf(
         f'machine = {{ workers = 2; hugepages = true; memory = "256MiB"; packets = 16384; '
-        f'file_prefix = "{L.PREFIX}-{name}"; ports = (\n{ports_text}\n); }};\n'
+        f'ports = (\n{ports_text}\n); }};\n'
         f'control = {{ socket = "{lab.tmp}/{name}.sock"; drain_time = "5s"; }};\n',
         clusters=[L.cluster("next", endpoint)],
         route_configs=[L.routes("r", 'prefix = "/"; cluster = "next"; timeout = "60s";')],

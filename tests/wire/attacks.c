@@ -181,11 +181,11 @@ static void the_echo_is_of_the_first_segment_that_was_not_acknowledged(void **st
         peer_rx(&t, "A", 1, 2 + i, 0);
     }
     t.tsval = 2000;
-    peer_tx(&t, "PA", 17, 1, 10);
+    peer_tx(&t, "PA", 17, 1, 1000);
     peer_rx_none(&t);
     t.tsval = 3000;
-    peer_tx(&t, "PA", 27, 1, 10);
-    s = peer_rx(&t, "A", 1, 37, 0);
+    peer_tx(&t, "PA", 1017, 1, 10);
+    s = peer_rx(&t, "A", 1, 1027, 0);
     assert_int_equal(s.tsecr, 2000); /* RFC 7323, 4.3 */
     peer_fini(&t);
 }

@@ -125,6 +125,7 @@ static void an_ack_in_the_midst_of_a_retransmission_starts_at_the_end(void **sta
     skip_all(&t);
     peer_run(&t, 210000);
     peer_rx(&t, "A", 1, 1, MSS);
+    tcp_quick_ack(t.conn, true);
     peer_tx(&t, "PA", 1, 1, 10);
     peer_rx(&t, "A", 1 + 5 * MSS, 11, 0);
     peer_fini(&t);
@@ -233,6 +234,7 @@ static void a_packet_that_the_port_keeps_is_sent_again_as_a_copy(void **state)
     assert_true(pkt_is_shared(kept));
     data = kept->data;
     memcpy(bytes, data, kept->len);
+    tcp_quick_ack(t.conn, true);
     peer_tx(&t, "PA", 1, 1, 10); /* so that the next header is another one */
     peer_rx(&t, "A", 101, 11, 0);
     peer_run(&t, 210000);
@@ -363,6 +365,7 @@ static void without_packets_nothing_is_lost(void **state)
     t.stack.pool.max = t.stack.pool.n_out; /* no ACK can be built, but data in place can */
     peer_rx(&t, "PA", 1, 1, 1000);
     t.stack.pool.max = t.stack.pool.n_out + 1;
+    tcp_quick_ack(t.conn, true);
     peer_tx(&t, "PA", 1, 1, 300); /* the ACK of this cannot */
     peer_rx_none(&t);
     assert_true(tcp_counters(t.tcp)->no_pkt > 0);

@@ -128,7 +128,7 @@ static uint64_t now_ms(void)
 static void turn(void)
 {
     uv_run(&loop, UV_RUN_NOWAIT);
-    usleep(200);
+    usleep(200); /* between two looks: every wait is for a condition */
 }
 
 static void say_bytes(int fd, const char *text, size_t len)

@@ -2,6 +2,7 @@
 #include "tests/unit/tls/link.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 static struct test_pki pki;
 static SSL_CTX *stock;
@@ -316,6 +317,7 @@ static void no_tickets_means_none(void **state)
 struct worker {
     struct tls_tickets *tickets;
     unsigned n_resumed;
+    _Atomic bool done;
 };
 
 static void *work(void *arg)
@@ -343,6 +345,7 @@ static void *work(void *arg)
     SSL_SESSION_free(slot);
     SSL_CTX_free(client);
     OPENSSL_thread_stop();
+    w->done = true;
     return NULL;
 }
 
@@ -354,9 +357,9 @@ static void workers_read_while_keys_rotate(void **state)
 
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, work, &w[i]), 0);
-    for (unsigned i = 0; i < 300; i++) {
+    while (!w[0].done || !w[1].done) {
         tls_tickets_rotate(tickets);
-        nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+        usleep(200); /* or no ticket would live until it is used */
     }
     for (unsigned i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);

@@ -1,0 +1,237 @@
+/* How much memory a connection may hold, and when it may hold more. */
+#include "tests/lib/peer.h"
+#include "tests/lib/wire.h"
+
+#define MS UINT64_C(1000)
+#define SEC UINT64_C(1000000)
+#define MSS 1460
+
+/* ---- a bulk transfer between two stacks */
+
+struct bulk {
+    struct wire wire;
+    struct tcp_conn *from, *to;
+    uint64_t left, got;
+    bool reads;
+};
+
+static void on_closed(struct tcp_conn *c, int why)
+{
+}
+
+static void send_more(struct tcp_conn *c)
+{
+    struct bulk *b = tcp_owner(c);
+    struct pkt_pool *pool = &b->wire.nodes[0].pool.pool;
+    struct pktq q;
+
+    pktq_init(&q);
+    for (uint32_t room = tcp_send_room(c); room > 0 && b->left > 0;) {
+        const uint32_t part = (uint32_t)MIN(MIN(room, tcp_mss(c)), b->left);
+        struct pkt *p = pkt_alloc(pool);
+
+        memset(pkt_put(p, part), 'x', part);
+        pktq_push(&q, p);
+        room -= part;
+        b->left -= part;
+    }
+    assert_int_equal(tcp_send(c, &q), 0);
+}
+
+static void on_readable(struct tcp_conn *c)
+{
+    struct bulk *b = tcp_owner(c);
+    struct pktq q;
+
+    if (!b->reads)
+        return;
+    pktq_init(&q);
+    b->got += tcp_recv(c, &q, UINT64_MAX);
+    pktq_clear(&q);
+}
+
+static const struct tcp_ops ops = { .on_open = send_more,
+                                    .on_readable = on_readable,
+                                    .on_writable = send_more,
+                                    .on_closed = on_closed };
+
+static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **owner)
+{
+    struct bulk *b = ctx;
+
+    b->to = c;
+    *owner = b;
+    return &ops;
+}
+
+static void start(struct bulk *b, const struct wire_conf *conf, uint64_t bytes)
+{
+    const struct ipport any = { .port = 80 };
+    struct ipport remote;
+    int err;
+
+    memset(b, 0, sizeof(*b));
+    b->left = bytes;
+    b->reads = true;
+    wire_init(&b->wire, conf);
+    remote = (struct ipport){ b->wire.nodes[1].addr, 80 };
+    assert_non_null(tcp_listen(b->wire.nodes[1].tcp, &any, accept_one, b));
+    b->from = tcp_connect(b->wire.nodes[0].tcp, &remote, NULL, NULL, &ops, b, &err);
+    assert_non_null(b->from);
+}
+
+static struct wire_conf long_fat(void)
+{
+    struct wire_conf conf = { .seed = 1, .delay_us = 50 * MS, .mtu = { 1500, 1500 } };
+
+    for (unsigned i = 0; i < 2; i++)
+        conf.tcp[i] = (struct tcp_conf){ .recv_buf_max = 8 << 20, .send_buf_max = 8 << 20 };
+    return conf;
+}
+
+static void a_reader_that_keeps_up_gets_a_larger_window(void **state)
+{
+    const struct wire_conf conf = long_fat();
+    struct bulk b;
+    struct tcp_conn_info info;
+
+    start(&b, &conf, 64 << 20);
+    wire_run(&b.wire, 4 * SEC); /* 64 KiB a round trip would be 2.5 MB */
+    assert_true(b.got > 40 << 20);
+    assert_true(tcp_counters(b.wire.nodes[1].tcp)->recv_grown > 3);
+    tcp_info(b.to, &info);
+    assert_in_range(info.rcv_wnd, 2 << 20, 8 << 20);
+    wire_fini(&b.wire);
+}
+
+static void a_reader_that_stops_holds_what_it_has_promised(void **state)
+{
+    struct wire_conf conf = long_fat();
+    struct bulk b;
+
+    start(&b, &conf, 64 << 20);
+    b.reads = false;
+    wire_run(&b.wire, 4 * SEC);
+    assert_int_equal(tcp_counters(b.wire.nodes[1].tcp)->recv_grown, 0);
+    assert_in_range(tcp_recv_waiting(b.to), 60000, 65536);
+    wire_fini(&b.wire);
+}
+
+static void buffers_grow_within_what_all_may_have(void **state)
+{
+    struct wire_conf conf = long_fat();
+    struct bulk b;
+    struct tcp_conn_info info;
+
+    conf.tcp[1].recv_grow_max = 200000;
+    start(&b, &conf, 64 << 20);
+    wire_run(&b.wire, 4 * SEC);
+    tcp_info(b.to, &info);
+    assert_in_range(info.rcv_wnd, 100000, 265536);
+    wire_fini(&b.wire);
+}
+
+static void what_is_not_sent_stays_small_however_large_the_window(void **state)
+{
+    struct wire_conf conf = long_fat();
+    struct bulk b;
+    struct tcp_conn_info info;
+
+    conf.tcp[0].notsent_lowat = 65536;
+    start(&b, &conf, 64 << 20);
+    wire_run(&b.wire, 3 * SEC);
+    b.reads = false;
+    wire_run(&b.wire, 2 * SEC);
+    tcp_info(b.from, &info);
+    assert_int_equal(info.unacked, 0);
+    assert_true(info.send_queue <= 65536 + MSS);
+    wire_fini(&b.wire);
+}
+
+/* ---- small segments */
+
+static void small_segments_do_not_pin_a_buffer_each(void **state)
+{
+    struct peer t;
+    uint32_t at = 1;
+
+    peer_init(&t, NULL);
+    peer_accept(&t);
+    for (unsigned i = 0; i < 200; i++, at += 300)
+        peer_tx(&t, "A", at, 1, 300);
+    t.stack.at = t.stack.n_out;
+    assert_int_equal(tcp_recv_waiting(t.conn), 60000);
+    assert_true(tcp_counters(t.tcp)->merged > 0);
+    assert_true(t.stack.pool.n_out < 120);
+    assert_int_equal(peer_recv(&t), 60000);
+    peer_fini(&t);
+}
+
+static void out_of_order_packets_of_all_connections_are_bounded(void **state)
+{
+    struct peer t;
+
+    peer_init(&t, &(struct tcp_conf){ .ooo_pkts_all = 5 });
+    peer_accept(&t);
+    for (unsigned i = 0; i < 20; i++)
+        peer_tx(&t, "A", 1001 + 200 * i, 1, 100);
+    assert_int_equal(tcp_counters(t.tcp)->ooo_dropped, 15);
+    peer_tx(&t, "A", 1, 1, 1000);
+    assert_int_equal(peer_recv(&t), 1100); /* the nearest were kept */
+    t.stack.at = t.stack.n_out;
+    peer_fini(&t);
+}
+
+/* ---- a path that swallows large packets */
+
+static void a_black_hole_is_left_by_smaller_segments(void **state)
+{
+    struct peer t;
+
+    peer_init(&t, NULL);
+    peer_accept(&t);
+    peer_send(&t, 2 * MSS);
+    peer_rx(&t, "A", 1, 1, MSS);
+    peer_rx(&t, "PA", 1 + MSS, 1, MSS);
+    peer_run(&t, 250 * MS);
+    peer_rx(&t, "A", 1, 1, MSS);
+    peer_run(&t, 450 * MS);
+    peer_rx(&t, "A", 1, 1, MSS);
+    peer_run(&t, 850 * MS);
+    peer_rx(&t, "A", 1, 1, 1240); /* of an MTU of 1280 */
+    assert_int_equal(tcp_counters(t.tcp)->black_holes, 1);
+    peer_tx(&t, "A", 1, 1241, 0);
+    peer_rx(&t, "A", 1241, 1, MSS - 1240);
+    peer_rx(&t, "A", 1 + MSS, 1, 1240);
+    peer_fini(&t);
+}
+
+static void little_segments_are_not_lost_for_their_size(void **state)
+{
+    struct peer t;
+
+    peer_init(&t, NULL);
+    peer_accept(&t);
+    peer_send(&t, 100);
+    peer_run(&t, 10 * SEC);
+    t.stack.at = t.stack.n_out;
+    assert_int_equal(tcp_counters(t.tcp)->black_holes, 0);
+    assert_int_equal(tcp_mss(t.conn), MSS);
+    peer_fini(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_reader_that_keeps_up_gets_a_larger_window),
+        cmocka_unit_test(a_reader_that_stops_holds_what_it_has_promised),
+        cmocka_unit_test(buffers_grow_within_what_all_may_have),
+        cmocka_unit_test(what_is_not_sent_stays_small_however_large_the_window),
+        cmocka_unit_test(small_segments_do_not_pin_a_buffer_each),
+        cmocka_unit_test(out_of_order_packets_of_all_connections_are_bounded),
+        cmocka_unit_test(a_black_hole_is_left_by_smaller_segments),
+        cmocka_unit_test(little_segments_are_not_lost_for_their_size),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
