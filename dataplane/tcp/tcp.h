@@ -116,6 +116,7 @@ struct tcp_conn_info {
         rcv_wnd;
     uint32_t send_queue, unsent, recv_queue;
     uint16_t path_mtu, adv_mss; /* of the path, and what our SYN has announced for it */
+    uint16_t rcv_mss;           /* the largest payload that has come, as far as that is known */
     uint64_t opened_us, last_rx_us, last_tx_us;
     /* What is in flight, in packets; the values of @ca_state are those of Linux. */
     uint8_t ca_state, retries, backoff, probes;

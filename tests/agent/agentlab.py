@@ -63,7 +63,7 @@ def linux_listener(port=0, backlog=16):
 class AgentLab:
     def __init__(self):
         self.tmp = Path(tempfile.mkdtemp(prefix="isthmus-agent-"))
-        self.agents = 0
+        self.agents, self.current = 0, None
         self._remove()
         for name in (AGENT_NS, PEER_NS):
             sh("ip", "netns", "add", name)
@@ -73,13 +73,27 @@ class AgentLab:
            PEER_NS)
         for name, dev in ((AGENT_NS, "ag0"), (PEER_NS, "pe0")):
             ns(name, "ip", "link", "set", dev, "up")
-            # A packet socket shows a peer's partial checksums as they are: wrong.
-            ns(name, "ethtool", "-K", dev, "tx", "off", "rx", "off", "gso", "off", "tso", "off", "gro", "off",
-               check=False)
+        self.no_offloads()
         ns(PEER_NS, "ip", "addr", "add", f"{LINUX}/24", "dev", "pe0")
 
-    def start(self, *sets, device="af_packet", extra=()):
-        """An agent, ready: its process, with ->agent to talk to it."""
+    def no_offloads(self):
+        """A packet socket shows a peer's partial checksums as they are: wrong."""
+        for name, dev in ((AGENT_NS, "ag0"), (PEER_NS, "pe0")):
+            ns(name, "ethtool", "-K", dev, "tx", "off", "rx", "off", "gso", "off", "tso", "off", "gro", "off",
+               check=False)
+
+    def shared(self, sets):
+        """The agent of @sets that ran last, or a new one. There is one at a time: two would answer each other's
+        segments."""
+        if self.current is None or self.current.sets != sets or self.current.poll() is not None:
+            self.current = self.start(*sets)
+        return self.current
+
+    def start(self, *sets, device="af_packet", env=None):
+        """An agent, ready: its process, with ->agent to talk to it. The shared one ends."""
+        if self.current is not None:
+            self.stop(self.current)
+        self.current = None
         self.agents += 1
         path = self.tmp / f"{self.agents}.sock"
         log = open(self.tmp / f"{self.agents}.log", "wb")
@@ -87,8 +101,9 @@ class AgentLab:
                 "--address", f"{OURS_2}/24", "--gateway", LINUX, "--socket", path]
         for s in (f"neighbor={SCRIPTED}@{MAC}", *sets):
             args += ["--set", s]
-        p = subprocess.Popen(["ip", "netns", "exec", AGENT_NS, *map(str, args), *extra], stdin=subprocess.DEVNULL,
-                             stdout=log, stderr=subprocess.STDOUT)
+        p = subprocess.Popen(["ip", "netns", "exec", AGENT_NS, *map(str, args)], stdin=subprocess.DEVNULL, stdout=log,
+                             stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+        p.sets = sets
         p.path, p.log, p.agent = path, self.tmp / f"{self.agents}.log", Agent(path)
 
         def ready():
@@ -122,5 +137,7 @@ class AgentLab:
             sh("ip", "netns", "del", name, check=False)
 
     def close(self):
+        if self.current is not None:
+            self.stop(self.current)
         self._remove()
         shutil.rmtree(self.tmp, ignore_errors=True)

@@ -22,20 +22,14 @@ def lab():
     place.close()
 
 
-@pytest.fixture(scope="module")
-def process(lab, request):
-    """The module's agent; SETS in a module are its --set."""
-    p = lab.start(*getattr(request.module, "SETS", ()))
-    yield p
-    lab.stop(p)
-
-
 @pytest.fixture
-def agent(process):
-    """The agent; what a test leaves open is closed after it."""
-    yield process.agent
-    for fd in range(3, 40):
-        process.agent.start(10, fd).reply()
+def agent(lab):
+    """An agent without settings; what a test leaves open is closed after it."""
+    p = lab.shared(())
+    yield p.agent
+    if p.poll() is None:
+        for fd in range(3, 40):
+            p.agent.start(10, fd).reply()
 
 
 @pytest.fixture

@@ -176,10 +176,11 @@ class Peer:
 
     # --- whole handshakes
 
-    def open(self):
-        """We connect to the agent."""
+    def open(self, seconds=0.0):
+        """We connect to the agent, which finds a round trip of @seconds."""
         self.tx("S", 0)
         s = self.rx("SA", 0, 1)
+        time.sleep(seconds)
         self.tx("A", 1, 1)
         return s
 

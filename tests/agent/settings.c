@@ -47,8 +47,12 @@ static const struct setting all[] = {
       "offer and accept window scaling" },
     { "receive-buffer", KIND_NUMBER, AT(tcp.recv_buf), 1152, 1 << 30, 65536,
       "bytes of the window; SO_RCVBUF is twice as much, as on Linux" },
+    { "receive-buffer-max", KIND_NUMBER, AT(tcp.recv_buf_max), 1152, 1 << 30, 6291456,
+      "what it may grow to by itself, unless SO_RCVBUF is set; the window scale is for it" },
     { "send-buffer", KIND_NUMBER, AT(tcp.send_buf), 2304, 1 << 30, 65536,
       "bytes queued and in flight; SO_SNDBUF is twice as much" },
+    { "send-buffer-max", KIND_NUMBER, AT(tcp.send_buf_max), 2304, 1 << 30, 4194304,
+      "what it may grow to, unless SO_SNDBUF is set" },
     { "nagle", KIND_ON, AT(nagle), 0, 1, 1, "of sockets without TCP_NODELAY" },
     { "delayed-ack-ms", KIND_MS, AT(tcp.delayed_ack_us), 1, 1000, 40, "how late an ACK may be" },
     { "rto-min-ms", KIND_MS, AT(tcp.rto_min_us), 1, 120000, 200, "least retransmission timeout" },
@@ -390,7 +394,9 @@ struct tcp_tuning settings_tuning(const struct settings *s)
 {
     return (struct tcp_tuning){
         .recv_buf = s->tcp.recv_buf,
+        .recv_buf_max = MAX(s->tcp.recv_buf_max, s->tcp.recv_buf),
         .send_buf = s->tcp.send_buf,
+        .send_buf_max = MAX(s->tcp.send_buf_max, s->tcp.send_buf),
         .notsent_lowat = UINT32_MAX,
         .nagle = s->nagle,
         .keepalive = s->keepalive,

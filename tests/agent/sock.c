@@ -624,15 +624,14 @@ bool op_shutdown(struct call *c)
 /* A third of the buffer is free, and half of TCP_NOTSENT_LOWAT (sk_stream_is_writeable()). */
 static bool is_writable(const struct sock *s)
 {
-    const struct tcp_tuning *t;
     struct tcp_conn_info info;
+    uint32_t room;
 
     if (s->conn == NULL)
         return true;
-    t = tcp_tuning(s->conn);
     tcp_info(s->conn, &info);
-    return info.send_queue < t->send_buf && t->send_buf - info.send_queue >= info.send_queue / 2 &&
-           info.unsent < t->notsent_lowat / 2 + (t->notsent_lowat & 1);
+    room = tcp_send_room(s->conn);
+    return room > 0 && room >= MIN(info.send_queue / 2, tcp_tuning(s->conn)->notsent_lowat / 2);
 }
 
 short sock_poll(const struct sock *s)

@@ -44,6 +44,7 @@ enum sock_seen { SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED };
 /* What setsockopt() has set, as it is read back; a child of a listener inherits it. */
 struct sock_opts {
     bool reuse_addr, keepalive, linger_on, nodelay, cork, quickack, v6only;
+    bool rcvbuf_set, sndbuf_set; /* they do not grow by themselves any more */
     uint32_t linger_s;
     uint32_t rcvbuf, sndbuf; /* doubled, as Linux does */
     uint32_t rcvlowat, window_clamp, notsent_lowat, mss, user_timeout_ms;

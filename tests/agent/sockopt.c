@@ -49,9 +49,15 @@ struct tcp_tuning sock_opts_tuning(const struct sock *s)
     struct tcp_tuning t = settings_tuning(&s->agent->settings);
 
     t.recv_buf = o->rcvbuf / 2;
-    if (o->window_clamp != 0)
+    if (o->rcvbuf_set)
+        t.recv_buf_max = t.recv_buf;
+    if (o->window_clamp != 0) {
         t.recv_buf = MIN(t.recv_buf, o->window_clamp);
+        t.recv_buf_max = MIN(t.recv_buf_max, o->window_clamp);
+    }
     t.send_buf = o->sndbuf / 2;
+    if (o->sndbuf_set)
+        t.send_buf_max = t.send_buf;
     t.notsent_lowat = o->notsent_lowat != 0 ? o->notsent_lowat : UINT32_MAX;
     t.mss_max = (uint16_t)o->mss;
     t.nagle = !o->nodelay;
@@ -145,10 +151,12 @@ static int set_socket(struct sock *s, const struct call *c)
         return set_linger(s, c);
     case SO_RCVBUF:
     case SO_RCVBUFFORCE:
+        o->rcvbuf_set = true;
         o->rcvbuf = buffer(v, RCVBUF_MIN, c->req.b == SO_RCVBUFFORCE);
         return 0;
     case SO_SNDBUF:
     case SO_SNDBUFFORCE:
+        o->sndbuf_set = true;
         o->sndbuf = buffer(v, SNDBUF_MIN, c->req.b == SO_SNDBUFFORCE);
         return 0;
     case SO_RCVLOWAT: /* Linux: 0 is 1, and no more than what fits */

@@ -7,6 +7,7 @@
 #define INITIAL_WINDOW 10
 #define DEFAULT_MSS 536
 #define REORDERING 3
+#define TS_LEN 12
 
 uint32_t tcpinfo_size(void)
 {
@@ -51,7 +52,8 @@ static void fill_path(const struct tcp_conn_info *i, struct tcp_info *to)
     to->tcpi_rttvar = i->rttvar_us;
     to->tcpi_min_rtt = i->min_rtt_us;
     to->tcpi_snd_mss = i->mss;
-    to->tcpi_advmss = i->adv_mss;
+    to->tcpi_advmss = i->adv_mss - (i->ts_on ? TS_LEN : 0); /* as Linux, of payload */
+    to->tcpi_rcv_mss = i->rcv_mss;
     to->tcpi_pmtu = i->path_mtu;
     to->tcpi_snd_wnd = i->snd_wnd;
     to->tcpi_snd_wscale = i->snd_shift;

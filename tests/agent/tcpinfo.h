@@ -11,11 +11,12 @@
  *   snd_wscale, rcv_wscale      as agreed on
  *   rto, rtt, rttvar, min_rtt   microseconds
  *   ato                         the delay of an ACK, which is fixed
- *   snd_mss, advmss, pmtu       payload of a segment now; what our SYN has said; of the path
+ *   snd_mss, rcv_mss, advmss    payload of a segment: ours now, theirs as seen, theirs at most
+ *   pmtu                        of the path
  *   unacked, sacked, lost,      packets in flight, by the scoreboard; a listener: connections not
  *     retrans                   yet accepted, and its backlog
  *   last_data_sent, last_*_recv milliseconds ago
- *   rcv_ssthresh                the receive buffer: the window is clamped by nothing else
+ *   rcv_ssthresh                the receive buffer at the start: it may grow
  *   snd_ssthresh, snd_cwnd      packets; no threshold yet: 0x7fffffff
  *   reordering, dsack_dups,     packets
  *     total_retrans, delivered
@@ -28,9 +29,8 @@
  *
  * Left 0, as our TCP does not know them of one connection (some of all connections together):
  *
- *   rcv_mss                     we acknowledge every second segment, whatever its size
  *   last_ack_sent, fackets      Linux leaves them 0, too
- *   rcv_rtt, rcv_space          the receive buffer has a fixed size
+ *   rcv_rtt, rcv_space          not told by our receive buffer, though it grows
  *   segs_in, segs_out, data_segs_in, data_segs_out, bytes_retrans, delivered_ce,
  *   reord_seen, rcv_ooopack     not counted
  *   busy_time, rwnd_limited,    not measured

@@ -16,7 +16,7 @@ OPEN, DISORDER, CWR, RECOVERY, LOSS = range(5)
 @pytest.fixture
 def scripted(agent, listener, wire):
     p = Peer(wire, listener.port, sack=True, wscale=7)
-    p.open()
+    p.open(0.1) # so that no probe comes soon
     s, _ = listener.accept()
     s.setsockopt(6, 1, 1)
     return s, p
@@ -57,7 +57,7 @@ def test_a_new_connection(scripted):
     s, p = scripted
     i = s.info()
     assert (i.state, i.ca_state, i.retransmits, i.probes, i.backoff) == (ESTABLISHED, OPEN, 0, 0, 0)
-    assert i.options == SACK | WSCALE and (i.snd_wscale, i.rcv_wscale) == (7, 1)
+    assert i.options == SACK | WSCALE and (i.snd_wscale, i.rcv_wscale) == (7, 7)
     assert (i.snd_mss, i.advmss, i.pmtu) == (1460, 1460, 1500)
     assert (i.unacked, i.sacked, i.lost, i.retrans, i.total_retrans) == (0, 0, 0, 0, 0)
     assert (i.snd_cwnd, i.snd_ssthresh, i.reordering) == (10, 0x7fffffff, 3)
@@ -65,7 +65,7 @@ def test_a_new_connection(scripted):
     assert (i.delivered, i.bytes_acked, i.bytes_received, i.bytes_sent) == (1, 0, 0, 0)
     assert i.rcv_ssthresh == 65536 and i.ato == 40000
     assert i.max_pacing_rate == 2**64 - 1
-    for name in ("rcv_mss", "fackets", "last_ack_sent", "rcv_rtt", "rcv_space", "segs_in", "segs_out", "data_segs_in",
+    for name in ("fackets", "last_ack_sent", "rcv_rtt", "rcv_space", "segs_in", "segs_out", "data_segs_in",
                  "data_segs_out", "bytes_retrans", "delivered_ce", "reord_seen", "rcv_ooopack", "busy_time",
                  "rwnd_limited", "sndbuf_limited"):
         assert getattr(i, name) == 0, name
@@ -74,13 +74,12 @@ def test_a_new_connection(scripted):
 def test_what_is_in_flight(scripted):
     s, p = scripted
     s.write(b"x" * 1460 * 12)
-    p.drain()
     i = s.info()
     assert i.unacked == 10 and i.notsent_bytes == 1460 * 2
     assert i.bytes_sent == 14600 and i.bytes_acked == 0
     p.tx("A", 1, 1 + 1460 * 2)
-    i = settle(s, lambda i: i.unacked != 10)
-    assert i.unacked == 10 and i.delivered == 3 and i.bytes_acked == 2920 if i.unacked == 10 else i.unacked >= 8
+    i = settle(s, lambda i: i.bytes_acked == 2920)
+    assert (i.unacked, i.delivered, i.notsent_bytes) == (10, 3, 0)
 
 
 def test_the_round_trip(agent, listener, wire):
