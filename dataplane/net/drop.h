@@ -83,6 +83,7 @@
     X(TCP_FLAGS, "tcp: flags that make no sense together")                                         \
     X(TCP_NO_CONN, "tcp: no connection and no listener")                                           \
     X(TCP_HALF_OPEN_FULL, "tcp: SYN dropped, too many half-open connections")                      \
+    X(TCP_ACCEPT_FULL, "tcp: the listener has no room for another connection")                     \
     X(TCP_NO_MEMORY, "tcp: no memory for the connection")                                          \
     X(TCP_WINDOW, "tcp: outside the receive window")                                               \
     X(TCP_PAWS, "tcp: timestamp too old or missing (PAWS)")                                        \

@@ -6,6 +6,8 @@
 #include "dataplane/net/nd.h"
 #include "dataplane/net/net_impl.h"
 
+#include <errno.h>
+
 #define SECOND UINT64_C(1000000)
 #define REACHABLE_US (30 * SECOND)
 #define DELAY_US (5 * SECOND)
@@ -68,6 +70,7 @@ static void move(struct neigh *n, enum neigh_state next)
         break;
     case NEIGH_STALE:
     case NEIGH_FAILED:
+    case NEIGH_PERMANENT:
         arm(n, IDLE_US);
         break;
     }
@@ -198,9 +201,41 @@ static void on_timer(struct wheel_timer *timer, uint64_t now_us)
         return;
     case NEIGH_STALE:
     case NEIGH_FAILED:
+    case NEIGH_PERMANENT:
         on_idle(n, n->net->core->now_us);
         return;
     }
+}
+
+int net_set_static_neigh(struct net *net, const struct ipprefix *of, const uint8_t mac[6])
+{
+    struct neigh_table *t = &net->neighs;
+    struct neigh_static *s;
+
+    if (t->n_statics == NEIGH_STATICS)
+        return -ENOSPC;
+    s = &t->statics[t->n_statics++];
+    s->of = *of;
+    memcpy(s->mac, mac, sizeof(s->mac));
+    return 0;
+}
+
+/* A new entry: is it said where it is? */
+static void look_up_static(struct neigh *n)
+{
+    const struct neigh_table *t = &n->net->neighs;
+    const struct neigh_static *best = NULL;
+
+    for (uint32_t i = 0; i < t->n_statics; i++) {
+        const struct neigh_static *s = &t->statics[i];
+
+        if (ipprefix_contains(&s->of, &n->addr) && (best == NULL || s->of.len > best->of.len))
+            best = s;
+    }
+    if (best == NULL)
+        return;
+    memcpy(n->mac, best->mac, sizeof(n->mac));
+    move(n, NEIGH_PERMANENT);
 }
 
 static struct neigh *make(struct net *net, uint8_t iface, const struct ipaddr *addr)
@@ -227,6 +262,7 @@ static struct neigh *make(struct net *net, uint8_t iface, const struct ipaddr *a
     n->next = t->buckets[bucket];
     t->buckets[bucket] = n;
     t->n++;
+    look_up_static(n);
     return n;
 }
 
@@ -287,6 +323,7 @@ void neigh_tx(struct net *net, struct neigh *n, struct pkt *p)
     case NEIGH_REACHABLE:
     case NEIGH_DELAY:
     case NEIGH_PROBE:
+    case NEIGH_PERMANENT:
         send(net, n, p);
         return;
     case NEIGH_STALE:
@@ -341,6 +378,8 @@ bool neigh_heard(struct net *net, const struct iface *i, const struct ipaddr *ad
         n = make(net, iface, addr);
     if (n == NULL)
         return false;
+    if (n->state == NEIGH_PERMANENT)
+        return true;
 
     moved = memcmp(n->mac, mac, sizeof(n->mac)) != 0;
     memcpy(n->mac, mac, sizeof(n->mac));

@@ -20,6 +20,9 @@
  *
  * A next hop that did not answer is passed over by routes that have another
  * (neigh_is_dead()), and asked again from time to time until it does.
+ *
+ * What net_set_static_neigh() has said is PERMANENT: it is never asked for, and nobody on
+ * the wire can change it.
  */
 #pragma once
 
@@ -30,6 +33,7 @@
 #define NEIGH_MAX 4096
 #define NEIGH_BUCKETS 1024
 #define NEIGH_WAITING 8 /* packets, per neighbour */
+#define NEIGH_STATICS 64
 
 /* State, then the states it may move to. */
 #define NEIGH_STATES(X)                                                                            \
@@ -38,7 +42,8 @@
     X(STALE, TO(REACHABLE) | TO(DELAY))                                                            \
     X(DELAY, TO(REACHABLE) | TO(STALE) | TO(PROBE))                                                \
     X(PROBE, TO(REACHABLE) | TO(STALE) | TO(FAILED))                                               \
-    X(FAILED, TO(INCOMPLETE) | TO(REACHABLE) | TO(STALE))
+    X(FAILED, TO(INCOMPLETE) | TO(REACHABLE) | TO(STALE) | TO(PERMANENT))                          \
+    X(PERMANENT, 0)
 
 #define NEIGH_ENUM(name, next) NEIGH_##name,
 enum neigh_state { NEIGH_STATES(NEIGH_ENUM) };
@@ -61,8 +66,16 @@ struct neigh {
     struct pkt *waiting[NEIGH_WAITING]; /* from the IP header on; an array: see base/pkt.h */
 };
 
+/* Every address of @of is at @mac. */
+struct neigh_static {
+    struct ipprefix of;
+    uint8_t mac[6];
+};
+
 struct neigh_table {
     struct slab slab;
+    uint32_t n_statics;
+    struct neigh_static statics[NEIGH_STATICS];
     uint32_t n, hand; /* @hand: bucket where the search for room goes on */
     struct neigh *buckets[NEIGH_BUCKETS];
 };

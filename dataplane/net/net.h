@@ -163,6 +163,14 @@ struct net_counters {
 };
 const struct net_counters *net_counters(const struct net *net);
 
+/*
+ * Every address of @of, if it is next to us, is at @mac from now on, and is not asked for: a
+ * machine that does not answer, or one that stands for many. The longest prefix counts. At the
+ * start, before anything is sent there. -ENOSPC: there are 64 of them already.
+ */
+NODISCARD int net_set_static_neigh(struct net *net, const struct ipprefix *of,
+                                   const uint8_t mac[6]);
+
 /* For `isthmusctl neighbors`: calls @fn for every entry. */
 struct neigh_info {
     struct ipaddr addr;

@@ -233,7 +233,7 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
     c->ts_offset = tcp_ts_offset(tcp, key);
     c->quick_acks = TCP_QUICK_ACKS;
     c->rcv_mss = TCP_MSS_DEFAULT;
-    c->opened_us = c->last_rx_us = c->last_tx_us = tcp->core->now_us;
+    c->opened_us = c->last_rx_us = c->last_tx_us = c->stalled_us = tcp->core->now_us;
     rtt_init(&c->rtt);
     pktq_init(&c->rxq);
     list_init(&c->pending);
@@ -276,8 +276,6 @@ void tcp_conn_end(struct tcp_conn *c, int why)
     dismantle(c);
     c->ended = true;
     c->why = why;
-    if (why != 0)
-        pktq_clear(&c->rxq);
     if (c->released)
         tcp_conn_drop(c);
     else
@@ -339,7 +337,7 @@ void tcp_events(struct tcp_conn *c)
         tell(c, TCP_EV_PEER_CLOSED, c->ops->on_peer_closed);
         tell(c, TCP_EV_WRITABLE, c->ops->on_writable);
     }
-    if (!c->ended || c->gone || !pktq_is_empty(&c->rxq))
+    if (!c->ended || c->gone || (c->why == 0 && !pktq_is_empty(&c->rxq)))
         return;
     c->released = true; /* the owner has nothing to say any more */
     c->ops->on_closed(c, c->why);
@@ -402,7 +400,8 @@ struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
         tcp_conn_set_tuning(c, tuning);
     c->rcv_shift = tcp->conf.no_window_scale ? 0 : tcp_window_shift(c->tuning);
     tcp_conn_set_mss(c);
-    c->give_up_at_us = tcp->core->now_us + tcp->conf.syn_timeout_us;
+    if (c->tuning->syn_retries == 0)
+        c->give_up_at_us = tcp->core->now_us + tcp->conf.syn_timeout_us;
     tcp->counters.active_opens++;
     tcp_send_syn(c);
     tcp_timer_arm(c);
@@ -656,6 +655,14 @@ static uint8_t state_number(enum tcp_state state)
     return numbers[state];
 }
 
+/* A FIN of ours that is in flight is no byte. */
+static uint64_t bytes_acked(const struct tcp_conn *c)
+{
+    const uint32_t end = seq_gt(c->snd_nxt, c->snd_end) ? c->snd_end : c->snd_nxt;
+
+    return seq_gt(end, c->snd_una) ? c->bytes_out - (end - c->snd_una) : c->bytes_out;
+}
+
 static void flight_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
 {
     const struct tcp_flight *fl = c->fl;
@@ -685,6 +692,10 @@ void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
         .state_number = state_number(c->state),
         .bytes_in = c->bytes_in,
         .bytes_out = c->bytes_out,
+        .bytes_acked = tcp_conn_is_synchronized(c) ? bytes_acked(c) : 0,
+        .path_mtu = c->dst.mtu,
+        .rcv_mss = c->rcv_mss,
+        .adv_mss = tcp_our_mss(&c->dst, c->tuning),
         .retransmits = c->retransmits,
         .total_resent = c->retransmits,
         .dsacks = c->dsacks,
@@ -746,6 +757,32 @@ void tcp_flush(struct tcp *tcp)
             tcp_timer_arm(c);
         tcp_conn_leave(c);
     }
+}
+
+static bool is_at(const struct flow_key *key, const struct ipport *local)
+{
+    return key->local_port == local->port &&
+           (local->addr.family == IP_NONE || ipaddr_eq(&key->local, &local->addr));
+}
+
+bool tcp_port_in_use(const struct tcp *tcp, const struct ipport *local)
+{
+    const struct list *l;
+
+    list_for_each(l, &tcp->tw_list)
+    {
+        if (is_at(&container_of(l, struct tcp_tw, link)->flow.key, local))
+            return true;
+    }
+    for (uint32_t place = 0; place < tcp->conns.n_touched; place++) {
+        const void *at = tcp->conns.base + (size_t)place * tcp->conns.size;
+        const struct tcp_conn *c = at;
+
+        if ((tcp->live[place / 64] >> (place % 64) & 1) != 0 && c->state != TCP_CLOSED &&
+            is_at(&c->flow.key, local))
+            return true;
+    }
+    return false;
 }
 
 uint32_t tcp_n_conns(const struct tcp *tcp)

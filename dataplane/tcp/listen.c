@@ -66,6 +66,11 @@ void tcp_listener_tune(struct tcp_listener *l, const struct tcp_tuning *tuning)
     l->tuning.recv_buf_max = MIN(MAX(tuning->recv_buf_max, l->tuning.recv_buf), TCP_RECV_BUF_MAX);
 }
 
+void tcp_listener_hold(struct tcp_listener *l, bool full)
+{
+    l->full = full;
+}
+
 static void half_free(struct tcp_half *h)
 {
     struct tcp *tcp = h->listener->tcp;
@@ -340,6 +345,10 @@ static enum drop half_rx(struct flow *f, struct pkt *p)
         tcp_refuse(tcp, &f->key, &s);
         return DROP_TCP_ACK;
     }
+    if (h->listener->full) {
+        tcp->counters.accept_held++;
+        return DROP_TCP_ACCEPT_FULL;
+    }
     return accept_conn(h, &s, p);
 }
 
@@ -411,6 +420,10 @@ enum drop tcp_syn_rcvd(struct tcp *tcp, const struct flow_key *key, const struct
         tcp_refuse(tcp, key, s);
         return DROP_TCP_NO_CONN;
     }
+    if (l->full) {
+        tcp->counters.accept_held++;
+        return DROP_TCP_ACCEPT_FULL;
+    }
     offer = offer_of(l, key, s);
     if (has_min && seq_le(offer.iss, min_iss))
         offer.iss = min_iss + ISS_STEP;
@@ -428,8 +441,12 @@ static enum drop ack_of_nobody(struct tcp *tcp, const struct flow_key *key, stru
     struct tcp_listener *l = find_listener(tcp, key);
     struct tcp_offer offer;
 
-    if (l != NULL && (s->flags & TCP_SYN) == 0 && tcp_cookie_read(tcp, key, s, &offer))
-        return accept_cookie(l, key, &offer, s, p);
+    if (l != NULL && (s->flags & TCP_SYN) == 0 && tcp_cookie_read(tcp, key, s, &offer)) {
+        if (!l->full)
+            return accept_cookie(l, key, &offer, s, p);
+        tcp->counters.accept_held++;
+        return DROP_TCP_ACCEPT_FULL;
+    }
     tcp_refuse(tcp, key, s);
     return DROP_TCP_NO_CONN;
 }

@@ -29,7 +29,7 @@
  *   RST, timeout, ICMP ---------> on_closed(-ECONNRESET, -ETIMEDOUT, -ECONNREFUSED, ...)
  *
  * on_closed(0) waits until the owner has taken every byte with tcp_recv(); any other reason does
- * not, and drops what waits.
+ * not: what waits may be taken in on_closed, and is dropped after it.
  */
 #pragma once
 
@@ -71,9 +71,10 @@ struct tcp_tuning {
     bool nagle;       /* one small segment in flight at a time (RFC 9293, 3.7.4) */
     bool cork;        /* whole segments only; what is less waits TCP_CORK_US at most */
     bool keepalive;
-    enum cc_algorithm cc;           /* counts from the next byte that is sent after a pause */
-    uint8_t keepalive_probes;       /* unanswered, then -ETIMEDOUT */
-    uint64_t keepalive_us;          /* idle time before the first probe */
+    enum cc_algorithm cc;     /* counts from the next byte that is sent after a pause */
+    uint8_t keepalive_probes; /* unanswered, then -ETIMEDOUT */
+    uint8_t syn_retries;   /* unanswered SYNs after the first, then -ETIMEDOUT; 0: syn_timeout_us */
+    uint64_t keepalive_us; /* idle time before the first probe */
     uint64_t keepalive_interval_us; /* between two */
     uint64_t user_timeout_us; /* bytes unacknowledged for so long: -ETIMEDOUT (RFC 5482); 0: none */
 };
@@ -110,10 +111,12 @@ struct tcp_conf {
 struct tcp_conn_info {
     struct ipport local, remote;
     const char *state; /* "ESTABLISHED" */
-    uint64_t bytes_in, bytes_out, retransmits;
+    uint64_t bytes_in, bytes_out, bytes_acked, retransmits;
     uint32_t cwnd, ssthresh, srtt_us, rttvar_us, min_rtt_us, rto_us, mss, peer_mss, snd_wnd,
         rcv_wnd;
     uint32_t send_queue, unsent, recv_queue;
+    uint16_t path_mtu, adv_mss; /* of the path, and what our SYN has announced for it */
+    uint16_t rcv_mss;           /* the largest payload that has come, as far as that is known */
     uint64_t opened_us, last_rx_us, last_tx_us;
     /* What is in flight, in packets; the values of @ca_state are those of Linux. */
     uint8_t ca_state, retries, backoff, probes;
@@ -141,6 +144,12 @@ struct tcp_listener *tcp_listen(struct tcp *tcp, const struct ipport *local, tcp
 
 /* For connections whose SYN comes from now on. */
 void tcp_listener_tune(struct tcp_listener *l, const struct tcp_tuning *tuning);
+
+/*
+ * @full: the owner has no room for another connection. SYNs, and the last ACKs of handshakes, are
+ * dropped until it has: the peers repeat them.
+ */
+void tcp_listener_hold(struct tcp_listener *l, bool full);
 
 /* Half-open connections are dropped; open ones live on. */
 void tcp_unlisten(struct tcp_listener *l);
@@ -216,6 +225,10 @@ struct ipport tcp_remote(const struct tcp_conn *c);
 /* Once at the end of each turn of the loop: sends what was queued, and delayed ACKs. */
 void tcp_flush(struct tcp *tcp);
 
+/* Is there a connection at @local, be it in TIME_WAIT or without an owner? An address of IP_NONE
+ * stands for any. Looks at every connection: for owners who choose a port by hand. */
+bool tcp_port_in_use(const struct tcp *tcp, const struct ipport *local);
+
 /* Connections in use, TIME_WAIT excluded; TIME_WAIT entries. */
 uint32_t tcp_n_conns(const struct tcp *tcp);
 uint32_t tcp_n_time_wait(const struct tcp *tcp);
@@ -266,6 +279,7 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(cookies_good, "connections opened from a cookie")                                            \
     X(cookies_bad, "ACKs of nobody, or of a cookie that is too old or not ours")                   \
     X(half_open_timeouts, "half-open connections given up")                                        \
+    X(accept_held, "SYNs and last ACKs of handshakes dropped while the owner had no room")         \
     X(no_conn, "connections refused for want of memory")                                           \
     X(low_pool_dropped, "segments whose bytes were refused because few packets were left")         \
     X(no_pkt, "packets that could not be built for want of memory")                                \

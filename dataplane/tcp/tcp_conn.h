@@ -201,6 +201,7 @@ struct tcp_listener {
     struct tcp_tuning tuning;
     tcp_accept_fn accept;
     void *ctx;
+    bool full; /* tcp_listener_hold() */
 };
 
 /* What a SYN has brought, and what we have made of it. */

@@ -188,11 +188,18 @@ static void timed_out(struct tcp_conn *c)
     tcp_conn_end(c, -ETIMEDOUT);
 }
 
+static uint32_t max_retries(const struct tcp_conn *c)
+{
+    const bool opening = c->state == TCP_SYN_SENT && c->tuning->syn_retries != 0;
+
+    return opening ? c->tuning->syn_retries : c->tcp->conf.max_retries;
+}
+
 /* A user timeout, if there is one, counts instead of the retries (RFC 5482): it may be longer. */
 static bool is_given_up(struct tcp_conn *c)
 {
     const bool limited = c->tuning->user_timeout_us == 0 || !tcp_conn_is_synchronized(c);
-    const bool spent = c->retries >= c->tcp->conf.max_retries;
+    const bool spent = c->retries >= max_retries(c);
 
     c->retries += c->retries < UINT8_MAX;
     return limited && spent;
