@@ -230,7 +230,7 @@ static void store(struct settings *s, const struct setting *t, uint64_t n)
 
 static bool set_one(struct settings *s, const struct setting *t, const char *value)
 {
-    enum cc_algorithm cc;
+    enum cc_algorithm cc = CC_CUBIC;
     uint64_t n = 0;
 
     switch (t->kind) {
