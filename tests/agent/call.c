@@ -374,7 +374,8 @@ int calls_open(struct agent *a)
     if (bind(a->listener, (const struct sockaddr *)&path, sizeof(path)) < 0)
         goto err;
     a->socket_made = true;
-    if (listen(a->listener, AGENT_CLIENTS_MAX) < 0 || epoll_ctl(a->epoll, EPOLL_CTL_ADD, a->listener, &ev) < 0)
+    if (listen(a->listener, AGENT_CLIENTS_MAX) < 0 ||
+        epoll_ctl(a->epoll, EPOLL_CTL_ADD, a->listener, &ev) < 0)
         goto err;
     return 0;
 
