@@ -95,6 +95,7 @@ class AgentLab:
             self.stop(self.current)
         self.current = None
         self.agents += 1
+        ns(AGENT_NS, "ip", "link", "set", "ag0", "mtu", "1500")  # an agent with mtu=... has set that of the interface
         path = self.tmp / f"{self.agents}.sock"
         log = open(self.tmp / f"{self.agents}.log", "wb")
         args = [BUILD / "tests/agent/isthmus-agent", "--interface", "ag0", "--device", device, "--address", f"{OURS}/24",
