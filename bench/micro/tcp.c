@@ -437,5 +437,14 @@ int main(int argc, char **argv)
             printf("%12.0f", all[i][row]);
         printf("\n");
     }
+    printf("%-16s", "together");
+    for (int i = 0; i < n; i++) {
+        double sum = 0;
+
+        for (unsigned row = 0; row < ROWS; row++)
+            sum += all[i][row];
+        printf("%12.0f", sum);
+    }
+    printf("\n");
     return 0;
 }

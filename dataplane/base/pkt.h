@@ -46,6 +46,8 @@ enum pkt_flag {
     PKT_TX_TCP_CSUM = 1 << 6,
     /* The worker that owns this flow has been found already. */
     PKT_STEERED = 1 << 7,
+    /* ->hash is that of its flow in net's table (not the port's). */
+    PKT_FLOW_HASH = 1 << 12,
     /* ECN (RFC 3168): came with a mark of congestion; may be marked on its way. */
     PKT_RX_CE = 1 << 8,
     PKT_TX_ECT = 1 << 9,

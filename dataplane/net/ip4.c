@@ -97,7 +97,9 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
                                       .remote_port = get16(p->data),
                                       .local_port = get16(p->data + 2),
                                       .protocol = ip->protocol };
-        struct flow *f = flow_table_find(&net->flows, &key);
+        struct flow *f = likely((p->flags & PKT_FLOW_HASH) != 0)
+                             ? flow_table_find_hashed(&net->flows, &key, p->hash)
+                             : flow_table_find(&net->flows, &key);
 
         if (likely(f != NULL))
             return f->ops->rx(f, p);

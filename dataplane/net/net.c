@@ -1,5 +1,6 @@
 #include "dataplane/net/net.h"
 
+#include "dataplane/net/bytes.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/ip4.h"
 #include "dataplane/net/ip6.h"
@@ -7,6 +8,7 @@
 
 #include <stdlib.h>
 
+#define NET_AHEAD 8 /* packets of a burst */
 #define DEFAULT_CONNECTIONS 65536
 #define DEFAULT_HALF_OPEN 4096
 
@@ -99,13 +101,58 @@ void net_set_fib(struct net *net, const struct fib *fib)
     net->fib = fib != NULL ? fib : net->conf_fib;
 }
 
+/* Sets ->hash of a frame without VLAN and options. */
+static void peek(const struct net *net, struct pkt *p)
+{
+    const uint8_t *ip = p->data + ETH_HDR, *tcp;
+    struct flow_key key = { .protocol = IP4_PROTO_TCP };
+
+    if (p->len < ETH_HDR + IP6_HDR)
+        return;
+    if (get16(p->data + 12) == ETH_TYPE_IP4 && ip[0] == 0x45 && ip[9] == IP4_PROTO_TCP) {
+        key.remote = ipaddr_v4(get32(ip + 12));
+        key.local = ipaddr_v4(get32(ip + 16));
+        tcp = ip + IP4_HDR;
+    } else if (get16(p->data + 12) == ETH_TYPE_IP6 && ip[6] == IP6_TCP &&
+               p->len >= ETH_HDR + IP6_HDR + 4) {
+        key.remote = ipaddr_v6(ip + 8);
+        key.local = ipaddr_v6(ip + 24);
+        tcp = ip + IP6_HDR;
+    } else {
+        return;
+    }
+    key.remote_port = get16(tcp);
+    key.local_port = get16(tcp + 2);
+    p->hash = flow_table_hash(&net->flows, &key);
+    p->flags |= PKT_FLOW_HASH;
+    flow_table_prefetch(&net->flows, p->hash);
+}
+
+/*
+ * The packets of a burst are of different flows, as a rule. While one is worked on, what the next
+ * ones will need is on its way: the header, then the bucket of the flow table, then the flow.
+ */
+static void look_ahead(const struct net *net, struct pkt **pkts, unsigned n, unsigned i)
+{
+    const struct pkt *soon;
+
+    if (i + NET_AHEAD < n)
+        __builtin_prefetch(pkts[i + NET_AHEAD]->data);
+    if (i + NET_AHEAD / 2 < n)
+        peek(net, pkts[i + NET_AHEAD / 2]);
+    if (i + NET_AHEAD / 4 < n) {
+        soon = pkts[i + NET_AHEAD / 4];
+        if ((soon->flags & PKT_FLOW_HASH) != 0)
+            flow_table_prefetch_flow(&net->flows, soon->hash);
+    }
+}
+
 void net_rx(struct net *net, struct pkt **pkts, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
         enum drop why;
 
-        if (i + 1 < n)
-            __builtin_prefetch(pkts[i + 1]->data);
+        look_ahead(net, pkts, n, i);
         net->counters.pkts_in++;
         net->counters.bytes_in += pkts[i]->len;
         why = eth_rx(net, pkts[i]);
