@@ -486,7 +486,7 @@ static void show_what_hangs(void)
  */
 static void look_at_counters(bool bad)
 {
-    uint64_t total = 0;
+    uint64_t total = 0, resets = 0, resent = 0;
 
     for (uint32_t i = 0; i < N_WORKERS; i++) {
         const struct port_counters *g = port_counters(gateway.workers[i]->io),
@@ -499,10 +499,12 @@ static void look_at_counters(bool bad)
         check(g->redirect_out == 0 && c->redirect_out == 0,
               "a port that steers leaves nothing to redirect");
         check(t->passive_opens > 0, "every worker has its share");
-        check(bad || (t->resets_in == 0 && t->resets_out == 0),
-              "no packet reached a worker that did not know it");
+        resets += t->resets_in + t->resets_out;
+        resent += t->retrans_segs + tcp_counters(clients[i].tcp)->retrans_segs;
         total += t->passive_opens;
     }
+    /* A late copy, such as a tail loss probe, may find its connection closed. Nothing else may. */
+    check(bad || resets <= resent, "no packet reached a worker that did not know it");
     check(total == N_WORKERS * N_CONNS, "every connection was accepted once");
 }
 
