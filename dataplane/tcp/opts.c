@@ -67,10 +67,11 @@ bool tcp_opts_parse(const uint8_t *at, uint32_t len, struct tcp_opts *ret)
     return true;
 }
 
-static uint8_t *write_sacks(uint8_t *at, const struct tcp_opts *o)
+/* As many blocks as @room bytes hold. */
+static uint8_t *write_sacks(uint8_t *at, const struct tcp_opts *o, uint32_t room)
 {
-    const uint32_t room = o->has_ts ? TCP_SACKS_MAX - 1 : TCP_SACKS_MAX;
-    const uint32_t n = o->n_sacks < room ? o->n_sacks : room;
+    const uint32_t fit = room < 12 ? 0 : (room - 4) / 8;
+    const uint32_t n = o->n_sacks < fit ? o->n_sacks : fit;
 
     if (n == 0)
         return at;
@@ -115,6 +116,6 @@ uint32_t tcp_opts_write(uint8_t *at, const struct tcp_opts *o)
         at[3] = o->wscale;
         at += 4;
     }
-    at = write_sacks(at, o);
+    at = write_sacks(at, o, TCP_OPTS_MAX - (uint32_t)(at - start));
     return (uint32_t)(at - start);
 }

@@ -34,7 +34,7 @@ static void repair(struct frame *f)
 {
     const uint32_t hdr_len = (f->b[14] & 0xfu) * 4;
 
-    if (f->len < 14 + 20 || hdr_len < 20 || f->len < 14 + hdr_len)
+    if (f->len < 14 + 20 || f->b[14] >> 4 != 4 || hdr_len < 20 || f->len < 14 + hdr_len)
         return;
     f->ip_at = 14;
     f->l4_at = 14 + hdr_len;
