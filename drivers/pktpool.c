@@ -166,10 +166,14 @@ struct rte_mbuf *mbuf_of_pkt(struct pkt *p)
     m->nb_segs = 1;
     m->next = NULL;
     m->ol_flags = 0;
+    if (p->flags & PKT_RX_HASH) { /* towards a port of this process */
+        m->hash.rss = p->hash;
+        m->ol_flags = RTE_MBUF_F_RX_RSS_HASH;
+    }
     if (p->flags & (PKT_TX_IP_CSUM | PKT_TX_TCP_CSUM)) {
         m->l2_len = p->l2_len;
         m->l3_len = p->l3_len;
-        m->ol_flags = (p->flags & PKT_TX_IP6) != 0 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+        m->ol_flags |= (p->flags & PKT_TX_IP6) != 0 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
         if (p->flags & PKT_TX_IP_CSUM)
             m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
         if (p->flags & PKT_TX_TCP_CSUM)

@@ -43,6 +43,7 @@ struct port_io {
     struct pkt_pool *pool;
     uint32_t worker;
     struct port_counters counters;
+    struct steer_check check[MACHINE_MAX_PORTS];
     struct tx_batch tx[MACHINE_MAX_PORTS];
 };
 
@@ -116,6 +117,28 @@ static bool upload_reta(const struct ports *p, const struct port *port, uint16_t
             p->steer.reta[i % STEER_RETA];
     }
     return rte_eth_dev_rss_reta_update(port->ethdev, reta, reta_size) == 0;
+}
+
+/* Some drivers take a key and a table, and keep others. */
+static bool keeps_to_it(const struct ports *p, const struct port *port, uint16_t reta_size)
+{
+    struct rte_eth_rss_reta_entry64 reta[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE];
+    uint8_t key[STEER_KEY_LEN] = { 0 };
+    struct rte_eth_rss_conf rss = { .rss_key = key, .rss_key_len = sizeof(key) };
+
+    if (rte_eth_dev_rss_hash_conf_get(port->ethdev, &rss) < 0 ||
+        memcmp(key, p->steer.key, sizeof(key)) != 0)
+        return false;
+    memset(reta, 0, sizeof(reta));
+    for (unsigned i = 0; i < ARRAY_SIZE(reta); i++)
+        reta[i].mask = UINT64_MAX;
+    if (rte_eth_dev_rss_reta_query(port->ethdev, reta, reta_size) < 0)
+        return false;
+    for (unsigned i = 0; i < reta_size; i++)
+        if (reta[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] !=
+            p->steer.reta[i % STEER_RETA])
+            return false;
+    return true;
 }
 
 static int setup_queues(const struct port *port, const struct machine_conf *machine,
@@ -196,7 +219,15 @@ static int configure(struct ports *p, struct port *port, struct pktpool **pools)
     rc = vdev_started(port->conf, port->ethdev);
     if (rc < 0)
         return rc;
-    port->info.rss = rss && upload_reta(p, port, dev.reta_size);
+    port->info.rss =
+        rss && upload_reta(p, port, dev.reta_size) && keeps_to_it(p, port, dev.reta_size);
+    if (rss && !port->info.rss)
+        log_warning("port",
+                    "%s: the device does not keep to our key and table: flows are handed "
+                    "to their cores in software",
+                    port->conf->name);
+    if (port->conf->device == PORT_RING) /* demultiplex() has our key and table */
+        port->info.rss = port->info.n_queues >= p->conf->n_workers;
     read_mac(port);
     log_capabilities(port, p->conf->n_workers);
     return 0;
@@ -226,6 +257,7 @@ struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools
                          struct cfg_err *err)
 {
     struct ports *p = calloc(1, sizeof(*p));
+    const char *wrong;
 
     if (p == NULL) {
         cfg_err_set(err, NULL, "ports: no memory");
@@ -233,6 +265,11 @@ struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools
     }
     p->conf = conf;
     steer_init(&p->steer, conf->n_workers);
+    wrong = steer_self_test(&p->steer);
+    if (wrong != NULL) {
+        cfg_err_set(err, NULL, "ports: the self-test of steering fails: %s", wrong);
+        goto err_ports;
+    }
     for (uint32_t w = 0; w < conf->n_workers; w++) {
         p->redirect[w] = ring_new(REDIRECT_RING, RING_MANY_PRODUCERS);
         p->outbound[w] = ring_new(REDIRECT_RING, RING_MANY_PRODUCERS);
@@ -366,13 +403,14 @@ static unsigned receive_redirected(struct port_io *io, struct pkt **pkts)
 }
 
 /* Keeps what belongs to this worker, in order, and returns how much. */
-static unsigned steer_burst(struct port_io *io, const struct port *port, struct pkt **pkts,
-                            unsigned n)
+static unsigned steer_burst(struct port_io *io, const struct port *port, struct steer_check *check,
+                            struct pkt **pkts, unsigned n)
 {
+    const bool was_wrong = check->wrong;
     unsigned kept = 0;
 
     for (unsigned i = 0; i < n; i++) {
-        uint32_t owner = steer_frame(&io->ports->steer, pkts[i]);
+        uint32_t owner = steer_frame(&io->ports->steer, pkts[i], check);
 
         if (owner == STEER_ANY || owner == io->worker) {
             pkts[kept++] = pkts[i];
@@ -382,13 +420,18 @@ static unsigned steer_burst(struct port_io *io, const struct port *port, struct 
             io->counters.misdirected++;
         hand_over(io, owner, pkts[i]);
     }
+    if (unlikely(check->wrong && !was_wrong)) {
+        io->counters.hash_wrong++;
+        log_warning("port", "%s: its hash is not ours: flows are hashed in software",
+                    port->conf->name);
+    }
     return kept;
 }
 
 bool port_steer(struct port_io *io, struct pkt *p)
 {
     const uint32_t owner =
-        io->ports->steer.n_workers > 1 ? steer_frame(&io->ports->steer, p) : STEER_ANY;
+        io->ports->steer.n_workers > 1 ? steer_frame(&io->ports->steer, p, NULL) : STEER_ANY;
 
     if (owner == STEER_ANY || owner == io->worker)
         return false;
@@ -413,7 +456,7 @@ unsigned port_rx(struct port_io *io, uint32_t i, struct pkt **pkts)
     for (unsigned k = 0; k < n; k++)
         pkts[k] = pkt_of_mbuf(burst[k], io->pool, (uint8_t)i);
     io->counters.rx += n;
-    return io->ports->steer.n_workers > 1 ? steer_burst(io, port, pkts, n) : n;
+    return io->ports->steer.n_workers > 1 ? steer_burst(io, port, &io->check[i], pkts, n) : n;
 }
 
 static void send_on(struct port_io *io, const struct port *port, uint16_t q, struct pkt **pkts,
@@ -448,7 +491,7 @@ static struct pkt *exclusive(struct port_io *io, struct pkt *p)
     return copy;
 }
 
-/* What RSS does in a NIC: the frame's hash chooses the queue that it arrives on. */
+/* What RSS does in a NIC: the frame's hash chooses the queue that it arrives on, with the hash. */
 static void demultiplex(struct port_io *io, const struct port *port, struct tx_batch *tx)
 {
     for (unsigned i = 0; i < tx->n; i++) {
@@ -457,7 +500,9 @@ static void demultiplex(struct port_io *io, const struct port *port, struct tx_b
 
         if (p == NULL)
             continue;
-        owner = steer_frame(&io->ports->steer, p);
+        if (steer_hash(&io->ports->steer, p, &p->hash))
+            p->flags |= PKT_RX_HASH;
+        owner = steer_frame(&io->ports->steer, p, NULL);
         send_on(io, port, owner == STEER_ANY ? 0 : (uint16_t)(owner % port->info.n_queues), &p, 1);
     }
 }

@@ -67,7 +67,8 @@ void ports_stats(struct ports *p, uint32_t i, struct port_stats *ret);
     X(redirect_in, "packets that another worker handed over")                                      \
     X(redirect_dropped, "packets dropped: the other worker's ring was full")                       \
     X(shared_out, "ARP and neighbour discovery frames copied to other workers")                    \
-    X(misdirected, "packets the port steered to a worker that does not own them")
+    X(misdirected, "packets the port steered to a worker that does not own them")                  \
+    X(hash_wrong, "ports whose hash is not ours: flows are hashed in software")
 
 #define PORT_COUNTER_FIELD(name, text) uint64_t name;
 struct port_counters {

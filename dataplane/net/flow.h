@@ -24,6 +24,8 @@ struct flow_key {
 struct flow_ops {
     /* A packet of this flow; its data starts at the transport header. Taken only if DROP_NONE. */
     enum drop (*rx)(struct flow *f, struct pkt *p);
+    /* May a connection of ours to the same place have this tuple, if no other is left? NULL: no. */
+    bool (*yields)(const struct flow *f);
 };
 
 struct flow {

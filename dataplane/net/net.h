@@ -42,9 +42,11 @@ struct net_port_ops {
     /* Gives other workers a copy of an ARP or neighbour discovery frame, so that each learns its
      * neighbours: a copy for each, with PKT_STEERED set, into its net_rx(). May be NULL. */
     void (*share)(void *ctx, const struct pkt *p);
-    /* May this worker use @local_port for a connection whose replies are (remote -> local)? May be
-     * NULL: always. */
-    bool (*owns)(void *ctx, const struct ipport *remote, const struct ipport *local);
+    /* Local ports for connections to @remote from @local whose replies arrive at this worker: fills
+     * @ports with @n of them, from the @from-th on and round again, and returns how many there are.
+     * May be NULL: all. */
+    uint32_t (*local_ports)(void *ctx, const struct ipport *remote, const struct ipaddr *local,
+                            uint32_t from, uint16_t *ports, uint32_t n);
     /* Hands @p, a frame that was put together from fragments, to the worker that owns its flow.
      * True: it is taken. May be NULL: all flows are this worker's. */
     bool (*steer)(void *ctx, struct pkt *p);
@@ -101,6 +103,11 @@ NODISCARD int net_route(struct net *net, const struct ipaddr *remote, struct ipa
  * that answers, and the same flow label. */
 NODISCARD int net_route_flow(struct net *net, const struct flow_key *key, struct net_dst *ret);
 
+/* Another source address for @dst, as good as *@local, for connections that it has no port for: the
+ * next one after it, round and round. False: there is no other. */
+bool net_other_source(const struct net *net, const struct net_dst *dst, const struct ipaddr *remote,
+                      struct ipaddr *local);
+
 /* The path to @remote takes @mtu: for the routes to come. Who says so has checked it. */
 void net_path_mtu(struct net *net, const struct ipaddr *remote, uint16_t mtu);
 void net_dst_put(struct net *net, struct net_dst *dst);
@@ -154,7 +161,8 @@ void net_set_error(struct net *net, uint8_t protocol, net_error_fn fn, void *ctx
     X(frags_joined, "datagrams put together from fragments")                                       \
     X(path_mtus, "path MTUs learned")                                                              \
     X(dead_hops, "next hops passed over, as they did not answer")                                  \
-    X(refused_routes, "destinations refused by a blackhole or unreachable route")
+    X(refused_routes, "destinations refused by a blackhole or unreachable route")                  \
+    X(ports_exhausted, "searches for a local port that found none free")
 
 #define NET_COUNTER_FIELD(name, text) uint64_t name;
 struct net_counters {

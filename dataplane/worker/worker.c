@@ -28,13 +28,13 @@ static void net_port_share(void *ctx, const struct pkt *p)
     port_share(w->io, p);
 }
 
-static bool net_port_owns(void *ctx, const struct ipport *remote, const struct ipport *local)
+static uint32_t net_port_local_ports(void *ctx, const struct ipport *remote,
+                                     const struct ipaddr *local, uint32_t from, uint16_t *ports,
+                                     uint32_t n)
 {
     struct worker *w = ctx;
-    const struct steer *steer = ports_steer(w->conf.ports);
-    uint32_t owner = steer->n_workers == 1 ? w->core.id : steer_tuple(steer, remote, local);
 
-    return owner == w->core.id || owner == STEER_ANY;
+    return steer_ports(ports_steer(w->conf.ports), w->core.id, remote, local, from, ports, n);
 }
 
 static bool net_port_steer(void *ctx, struct pkt *p)
@@ -44,7 +44,7 @@ static bool net_port_steer(void *ctx, struct pkt *p)
     return port_steer(w->io, p);
 }
 
-static const struct net_port_ops port_ops = { net_port_tx, net_port_share, net_port_owns,
+static const struct net_port_ops port_ops = { net_port_tx, net_port_share, net_port_local_ports,
                                               net_port_steer };
 
 static struct net *new_net(struct worker *w)

@@ -202,14 +202,15 @@ static void share(void *ctx, const struct pkt *p)
     port_share(((struct client *)ctx)->io, p);
 }
 
-static bool owns(void *ctx, const struct ipport *remote, const struct ipport *local)
+static uint32_t local_ports(void *ctx, const struct ipport *remote, const struct ipaddr *local,
+                            uint32_t from, uint16_t *ports, uint32_t n)
 {
     struct client *client = ctx;
 
-    return steer_tuple(ports_steer(client->ports), remote, local) == client->core.id;
+    return steer_ports(ports_steer(client->ports), client->core.id, remote, local, from, ports, n);
 }
 
-static const struct net_port_ops ops = { tx, share, owns, NULL };
+static const struct net_port_ops ops = { tx, share, local_ports, NULL };
 
 static uint64_t now_us(void)
 {
@@ -498,6 +499,8 @@ static void look_at_counters(bool bad)
                (unsigned long)t->passive_opens, (unsigned long)t->active_opens);
         check(g->redirect_out == 0 && c->redirect_out == 0,
               "a port that steers leaves nothing to redirect");
+        check(g->misdirected == 0 && g->hash_wrong == 0 && c->hash_wrong == 0,
+              "a port with our key hashes as we do");
         check(t->passive_opens > 0, "every worker has its share");
         resets += t->resets_in + t->resets_out;
         resent += t->retrans_segs + tcp_counters(clients[i].tcp)->retrans_segs;

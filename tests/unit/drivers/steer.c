@@ -54,7 +54,7 @@ static uint32_t owner_of(const struct steer *s, const uint8_t *bytes, uint32_t l
 
     test_pool_init(&tp, 0);
     p = test_pkt(&tp, bytes, len);
-    owner = steer_frame(s, p);
+    owner = steer_frame(s, p, NULL);
     pkt_free(p);
     test_pool_fini(&tp);
     return owner;
@@ -263,6 +263,101 @@ static void every_worker_gets_its_share(void **state)
     }
 }
 
+static void the_self_test_passes_and_finds_what_is_wrong(void **state)
+{
+    struct steer s;
+
+    for (uint32_t n = 1; n <= MACHINE_MAX_WORKERS; n += n < 8 ? 1 : 7) {
+        steer_init(&s, n);
+        assert_null(steer_self_test(&s));
+    }
+    steer_init(&s, 4);
+    s.key_be[7] ^= 1;
+    assert_non_null(steer_self_test(&s));
+    steer_init(&s, 4);
+    s.reta[5] ^= 1; /* what a NIC might do, which keeps a table of its own */
+    assert_non_null(steer_self_test(&s));
+    steer_init(&s, 4);
+    s.by_port[1].stay[3] ^= 4;
+    assert_non_null(steer_self_test(&s));
+}
+
+static void local_ports_lead_back_to_who_chose_them(void **state)
+{
+    struct ipport remote = address(known[0].remote), local = address(known[0].local);
+    uint32_t n_workers = 3, seen = 0;
+    struct steer s;
+
+    steer_init(&s, n_workers);
+    for (uint32_t w = 0; w < n_workers; w++) {
+        uint16_t ports[100];
+        const uint32_t all = steer_ports(&s, w, &remote, &local.addr, 4000000000u, ports, 100);
+
+        seen += all;
+        for (unsigned k = 0; k < ARRAY_SIZE(ports); k++) {
+            local.port = ports[k];
+            assert_int_equal(steer_tuple(&s, &remote, &local), w);
+            for (unsigned i = 0; i < k; i++)
+                assert_int_not_equal(ports[i], ports[k]);
+        }
+    }
+    assert_int_equal(seen, 0x8000); /* each port of the upper half is somebody's */
+}
+
+static uint32_t checked_owner(const struct steer *s, const struct frame *f, uint32_t port_hash,
+                              uint16_t flags, struct steer_check *c)
+{
+    struct test_pool tp;
+    struct pkt *p;
+    uint32_t owner;
+
+    test_pool_init(&tp, 0);
+    p = test_pkt(&tp, f->b, f->len);
+    p->flags = flags;
+    p->hash = port_hash;
+    owner = steer_frame(s, p, c);
+    pkt_free(p);
+    test_pool_fini(&tp);
+    return owner;
+}
+
+static void a_port_whose_hash_is_ours_is_believed_in_time(void **state)
+{
+    struct ipport remote = address(known[0].remote), local = address(known[0].local);
+    const uint32_t ours_is = known[0].hash & (STEER_RETA - 1);
+    struct frame f = { .len = 0 };
+    struct steer_check c = { 0 };
+    struct steer s;
+    unsigned believed = 0;
+
+    steer_init(&s, STEER_RETA);
+    segment(&f, 0, 0, &remote, &local);
+    for (unsigned i = 0; i < STEER_CHECKS; i++) {
+        assert_int_equal(checked_owner(&s, &f, known[0].hash, PKT_RX_HASH, &c), ours_is);
+        assert_int_equal(checked_owner(&s, &f, 1, 0, &c), ours_is); /* says nothing */
+    }
+    /* Now it is: a lie is told for what it is only when it is looked at again. */
+    for (unsigned i = 0; i < 2 * STEER_CHECKS; i++)
+        believed += checked_owner(&s, &f, known[0].hash ^ 1, PKT_RX_HASH, &c) == (ours_is ^ 1);
+    assert_int_equal(believed, STEER_CHECKS - 1);
+    assert_true(c.wrong);
+    assert_int_equal(checked_owner(&s, &f, known[0].hash ^ 1, PKT_RX_HASH, &c), ours_is);
+}
+
+static void a_port_whose_hash_is_another_is_found_out_at_once(void **state)
+{
+    struct ipport remote = address(known[0].remote), local = address(known[0].local);
+    struct frame f = { .len = 0 };
+    struct steer_check c = { 0 };
+    struct steer s;
+
+    steer_init(&s, STEER_RETA);
+    segment(&f, 0, 0, &remote, &local);
+    assert_int_equal(checked_owner(&s, &f, ~known[0].hash, PKT_RX_HASH, &c),
+                     known[0].hash & (STEER_RETA - 1));
+    assert_true(c.wrong);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +369,10 @@ int main(void)
         cmocka_unit_test(all_fragments_of_a_datagram_go_to_one_worker),
         cmocka_unit_test(ipv6_is_steered_by_the_same_function),
         cmocka_unit_test(every_worker_gets_its_share),
+        cmocka_unit_test(the_self_test_passes_and_finds_what_is_wrong),
+        cmocka_unit_test(local_ports_lead_back_to_who_chose_them),
+        cmocka_unit_test(a_port_whose_hash_is_ours_is_believed_in_time),
+        cmocka_unit_test(a_port_whose_hash_is_another_is_found_out_at_once),
     };
 
     return cmocka_run_group_tests_name("steer", tests, NULL, NULL);
