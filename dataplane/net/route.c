@@ -285,6 +285,58 @@ int net_route_flow(struct net *net, const struct flow_key *key, struct net_dst *
     return route(net, &key->remote, &local, &c, ret);
 }
 
+/* Those of the prefix that @local is of: whoever can answer that one can answer these. */
+static bool other4(const struct iface *i, struct ipaddr *local)
+{
+    const uint32_t now = ipaddr_u32(local);
+    uint32_t at = 0;
+
+    while (at < i->n_addrs && i->addrs[at].addr != now)
+        at++;
+    if (at == i->n_addrs)
+        return false;
+    for (uint32_t k = 1; k < i->n_addrs; k++) {
+        const struct iface_addr *a = &i->addrs[(at + k) % i->n_addrs];
+
+        if (((a->addr ^ now) & i->addrs[at].mask) == 0) {
+            *local = ipaddr_v4(a->addr);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool other6(const struct net *net, const struct iface *i, const struct ipaddr *remote,
+                   struct ipaddr *local)
+{
+    const struct iface_addr6 *now = NULL;
+    uint32_t at = 0;
+
+    for (; at < i->n_addrs6 && now == NULL; at++)
+        if (ipaddr_eq(&i->addrs6[at].addr, local))
+            now = &i->addrs6[at];
+    for (uint32_t k = 0; now != NULL && k < i->n_addrs6; k++) {
+        const struct iface_addr6 *a = &i->addrs6[(at + k) % i->n_addrs6];
+
+        if (a != now && a->addr.family == IP_V6 && a->state == ADDR6_IN_USE &&
+            a->prefix_len == now->prefix_len &&
+            addr6_common(&a->addr, &now->addr) >= now->prefix_len &&
+            worth(net, a, remote) / 256 == worth(net, now, remote) / 256) {
+            *local = a->addr;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool net_other_source(const struct net *net, const struct net_dst *dst, const struct ipaddr *remote,
+                      struct ipaddr *local)
+{
+    const struct iface *i = &net->ifaces.ifaces[dst->iface];
+
+    return local->family == IP_V4 ? other4(i, local) : other6(net, i, remote, local);
+}
+
 void net_path_mtu(struct net *net, const struct ipaddr *remote, uint16_t mtu)
 {
     net->counters.path_mtus++;

@@ -346,13 +346,40 @@ void tcp_events(struct tcp_conn *c)
 
 /* ---- what owners call */
 
-static struct tcp_conn *open_conn(struct tcp *tcp, const struct ipport *remote,
+/* A port of our choice; and if @local has none left, of the addresses beside it. */
+static int pick_port(struct tcp *tcp, const struct ipport *remote, const struct net_dst *dst,
+                     bool fixed, struct ipport *local)
+{
+    const struct ipaddr first = local->addr;
+
+    do {
+        if (ephemeral_pick(tcp->net, TCP_PROTOCOL, remote, local) == 0)
+            return 0;
+    } while (!fixed && net_other_source(tcp->net, dst, &remote->addr, &local->addr) &&
+             !ipaddr_eq(&local->addr, &first));
+    return -EADDRNOTAVAIL;
+}
+
+/* Takes the place of a TIME_WAIT that yields. True: *@min is the end of its sequence numbers. */
+static bool take_over(struct tcp *tcp, const struct flow_key *key, uint32_t *min)
+{
+    struct flow *f = flow_table_find(net_flows(tcp->net), key);
+
+    if (f == NULL || f->ops->yields == NULL || !f->ops->yields(f))
+        return false;
+    *min = tcp_tw_take(f);
+    return true;
+}
+
+static struct tcp_conn *open_conn(struct tcp *tcp, const struct ipport *remote, bool fixed,
                                   struct ipport *local, struct net_dst *dst, int *err)
 {
     struct flow_key key;
     struct tcp_conn *c;
+    uint32_t min;
+    bool again;
 
-    if (local->port == 0 && ephemeral_pick(tcp->net, TCP_PROTOCOL, remote, local) < 0) {
+    if (local->port == 0 && pick_port(tcp, remote, dst, fixed, local) < 0) {
         *err = -EADDRNOTAVAIL;
         return NULL;
     }
@@ -361,6 +388,10 @@ static struct tcp_conn *open_conn(struct tcp *tcp, const struct ipport *remote,
     c = tcp_conn_new(tcp, &key, dst);
     if (c == NULL)
         return NULL;
+    again = take_over(tcp, &key, &min);
+    c->iss = tcp_isn(tcp, &key);
+    if (again && seq_le(c->iss, min))
+        c->iss = min + TCP_ISS_STEP;
     *err = flow_table_add(net_flows(tcp->net), &c->flow);
     if (*err == 0) {
         tcp_conn_move(c, TCP_SYN_SENT);
@@ -385,14 +416,13 @@ struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
     *err = net_route(tcp->net, &remote->addr, &from.addr, &dst);
     if (*err < 0)
         return NULL;
-    c = open_conn(tcp, remote, &from, &dst, err);
+    c = open_conn(tcp, remote, local != NULL && local->addr.family != IP_NONE, &from, &dst, err);
     if (c == NULL) {
         net_dst_put(tcp->net, &dst);
         return NULL;
     }
     c->ops = ops;
     c->owner = owner;
-    c->iss = tcp_isn(tcp, &c->flow.key);
     c->snd_una = c->iss;
     c->snd_nxt = c->snd_end = c->iss + 1;
     c->snd_small = c->iss;

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #define TRIES_SHIFT_MAX 6 /* a minute between two SYN-ACKs */
-#define ISS_STEP 0x10000  /* beyond the last life's numbers (RFC 6191) */
 
 /* ---- listeners */
 
@@ -426,7 +425,7 @@ enum drop tcp_syn_rcvd(struct tcp *tcp, const struct flow_key *key, const struct
     }
     offer = offer_of(l, key, s);
     if (has_min && seq_le(offer.iss, min_iss))
-        offer.iss = min_iss + ISS_STEP;
+        offer.iss = min_iss + TCP_ISS_STEP;
     if (!is_flooded(tcp) || tcp->conf.no_cookies)
         return open_half(l, key, &offer);
     tsval = tcp_cookie_bake(tcp, key, &offer);

@@ -283,7 +283,7 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(no_conn, "connections refused for want of memory")                                           \
     X(low_pool_dropped, "segments whose bytes were refused because few packets were left")         \
     X(no_pkt, "packets that could not be built for want of memory")                                \
-    X(time_wait_reused, "TIME_WAIT entries taken over by a new SYN (RFC 6191)")                    \
+    X(time_wait_reused, "TIME_WAIT entries taken over by a new connection (RFC 6191)")             \
     X(timeouts, "connections given up after too many retransmissions")
 
 #define TCP_COUNTER_FIELD(name, text) uint64_t name;

@@ -57,6 +57,7 @@ enum tcp_limit {
     TCP_KEEPALIVE_PROBES = 9,
     TCP_BLACK_HOLE_TRIES = 3, /* timeouts of a full segment in a row */
     TCP_CHALLENGES = 10,      /* to one peer in a period (RFC 5961, 7) */
+    TCP_ISS_STEP = 0x10000,   /* beyond the last life's numbers (RFC 6191) */
 };
 
 #define TCP_SECOND UINT64_C(1000000)
@@ -473,5 +474,8 @@ bool tcp_cookie_read(struct tcp *tcp, const struct flow_key *key, const struct t
 
 /* Puts a struct tcp_tw where @c is in the flow table. False: no memory, @c is still there. */
 bool tcp_tw_enter(struct tcp_conn *c);
+
+/* Ends @f, which yields: a connection of ours takes its tuple. Returns its snd_nxt. */
+uint32_t tcp_tw_take(struct flow *f);
 void tcp_tw_init(struct tcp *tcp);
 void tcp_tw_free_all(struct tcp *tcp);

@@ -115,7 +115,28 @@ static enum drop tw_rx(struct flow *f, struct pkt *p)
     return DROP_TCP_TIME_WAIT;
 }
 
-static const struct flow_ops tw_flow_ops = { tw_rx };
+/*
+ * As for a SYN that comes (RFC 6191): with timestamps, whose clock has moved on, nothing of the old
+ * life can be taken for the new one. A second is what Linux waits, too.
+ */
+static bool tw_yields(const struct flow *f)
+{
+    const struct tcp_tw *t = container_of(f, struct tcp_tw, flow);
+
+    return t->ts_on && t->tcp->core->now_us - t->ts_recent_us > TCP_SECOND;
+}
+
+static const struct flow_ops tw_flow_ops = { tw_rx, tw_yields };
+
+uint32_t tcp_tw_take(struct flow *f)
+{
+    struct tcp_tw *t = container_of(f, struct tcp_tw, flow);
+    const uint32_t snd_nxt = t->snd_nxt;
+
+    t->tcp->counters.time_wait_reused++;
+    tw_free(t);
+    return snd_nxt;
+}
 
 void tcp_tw_init(struct tcp *tcp)
 {

@@ -1,5 +1,7 @@
 #include "tests/lib/peer.h"
 
+#include <errno.h>
+
 #define SEC UINT64_C(1000000)
 
 /* A connection that we have closed first, as it goes into TIME_WAIT: ours is at 2, theirs too. */
@@ -147,6 +149,72 @@ static void its_port_is_not_chosen_for_a_new_connection(void **state)
     peer_fini(&t);
 }
 
+/* With what is left of connection number @i of ours in TIME_WAIT. */
+static struct ipport waiting(struct peer *t)
+{
+    struct ipport local;
+
+    peer_connect(t);
+    peer_tx(t, "SA", 0, 1, 0);
+    peer_rx(t, "A", 1, 1, 0);
+    tcp_shutdown(t->conn);
+    local = tcp_local(t->conn);
+    peer_rx(t, "FA", 1, 1, 0);
+    peer_tx(t, "FA", 1, 2, 0);
+    peer_rx(t, "A", 2, 2, 0);
+    return local;
+}
+
+static struct tcp_conn *connect_from(struct peer *t, const struct ipport *local, int *err)
+{
+    const struct ipport remote = { ipaddr_v4(PEER), PEER_PORT };
+    static const struct tcp_ops none = { 0 };
+
+    return tcp_connect(t->tcp, &remote, local, NULL, &none, NULL, err);
+}
+
+static void with_timestamps_a_connection_of_ours_may_begin_again_after_a_second(void **state)
+{
+    struct ipport local;
+    struct frame_tcp s;
+    uint32_t old_end;
+    struct peer t;
+    int err;
+
+    peer_init(&t, NULL);
+    t.ts = true;
+    t.tsval = 77;
+    local = waiting(&t);
+    old_end = t.our_iss + 2;
+    peer_run(&t, SEC);
+    assert_null(connect_from(&t, &local, &err)); /* not yet */
+    assert_int_equal(err, -EADDRNOTAVAIL);
+    peer_run(&t, 1000);
+    assert_non_null(connect_from(&t, &local, &err));
+    s = peer_rx_any(&t);
+    assert_int_equal(s.flags, 2);
+    assert_true((int32_t)(s.seq - old_end) > 0);
+    assert_int_equal(tcp_n_time_wait(t.tcp), 0);
+    assert_int_equal(tcp_counters(t.tcp)->time_wait_reused, 1);
+    peer_fini(&t);
+}
+
+static void without_timestamps_it_may_not(void **state)
+{
+    struct ipport local;
+    struct peer t;
+    int err;
+
+    peer_init(&t, NULL);
+    local = waiting(&t);
+    peer_run(&t, 59 * SEC);
+    assert_null(connect_from(&t, &local, &err));
+    peer_run(&t, 2 * SEC);
+    assert_non_null(connect_from(&t, &local, &err));
+    peer_rx_any(&t);
+    peer_fini(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +226,8 @@ int main(void)
         cmocka_unit_test(nobody_listens_any_more),
         cmocka_unit_test(the_oldest_makes_room),
         cmocka_unit_test(its_port_is_not_chosen_for_a_new_connection),
+        cmocka_unit_test(with_timestamps_a_connection_of_ours_may_begin_again_after_a_second),
+        cmocka_unit_test(without_timestamps_it_may_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,6 +235,56 @@ static void a_port_may_clamp_the_mss(void **state)
     stack_fini(&s);
 }
 
+static void the_addresses_of_a_prefix_stand_in_for_each_other(void **state)
+{
+    const struct ipaddr remote = ipaddr_v4(PEER), remote6 = ip6(PEER6);
+    struct ipaddr local = { 0 }, other;
+    struct port_conf *port;
+    struct net_dst dst;
+    struct stack s;
+
+    stack6_defaults(&s);
+    port = &s.machine.ports[0];
+    port->addrs[port->n_addrs++] = (struct addr_conf){ ipaddr_v4(US + 0x100), 24, 0 };
+    port->addrs[port->n_addrs++] = (struct addr_conf){ ipaddr_v4(US + 8), 24, 0 };
+    port->addrs[port->n_addrs] = (struct addr_conf){ ip6(US6), 64, 0 };
+    port->addrs[port->n_addrs++].addr.b[15] ^= 0x40;
+    assert_true(stack_start(&s));
+
+    assert_int_equal(net_route(s.net, &remote, &local, &dst), 0);
+    assert_int_equal(ipaddr_u32(&local), US);
+    assert_true(net_other_source(s.net, &dst, &remote, &local));
+    assert_int_equal(ipaddr_u32(&local), US + 8); /* not that of another prefix, or VLAN */
+    assert_true(net_other_source(s.net, &dst, &remote, &local));
+    assert_int_equal(ipaddr_u32(&local), US); /* and round */
+    net_dst_put(s.net, &dst);
+
+    local = other = (struct ipaddr){ 0 };
+    assert_int_equal(net_route(s.net, &remote6, &local, &dst), 0);
+    other = local;
+    assert_true(net_other_source(s.net, &dst, &remote6, &other));
+    assert_int_equal(other.b[15], local.b[15] ^ 0x40);
+    assert_true(net_other_source(s.net, &dst, &remote6, &other));
+    assert_true(ipaddr_eq(&other, &local));
+    net_dst_put(s.net, &dst);
+    stack_fini(&s);
+}
+
+static void an_address_alone_has_no_other(void **state)
+{
+    const struct ipaddr remote = ipaddr_v4(PEER);
+    struct ipaddr local = { 0 };
+    struct net_dst dst;
+    struct stack s;
+
+    stack_init(&s);
+    assert_int_equal(net_route(s.net, &remote, &local, &dst), 0);
+    assert_false(net_other_source(s.net, &dst, &remote, &local));
+    assert_int_equal(ipaddr_u32(&local), US);
+    net_dst_put(s.net, &dst);
+    stack_fini(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +295,8 @@ int main(void)
         cmocka_unit_test(link_local_addresses_are_of_one_link),
         cmocka_unit_test(the_mtu_of_a_path_is_remembered_for_ten_minutes),
         cmocka_unit_test(a_port_may_clamp_the_mss),
+        cmocka_unit_test(the_addresses_of_a_prefix_stand_in_for_each_other),
+        cmocka_unit_test(an_address_alone_has_no_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
