@@ -1,5 +1,6 @@
 #include "config/model/cluster.h"
 #include "config/file/objects.h"
+#include "config/model/machine.h"
 
 static int read_endpoint(struct reader *r, const config_setting_t *s, void *element)
 {
@@ -29,6 +30,12 @@ static const struct field cluster_fields[] = {
           .help = "Requests of one worker that wait for a connection."),
     FIELD(FIELD_NUMBER, C, max_requests_per_connection, .max = UINT32_MAX,
           .help = "Requests after which a connection is closed. 0: no limit."),
+    FIELD_MANY("source_addresses", FIELD_EACH, C, source_addresses, n_source_addresses,
+               .pointer = true, .max = MACHINE_MAX_ADDRS, .each = field_each_ipaddr,
+               .form = "IP addresses of ports",
+               .help = "Where connections come from, taken in turn: each address has ports of its "
+                       "own, some 28,000 for every endpoint. Absent: the address nearest to the "
+                       "next hop, and if it has no port left, the others of its prefix."),
     FIELD_MANY("endpoints", FIELD_EACH, C, endpoints, n_endpoints, .pointer = true,
                .may_be_empty = true, .max = 65536, .each = read_endpoint,
                .form = "texts, such as \"10.0.0.1:8080\"",

@@ -100,6 +100,18 @@ int field_each_text(struct reader *r, const config_setting_t *s, void *element)
     return text(r, s, false, element);
 }
 
+int field_each_ipaddr(struct reader *r, const config_setting_t *s, void *element)
+{
+    const char *value;
+    int rc = field_text(r, s, &value);
+
+    if (rc < 0)
+        return rc;
+    if (!ipaddr_parse(slice_of(value), element))
+        return field_err(r, s, "\"%s\" is not an IP address", value);
+    return 0;
+}
+
 int field_integer(struct reader *r, const config_setting_t *s, int64_t min, int64_t max,
                   int64_t *ret)
 {

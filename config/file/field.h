@@ -127,8 +127,9 @@ struct cfg_where field_where(struct reader *r, const config_setting_t *s);
 /* "192.0.2.1:80", "[2001:db8::1]:80": the port is not 0. */
 int field_ipport(struct reader *r, const config_setting_t *s, struct ipport *ret);
 
-/* For ->each of a list of texts. */
+/* For ->each of a list of texts, and of a list of addresses (struct ipaddr). */
 int field_each_text(struct reader *r, const config_setting_t *s, void *element);
+int field_each_ipaddr(struct reader *r, const config_setting_t *s, void *element);
 
 /* "15s", "250ms": as num_duration_us() reads it. */
 const char *field_duration_text(uint64_t us, char buf[32]);

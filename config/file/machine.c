@@ -63,18 +63,6 @@ static int read_prefix(struct reader *r, const config_setting_t *s, void *obj)
     return 0;
 }
 
-static int read_hop(struct reader *r, const config_setting_t *s, struct ipaddr *to)
-{
-    const char *value;
-    int rc = field_text(r, s, &value);
-
-    if (rc < 0)
-        return rc;
-    if (!ipaddr_parse(slice_of(value), to))
-        return field_err(r, s, "\"%s\" is not an IP address", value);
-    return 0;
-}
-
 /* "10.0.0.1", or several in a list. */
 static int read_via(struct reader *r, const config_setting_t *s, void *obj)
 {
@@ -82,13 +70,13 @@ static int read_via(struct reader *r, const config_setting_t *s, void *obj)
     int rc = 0;
 
     if (!config_setting_is_aggregate(s))
-        return read_hop(r, s, &to->via[0]);
+        return field_each_ipaddr(r, s, &to->via[0]);
     if (config_setting_is_group(s) || config_setting_length(s) < 1 ||
         config_setting_length(s) > MACHINE_MAX_HOPS)
         return field_err(r, s, "must be an IP address, or a list of 1 to %d of them",
                          MACHINE_MAX_HOPS);
     for (int i = 0; i < config_setting_length(s) && rc == 0; i++)
-        rc = read_hop(r, config_setting_get_elem(s, (unsigned)i), &to->via[i]);
+        rc = field_each_ipaddr(r, config_setting_get_elem(s, (unsigned)i), &to->via[i]);
     return rc;
 }
 

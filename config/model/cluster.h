@@ -22,6 +22,8 @@ struct cluster_conf {
     uint32_t max_connections;    /* of one worker, default 1024 */
     uint32_t max_pending;        /* streams waiting for a connection, of one worker, default 1024 */
     uint32_t max_requests_per_connection; /* 0: no limit */
+    uint32_t n_source_addresses;
+    struct ipaddr *source_addresses; /* of ours, taken in turn; none: as the route has it */
     uint32_t n_endpoints;
     struct endpoint_conf *endpoints;
     struct cfg_where where;

@@ -236,6 +236,13 @@ static json_t *dump_endpoint(const struct endpoint_conf *e)
     return json_string(ipport_str(&e->address, text));
 }
 
+static json_t *dump_ipaddr(const struct ipaddr *a)
+{
+    char text[IPADDR_STRLEN];
+
+    return json_string(ipaddr_str(a, text));
+}
+
 static json_t *dump_cluster(const struct cluster_conf *c)
 {
     json_t *to = json_object();
@@ -252,6 +259,8 @@ static json_t *dump_cluster(const struct cluster_conf *c)
     set_number(to, "max_connections", c->max_connections);
     set_number(to, "max_pending", c->max_pending);
     set_number(to, "max_requests_per_connection", c->max_requests_per_connection);
+    if (c->n_source_addresses > 0)
+        SET_EACH(to, "source_addresses", c->source_addresses, c->n_source_addresses, dump_ipaddr);
     SET_EACH(to, "endpoints", c->endpoints, c->n_endpoints, dump_endpoint);
     set_where(to, &c->where);
     return to;

@@ -404,6 +404,38 @@ static int check_endpoint(const struct cluster_conf *c, const struct endpoint_co
     return 0;
 }
 
+static bool is_address_of_ours(const struct machine_conf *m, const struct ipaddr *a)
+{
+    for (uint32_t i = 0; i < m->n_ports; i++)
+        for (uint32_t k = 0; k < m->ports[i].n_addrs; k++)
+            if (ipaddr_eq(&m->ports[i].addrs[k].addr, a))
+                return true;
+    return false;
+}
+
+/* Each must be ours; and there must be one for every endpoint, of its family. */
+static int check_sources(const struct snapshot *s, const struct cluster_conf *c,
+                         struct cfg_err *err)
+{
+    bool has[7] = { false };
+    char text[IPPORT_STRLEN];
+
+    for (uint32_t i = 0; i < c->n_source_addresses; i++) {
+        const struct ipaddr *a = &c->source_addresses[i];
+
+        has[a->family] = true;
+        if (!is_address_of_ours(&s->machine, a))
+            return cfg_err_set(err, &c->where, "cluster %s: source address %s is of no port",
+                               c->name, ipaddr_str(a, text));
+    }
+    for (uint32_t i = 0; c->n_source_addresses > 0 && i < c->n_endpoints; i++)
+        if (!has[c->endpoints[i].address.addr.family])
+            return cfg_err_set(err, &c->endpoints[i].where,
+                               "cluster %s: no source address is of the IP version of %s", c->name,
+                               ipport_str(&c->endpoints[i].address, text));
+    return 0;
+}
+
 static int check_cluster(const struct snapshot *s, const struct cluster_conf *c,
                          struct cfg_err *err)
 {
@@ -414,7 +446,7 @@ static int check_cluster(const struct snapshot *s, const struct cluster_conf *c,
         TRY(check_client_tls(s, c->tls, whose, err));
     for (uint32_t i = 0; i < c->n_endpoints; i++)
         TRY(check_endpoint(c, &c->endpoints[i], err));
-    return 0;
+    return check_sources(s, c, err);
 }
 
 /* Routes */

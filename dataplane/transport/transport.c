@@ -218,9 +218,11 @@ struct transport *transport_accept(struct transports *ts, struct tcp_conn *c,
 }
 
 struct transport *transport_connect(struct transports *ts, const struct ipport *remote,
-                                    struct tls_ctx *ctx, uint64_t timeout_us,
-                                    const struct transport_events *ev, void *owner, int *err)
+                                    const struct ipaddr *source, struct tls_ctx *ctx,
+                                    uint64_t timeout_us, const struct transport_events *ev,
+                                    void *owner, int *err)
 {
+    const struct ipport local = { .addr = source != NULL ? *source : (struct ipaddr){ 0 } };
     struct transport *t = new_transport(ts, ev, owner);
 
     if (t == NULL) {
@@ -228,7 +230,7 @@ struct transport *transport_connect(struct transports *ts, const struct ipport *
         return NULL;
     }
     t->state = TRANSPORT_CONNECTING;
-    t->tcp = tcp_connect(ts->tcp, remote, NULL, NULL, &tcp_events, t, err);
+    t->tcp = tcp_connect(ts->tcp, remote, &local, NULL, &tcp_events, t, err);
     if (t->tcp == NULL) {
         destroy(t);
         return NULL;

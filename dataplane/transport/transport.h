@@ -68,12 +68,13 @@ struct transport *transport_accept(struct transports *ts, struct tcp_conn *c,
 const struct tcp_ops *transport_tcp_ops(void);
 
 /*
- * Opens a stream; with @ctx it is TLS. NULL and *@err (-errno) if that fails at once. Bounded by
- * @timeout_us, TCP and TLS together.
+ * Opens a stream, from @source if that is not NULL; with @ctx it is TLS. NULL and *@err (-errno) if
+ * that fails at once. Bounded by @timeout_us, TCP and TLS together.
  */
 struct transport *transport_connect(struct transports *ts, const struct ipport *remote,
-                                    struct tls_ctx *ctx, uint64_t timeout_us,
-                                    const struct transport_events *ev, void *owner, int *err);
+                                    const struct ipaddr *source, struct tls_ctx *ctx,
+                                    uint64_t timeout_us, const struct transport_events *ev,
+                                    void *owner, int *err);
 
 /* Server: TLS from here on, beginning with what transport_peek() shows. False: no memory. on_open
  * follows. */

@@ -13,6 +13,20 @@ void cluster_count(struct cluster *c, enum cluster_stat stat, int64_t by)
     stat_add(c->rt->stats, c->all->core->id, stat, by);
 }
 
+const struct ipaddr *cluster_source(struct cluster *c, const struct ipport *remote)
+{
+    const struct cluster_conf *conf = c->rt->conf;
+
+    for (uint32_t i = 0; i < conf->n_source_addresses; i++) {
+        const struct ipaddr *a =
+            &conf->source_addresses[c->next_source++ % conf->n_source_addresses];
+
+        if (a->family == remote->addr.family)
+            return a;
+    }
+    return NULL;
+}
+
 const struct cluster_rt *cluster_rt(const struct cluster *c)
 {
     return c->rt;

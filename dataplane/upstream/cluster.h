@@ -130,6 +130,10 @@ void cluster_cancel(struct cluster *c, struct cluster_waiter *w);
  */
 bool cluster_pick(struct cluster *c, struct ipport *ret);
 
+/* Where connections to @remote come from: the next of the cluster's source addresses that is of its
+ * family; NULL: as the route has it. */
+const struct ipaddr *cluster_source(struct cluster *c, const struct ipport *remote);
+
 const struct cluster_rt *cluster_rt(const struct cluster *c);
 void cluster_count(struct cluster *c, enum cluster_stat stat, int64_t by);
 

@@ -45,6 +45,7 @@ struct cluster {
     struct list endpoints; /* of the configuration */
     struct list retired;   /* endpoints that left it, until their last connection is gone */
     struct endpoint *next; /* round robin */
+    uint32_t next_source;
     uint32_t n_endpoints, n_conns, n_waiting;
     uint32_t n_pending;   /* of those who wait: no connection was free for them */
     struct work work;     /* answers that are due */

@@ -321,8 +321,9 @@ bool upconn_dial(struct endpoint *e, enum cluster_failure *why, const char **tex
     }
     c->endpoint = e;
     c->state = UPCONN_CONNECTING;
-    c->transport = transport_connect(all->ts, &e->address, rt->tls[all->core->id],
-                                     rt->conf->connect_timeout_us, &events, c, &err);
+    c->transport =
+        transport_connect(all->ts, &e->address, cluster_source(e->cluster, &e->address),
+                          rt->tls[all->core->id], rt->conf->connect_timeout_us, &events, c, &err);
     if (c->transport == NULL) {
         *text = strerror(-err);
         count_failure(e);
