@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define EVENTS 64
+#define EVENTS (AGENT_CLIENTS_MAX + 1) /* of all of them, and of who comes */
 
 enum client_state { CLIENT_READING, CLIENT_PARKED, CLIENT_WRITING };
 
@@ -160,11 +160,12 @@ static void client_new(struct agent *a, int fd)
     watch(a, cl, EPOLL_CTL_ADD);
 }
 
-static void accept_clients(struct agent *a)
+/* One: before the next is looked at, those who have left meanwhile make room for it. */
+static void accept_client(struct agent *a)
 {
-    int fd;
+    const int fd = accept4(a->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-    while ((fd = accept4(a->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+    if (fd >= 0)
         client_new(a, fd);
 }
 
@@ -312,6 +313,7 @@ bool calls_run(struct agent *a, uint64_t sleep_us)
     const struct timespec t = { (time_t)(sleep_us / 1000000), (long)(sleep_us % 1000000) * 1000 };
     struct pollfd ready = { .fd = a->epoll, .events = POLLIN };
     struct epoll_event events[EVENTS];
+    bool come = false;
     int n = ppoll(&ready, 1, &t, NULL);
 
     agent_read_clock(a);
@@ -320,10 +322,12 @@ bool calls_run(struct agent *a, uint64_t sleep_us)
     n = epoll_wait(a->epoll, events, EVENTS, 0);
     for (int i = 0; i < n; i++) {
         if (events[i].data.ptr == NULL)
-            accept_clients(a);
+            come = true;
         else
             on_event(a, events[i].data.ptr, events[i].events);
     }
+    if (come) /* last, when everybody before was heard */
+        accept_client(a);
     return n > 0;
 }
 
