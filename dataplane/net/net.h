@@ -103,6 +103,10 @@ NODISCARD int net_route(struct net *net, const struct ipaddr *remote, struct ipa
  * that answers, and the same flow label. */
 NODISCARD int net_route_flow(struct net *net, const struct flow_key *key, struct net_dst *ret);
 
+/* Routes may have changed since @dst was found, or its next hop does not answer. True: there is
+ * another way, and @dst is that one. */
+bool net_reroute(struct net *net, const struct flow_key *key, struct net_dst *dst);
+
 /* Another source address for @dst, as good as *@local, for connections that it has no port for: the
  * next one after it, round and round. False: there is no other. */
 bool net_other_source(const struct net *net, const struct net_dst *dst, const struct ipaddr *remote,

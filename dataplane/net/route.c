@@ -285,6 +285,21 @@ int net_route_flow(struct net *net, const struct flow_key *key, struct net_dst *
     return route(net, &key->remote, &local, &c, ret);
 }
 
+bool net_reroute(struct net *net, const struct flow_key *key, struct net_dst *dst)
+{
+    struct net_dst now;
+
+    if (net_route_flow(net, key, &now) < 0)
+        return false;
+    if (now.neigh == dst->neigh) {
+        net_dst_put(net, &now);
+        return false;
+    }
+    net_dst_put(net, dst);
+    *dst = now;
+    return true;
+}
+
 /* Those of the prefix that @local is of: whoever can answer that one can answer these. */
 static bool other4(const struct iface *i, struct ipaddr *local)
 {

@@ -251,6 +251,7 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(resets_out, "RST segments sent")                                                             \
     X(retrans_segs, "segments retransmitted")                                                      \
     X(retrans_timeouts, "retransmission timeouts")                                                 \
+    X(rerouted, "connections that found another next hop, as nothing was acknowledged")            \
     X(fast_retrans, "fast retransmits")                                                            \
     X(tlp_probes, "tail loss probes sent (RFC 8985)")                                              \
     X(tlp_repaired, "losses that a tail loss probe has repaired")                                  \

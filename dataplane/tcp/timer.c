@@ -148,12 +148,25 @@ static void suspect_black_hole(struct tcp_conn *c)
     }
 }
 
+/*
+ * Nothing comes back (RFC 9293, 3.9.2.3): maybe the next hop is dead, or routes have changed. Only
+ * here, where there is time: while ACKs come, the way that a connection has is good.
+ */
+static void look_for_another_way(struct tcp_conn *c)
+{
+    if (!net_reroute(c->tcp->net, &c->flow.key, &c->dst))
+        return;
+    c->tcp->counters.rerouted++;
+    tcp_conn_set_mss(c);
+}
+
 /* RFC 6298, 5.4 to 5.7. */
 static void on_timeout(struct tcp_conn *c)
 {
     struct tcp *tcp = c->tcp;
 
     tcp->counters.retrans_timeouts++;
+    look_for_another_way(c);
     if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD) {
         c->backoff += c->backoff < UINT8_MAX;
         c->syn_lost = true;
@@ -172,6 +185,8 @@ static void on_timeout(struct tcp_conn *c)
 /* Sends what fits into a window that is open but small; else asks whether it is open again. */
 static void on_persist(struct tcp_conn *c)
 {
+    if (c->retries > 1)
+        look_for_another_way(c);
     c->backoff += c->backoff < UINT8_MAX;
     c->rtx_at_us = 0;
     tcp_output(c, true);
@@ -248,6 +263,8 @@ static void on_keepalive(struct tcp_conn *c)
     c->keepalives += c->keepalives < UINT8_MAX;
     if (c->rtx_at_us != 0)
         return; /* the other timers ask already, and more often */
+    if (c->keepalives > 1)
+        look_for_another_way(c);
     c->tcp->counters.keepalive_probes++;
     tcp_send_probe(c);
 }

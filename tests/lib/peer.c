@@ -80,6 +80,7 @@ void peer_init(struct peer *t, const struct tcp_conf *conf)
     t->mss = 1460;
     t->wscale = -1;
     t->their_port = PEER_PORT;
+    t->peer = PEER;
     t->our_port = OUR_PORT;
     t->listener = tcp_listen(t->tcp, &local, accept_one, t);
     assert_non_null(t->listener);
@@ -122,7 +123,7 @@ void peer_tx_bytes(struct peer *t, const char *flags, uint32_t seq, uint32_t ack
     if (strchr(flags, 'S') != NULL)
         s.mss = t->mss;
     frame_eth(&f, stack_mac, peer_mac, 0x0800, 0);
-    frame_ip4(&f, PEER, US, 6, NULL, 0);
+    frame_ip4(&f, t->peer, US, 6, NULL, 0);
     frame_tcp(&f, &s);
     frame_done(&f);
     stack_rx(&t->stack, &f);

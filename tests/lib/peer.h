@@ -29,6 +29,7 @@ struct peer {
     bool ts;
     uint32_t tsval;
     uint16_t their_port, our_port;
+    uint32_t peer;    /* its address: PEER, unless the test says otherwise */
     char events[256]; /* "open readable peer_closed closed:0" */
     int why;
     bool refuse;

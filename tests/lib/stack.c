@@ -95,11 +95,21 @@ void stack_fini(struct stack *s)
 static void answer(struct stack *s, const uint8_t *ask)
 {
     const uint32_t tpa = get32(ask + 14 + 24), spa = get32(ask + 14 + 14);
+    uint8_t mac[6];
     struct frame f;
 
-    frame_eth(&f, stack_mac, peer_mac, 0x0806, 0);
-    frame_arp(&f, 2, peer_mac, tpa, stack_mac, spa);
+    memcpy(mac, peer_mac, sizeof(mac));
+    for (unsigned i = 0; i < ARRAY_SIZE(s->taught); i++)
+        if (s->taught[i] == tpa)
+            mac[5] = (uint8_t)(STACK_MAC + i);
+    frame_eth(&f, stack_mac, mac, 0x0806, 0);
+    frame_arp(&f, 2, mac, tpa, stack_mac, spa);
     stack_rx(s, &f);
+}
+
+void stack_teach(struct stack *s, uint32_t addr, uint8_t mac)
+{
+    s->taught[mac - STACK_MAC] = addr;
 }
 
 static bool is_arp_request(const struct stack_frame *f)

@@ -15,6 +15,7 @@
 #include "tests/lib/pool.h"
 
 #define STACK_OUT 256
+#define STACK_MAC 0x10
 #define US 0x0a000001
 #define US_VLAN 0x0a000701
 #define PEER 0x0a000002
@@ -39,7 +40,8 @@ struct stack {
     struct stack_frame out[STACK_OUT];
     unsigned n_out, at; /* those before ->at have been looked at */
     unsigned n_shared;  /* calls of ops.share */
-    bool answer_arp;    /* be everybody who is asked for */
+    bool answer_arp;    /* be everybody who is asked for, at peer_mac or where stack_teach() says */
+    uint32_t taught[4]; /* by the last byte of the MAC address, from STACK_MAC on */
     bool first;         /* of the workers: speaks to the network at the start */
     /* What is above net, at the end of each turn. May be NULL. */
     void (*flush)(void *ctx);
@@ -56,6 +58,9 @@ bool stack_start(struct stack *s);
 
 /* Aborts the program unless everything has come home. */
 void stack_fini(struct stack *s);
+
+/* Whoever asks for @addr is told 02:..:@mac, one of the four from STACK_MAC on. */
+void stack_teach(struct stack *s, uint32_t addr, uint8_t mac);
 
 /* Ends the turn: what is above sends, and then the port does. */
 void stack_flush(struct stack *s);
