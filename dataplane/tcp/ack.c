@@ -25,7 +25,7 @@ static void measure(struct tcp_conn *c, const struct tcp_seg *s, const struct tc
     uint64_t rtt_us = news->rtt_us != 0 ? news->rtt_us : news->sack_rtt_us;
 
     if (rtt_us == 0) {
-        if (!news->advanced || !c->ts_on || (int32_t)(s->opts.tsecr - c->rtx_ts) < 0)
+        if (!news->advanced || !c->ts_on || (int32_t)(s->opts.tsecr - c->fl->rtx_ts) < 0)
             return;
         rtt_us = (uint64_t)(tcp_ts_now(tcp, c->ts_offset) - s->opts.tsecr) * 1000;
     } else {
@@ -79,7 +79,7 @@ static void progress(struct tcp_conn *c)
     struct tcp *tcp = c->tcp;
 
     c->retries = 0;
-    c->stalled_us = tcp->core->now_us;
+    c->fl->stalled_us = tcp->core->now_us;
     net_dst_confirm(tcp->net, &c->dst);
     tcp_note_room(c);
 }

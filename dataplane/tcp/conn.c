@@ -228,12 +228,12 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
     c->dst = *dst;
     c->tuning = &tcp->defaults;
     c->recv_buf = c->tuning->recv_buf;
-    c->recv_since_us = tcp->core->now_us;
+    c->recv_since_us = (uint32_t)tcp->core->now_us;
     c->peer_mss = TCP_MSS_DEFAULT;
     c->ts_offset = tcp_ts_offset(tcp, key);
     c->quick_acks = TCP_QUICK_ACKS;
     c->rcv_mss = TCP_MSS_DEFAULT;
-    c->opened_us = c->last_rx_us = c->last_tx_us = c->stalled_us = tcp->core->now_us;
+    c->opened_us = c->last_rx_us = c->last_tx_us = tcp->core->now_us;
     rtt_init(&c->rtt);
     pktq_init(&c->rxq);
     list_init(&c->pending);
@@ -275,7 +275,7 @@ void tcp_conn_end(struct tcp_conn *c, int why)
 {
     dismantle(c);
     c->ended = true;
-    c->why = why;
+    c->why = (int16_t)why;
     if (c->released)
         tcp_conn_drop(c);
     else
@@ -425,7 +425,6 @@ struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
     c->owner = owner;
     c->snd_una = c->iss;
     c->snd_nxt = c->snd_end = c->iss + 1;
-    c->snd_small = c->iss;
     if (tuning != NULL)
         tcp_conn_set_tuning(c, tuning);
     c->rcv_shift = tcp->conf.no_window_scale ? 0 : tcp_window_shift(c->tuning);

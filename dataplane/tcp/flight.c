@@ -15,7 +15,8 @@ struct tcp_flight *tcp_flight_get(struct tcp_conn *c)
     list_init(&fl->by_time);
     cc_init(&fl->cc, c->cwnd, c->ssthresh);
     fl->reo_steps = 1;
-    fl->high = fl->fack = fl->limited_end = c->snd_una;
+    fl->high = fl->fack = fl->limited_end = fl->small_end = c->snd_una;
+    fl->stalled_us = c->tcp->core->now_us;
     fl->reordering = TCP_DUP_ACKS;
     fl->delivered = c->delivered;
     fl->delivered_pkts = c->delivered_pkts;

@@ -97,6 +97,13 @@ struct tcp_flight {
     uint32_t min_rtt_us, min_rtt_at_s;
     uint32_t max_flight, limited_end; /* most in flight since then */
 
+    /* output.c */
+    uint32_t small_end;  /* of the last segment that was not whole */
+    uint32_t rtx_ts;     /* our timestamp in the last retransmission */
+    uint64_t stalled_us; /* since when nothing that is sent, or waits for a window, is acknowledged
+                          */
+    uint64_t corked_us;  /* since when a part of a segment waits for the rest; 0: none does */
+
     /* rate.c */
     uint32_t delivered, delivered_us, first_sent_us; /* bytes, ever; low bits of the clock */
     uint32_t delivered_pkts;

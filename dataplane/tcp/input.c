@@ -109,10 +109,12 @@ void tcp_ack_owed(struct tcp_conn *c, uint32_t len)
         c->ack_now = true;
         tcp_schedule(c);
     } else if (!list_is_linked(&c->delayed_ack)) {
-        c->delayed_at_us = tcp->core->now_us + tcp->conf.delayed_ack_us;
+        const uint64_t at_us = tcp->core->now_us + tcp->conf.delayed_ack_us;
+
+        c->delayed_at_us = (uint32_t)at_us;
         list_push_tail(&tcp->delayed_acks, &c->delayed_ack);
         if (!wheel_timer_is_running(&tcp->delayed_ack_timer))
-            wheel_start(&tcp->core->wheel, &tcp->delayed_ack_timer, c->delayed_at_us);
+            wheel_start(&tcp->core->wheel, &tcp->delayed_ack_timer, at_us);
     }
 }
 

@@ -187,7 +187,6 @@ static struct tcp_conn *make_conn(struct tcp_listener *l, const struct flow_key 
     tcp_conn_move(c, TCP_SYN_RCVD);
     c->iss = c->snd_una = o->iss;
     c->snd_nxt = c->snd_end = o->iss + 1;
-    c->snd_small = o->iss;
     if (memcmp(&l->tuning, &tcp->defaults, sizeof(l->tuning)) != 0)
         tcp_conn_set_tuning(c, &l->tuning);
     c->irs = o->irs;

@@ -285,12 +285,12 @@ static void account_new(struct tcp_conn *c, const struct pkt *p)
     struct tcp *tcp = c->tcp;
 
     if (c->snd_una == c->snd_nxt && c->rtx != RTX_PERSIST)
-        c->stalled_us = tcp->core->now_us;
-    c->corked_us = 0;
+        c->fl->stalled_us = tcp->core->now_us;
+    c->fl->corked_us = 0;
     if (p->pay_len > 0 && tcp->core->now_us - c->last_rx_us < tcp->conf.delayed_ack_us)
         c->answering = true;
     if (p->pay_len > 0 && p->pay_len < c->mss)
-        c->snd_small = tcp_pkt_end(p);
+        c->fl->small_end = tcp_pkt_end(p);
     c->bytes_out += p->pay_len;
     tcp->counters.bytes_out += p->pay_len;
 }
@@ -302,10 +302,10 @@ static void account_again(struct tcp_conn *c)
 
     tcp->counters.retrans_segs++;
     c->retransmits++;
-    c->rtx_ts = tcp_ts_now(tcp, c->ts_offset);
+    c->fl->rtx_ts = tcp_ts_now(tcp, c->ts_offset);
     if (!fl->resent_ts_on) {
         fl->resent_ts_on = true;
-        fl->resent_ts = c->rtx_ts;
+        fl->resent_ts = c->fl->rtx_ts;
     }
     fl->undo_resent = fl->undo_resent < 0 ? 1 : fl->undo_resent + 1;
 }
@@ -389,7 +389,8 @@ static bool send_lost(struct tcp_conn *c)
 
 static bool is_corked(const struct tcp_conn *c)
 {
-    return c->corked_us > TCP_CORK_SPENT && c->tcp->core->now_us - c->corked_us < TCP_CORK_US;
+    return c->fl->corked_us > TCP_CORK_SPENT &&
+           c->tcp->core->now_us - c->fl->corked_us < TCP_CORK_US;
 }
 
 /*
@@ -403,12 +404,12 @@ static bool is_held_back(struct tcp_conn *c, const struct pkt *p)
     if (p->pay_len >= c->mss || p != c->fl->tail || c->fin_queued)
         return false;
     if (t->cork) {
-        if (c->corked_us == 0)
-            c->corked_us = c->tcp->core->now_us;
+        if (c->fl->corked_us == 0)
+            c->fl->corked_us = c->tcp->core->now_us;
         return is_corked(c);
     }
     /* With Minshall's change: only a small one in flight holds a small one back. */
-    return t->nagle && seq_gt(c->snd_small, c->snd_una);
+    return t->nagle && seq_gt(c->fl->small_end, c->snd_una);
 }
 
 /*
@@ -544,7 +545,7 @@ static void set_timers(struct tcp_conn *c, bool sent_new)
             tcp_rtx_rearm(c);
     } else if (fl->next != NULL && !is_corked(c) && !is_paced_out(c)) {
         if (c->rtx != RTX_PERSIST)
-            c->stalled_us = c->tcp->core->now_us;
+            c->fl->stalled_us = c->tcp->core->now_us;
         if (c->rtx != RTX_PERSIST || c->rtx_at_us == 0)
             tcp_rtx_start(c, RTX_PERSIST, rtt_backed_off(&c->rtt, c->backoff));
     } else {

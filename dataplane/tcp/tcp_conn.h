@@ -128,9 +128,8 @@ struct tcp_conn {
     uint32_t rcv_nxt;
     uint32_t rcv_adv; /* right edge of the window, as promised to the peer */
     uint32_t ts_recent, ts_offset, last_ack_sent;
-    uint32_t snd_small; /* end of the last segment that was not whole */
-    uint16_t mss;       /* payload of a full segment, */
-    uint16_t rcv_mss;   /* and of the peer's, as far as seen */
+    uint16_t mss;     /* payload of a full segment, */
+    uint16_t rcv_mss; /* and of the peer's, as far as seen */
     uint8_t snd_shift, rcv_shift;
     uint8_t rtx; /* enum tcp_rtx: what ->rtx_at_us is for */
     uint8_t backoff, retries, keepalives;
@@ -163,25 +162,22 @@ struct tcp_conn {
     struct wheel_timer timer;
     uint64_t rtx_at_us;
     uint64_t give_up_at_us; /* opening, or lingering; 0: none */
-    uint64_t
-        stalled_us; /* since when nothing that is sent, or waits for a window, is acknowledged */
-    uint64_t corked_us; /* since when a part of a segment waits for the rest; 0: none does */
-    uint64_t last_rx_us, last_tx_us, delayed_at_us;
+    uint64_t last_rx_us, last_tx_us;
+    uint32_t delayed_at_us; /* low bits of the clock */
     struct rtt rtt;
-    uint32_t rtx_ts; /* our timestamp in the last retransmission */
     uint8_t n_challenges;
     uint16_t challenge_period; /* in which ->n_challenges were sent */
 
     /* Rarely. */
     uint16_t peer_mss;
+    int16_t why; /* of on_closed */
     uint32_t iss, irs, rcv_fin;
     struct tcp_sack dsack; /* what has come twice, and the next ACK is to tell; empty: nothing */
     uint32_t cwnd, ssthresh, delivered, delivered_pkts; /* while there is no ->fl */
     uint32_t recv_buf;                /* of now: from tuning->recv_buf to ->recv_buf_max */
     uint32_t recv_rtt_us, recv_taken; /* distance, and what was read since ->recv_since_us */
-    uint64_t recv_since_us;
+    uint32_t recv_since_us;           /* low bits of the clock */
     uint32_t retransmits, dsacks;
-    int why;             /* of on_closed */
     uint32_t min_rtt_us; /* while there is no ->fl; 0: not known */
     const struct tcp_ops *ops;
     void *owner;
@@ -191,8 +187,8 @@ struct tcp_conn {
     uint64_t bytes_in, bytes_out;
 };
 
-/* An idle connection is budgeted at half a KiB, with its share of the flow table. */
-_Static_assert(sizeof(struct tcp_conn) <= 480, "struct tcp_conn has grown");
+/* An idle connection is budgeted at half a KiB, with its share of the flow table: some 40 bytes. */
+_Static_assert(sizeof(struct tcp_conn) <= 448, "struct tcp_conn has grown");
 
 struct tcp_listener {
     struct list link; /* in its bucket */

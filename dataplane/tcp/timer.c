@@ -34,16 +34,24 @@ static uint64_t keepalive_at(const struct tcp_conn *c)
     return after(c->last_rx_us, after(t->keepalive_us, c->keepalives * t->keepalive_interval_us));
 }
 
+/* A SYN waits since it was sent; what was queued before its answer came does not count. */
+static uint64_t stalled_since(const struct tcp_conn *c)
+{
+    return c->fl != NULL && tcp_conn_is_synchronized(c) ? c->fl->stalled_us : c->opened_us;
+}
+
 static uint64_t user_timeout_at(const struct tcp_conn *c)
 {
     if (c->tuning->user_timeout_us == 0 || c->rtx_at_us == 0)
         return UINT64_MAX;
-    return after(c->stalled_us, c->tuning->user_timeout_us);
+    return after(stalled_since(c), c->tuning->user_timeout_us);
 }
 
 static uint64_t cork_at(const struct tcp_conn *c)
 {
-    return c->corked_us > TCP_CORK_SPENT ? c->corked_us + TCP_CORK_US : UINT64_MAX;
+    const struct tcp_flight *fl = c->fl;
+
+    return fl != NULL && fl->corked_us > TCP_CORK_SPENT ? fl->corked_us + TCP_CORK_US : UINT64_MAX;
 }
 
 /* Only while something waits for it. */
@@ -287,7 +295,7 @@ static bool has_waited(struct tcp_conn *c, uint64_t now_us)
     const bool pace = fl != NULL && fl->pace_at_us != 0 && now_us >= fl->pace_at_us;
 
     if (cork)
-        c->corked_us = TCP_CORK_SPENT;
+        c->fl->corked_us = TCP_CORK_SPENT;
     if (pace)
         fl->pace_at_us = 0;
     return cork || pace;
@@ -330,8 +338,10 @@ void tcp_on_delayed_acks(struct wheel_timer *t, uint64_t wheel_now_us)
     while (!list_is_empty(&tcp->delayed_acks)) {
         struct tcp_conn *c = container_of(tcp->delayed_acks.next, struct tcp_conn, delayed_ack);
 
-        if (c->delayed_at_us > now_us) {
-            wheel_start(&tcp->core->wheel, t, c->delayed_at_us);
+        const int32_t left_us = (int32_t)(c->delayed_at_us - (uint32_t)now_us);
+
+        if (left_us > 0) {
+            wheel_start(&tcp->core->wheel, t, now_us + (uint32_t)left_us);
             return;
         }
         list_remove(&c->delayed_ack);

@@ -40,7 +40,7 @@ static void grow(struct tcp_conn *c, uint32_t taken)
 
 void tcp_recv_buf_taken(struct tcp_conn *c, uint64_t n)
 {
-    const uint64_t now_us = c->tcp->core->now_us;
+    const uint32_t now_us = (uint32_t)c->tcp->core->now_us;
 
     c->recv_taken = (uint32_t)MIN(c->recv_taken + n, TCP_QUEUE_MAX);
     if (now_us - c->recv_since_us < round_trip_us(c))
