@@ -227,17 +227,24 @@ static void note_rack(struct tcp_conn *c, const struct pkt *p)
     fl->rack_rtt_us = MAX(rtt_us, 1);
 }
 
-/* Step 3: it arrived after one with a higher sequence number, and was not sent again. */
-static void note_order(struct tcp_flight *fl, const struct pkt *p, uint32_t prior_fack,
-                       uint32_t mss)
+/*
+ * Step 3: it arrived after one with a higher sequence number, and was not sent again. How late it
+ * was is how long the next one may be waited for.
+ */
+static void note_order(struct tcp_conn *c, const struct pkt *p, uint32_t prior_fack)
 {
+    struct tcp_flight *fl = c->fl;
     const uint32_t end = tcp_pkt_end(p);
+    const uint32_t took_us = (uint32_t)c->tcp->core->now_us - p->sent_us;
 
     fl->fack = seq_max(fl->fack, end);
     if (seq_ge(end, prior_fack) || (p->marks & MARK_EVER_RESENT) != 0)
         return;
     fl->reordering_seen = true;
-    fl->reordering = MAX(fl->reordering, MIN((prior_fack - end + mss - 1) / mss + 1, 300));
+    fl->reordering = MAX(fl->reordering, MIN((prior_fack - end + c->mss - 1) / c->mss + 1, 300));
+    if (took_us > fl->rack_rtt_us)
+        fl->late_us = MAX(fl->late_us, took_us - fl->rack_rtt_us);
+    fl->reo_persist = 16;
 }
 
 /* @p has been delivered, which was not known before. */
@@ -251,7 +258,7 @@ static void delivered(struct tcp_conn *c, const struct pkt *p, struct tcp_news *
         news->original = true;
     tcp_rate_delivered(c, p, news);
     note_rack(c, p);
-    note_order(fl, p, news->prior_fack, c->mss);
+    note_order(c, p, news->prior_fack);
 }
 
 /* Nothing in the queue may point at @p any more. */

@@ -94,6 +94,7 @@ struct tcp_flight {
     uint32_t tlp_end;
     uint32_t dsack_round; /* snd_nxt at the last one */
     uint32_t rack_sent_us, rack_end, rack_rtt_us;
+    uint32_t late_us; /* RACK: how much longer than that one took which came after others */
     uint32_t min_rtt_us, min_rtt_at_s;
     uint32_t max_flight, limited_end; /* most in flight since then */
 

@@ -301,8 +301,22 @@ static void trim(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
     }
 }
 
+/*
+ * An ACK that was overtaken and says nothing new of ->snd_una: PAWS would drop it, though it has no
+ * sequence numbers that could be from an earlier life, and on a path that reorders its SACK blocks
+ * are what keeps us from sending needlessly. By less than a timeout, as Linux has it. Its window is
+ * not believed: later ones have come.
+ */
+static bool is_overtaken(const struct tcp_conn *c, const struct tcp_seg *s)
+{
+    const uint32_t late_ms = c->ts_recent - s->opts.tsval;
+
+    return s->len == 0 && (s->flags & (TCP_ACK | TCP_SYN | TCP_FIN)) == TCP_ACK &&
+           s->seq == c->rcv_nxt && s->ack == c->snd_una && late_ms * UINT64_C(1000) <= c->rtt.rto_us;
+}
+
 /* RFC 7323, 5.3, R1 and R3. */
-static enum drop check_ts(struct tcp_conn *c, const struct tcp_seg *s)
+static enum drop check_ts(struct tcp_conn *c, struct tcp_seg *s)
 {
     if (!c->ts_on || (s->flags & TCP_RST) != 0)
         return DROP_NONE;
@@ -311,6 +325,10 @@ static enum drop check_ts(struct tcp_conn *c, const struct tcp_seg *s)
         return DROP_TCP_PAWS;
     }
     if (tcp_ts_is_old(s->opts.tsval, c->ts_recent, c->ts_recent_us, c->tcp->core->now_us)) {
+        if (is_overtaken(c, s)) {
+            s->wnd = (uint16_t)(c->snd_wnd >> c->snd_shift);
+            return DROP_NONE;
+        }
         c->tcp->counters.paws_dropped++;
         tcp_challenge(c);
         return DROP_TCP_PAWS;
@@ -352,7 +370,7 @@ static enum drop check_ack(struct tcp_conn *c, const struct tcp_seg *s)
 }
 
 /* Steps one to four, and the checks of the fifth: is this segment to be listened to? */
-static enum drop check(struct tcp_conn *c, const struct tcp_seg *s)
+static enum drop check(struct tcp_conn *c, struct tcp_seg *s)
 {
     enum drop why = check_ts(c, s);
 

@@ -193,7 +193,7 @@ static uint32_t reorder_window_us(const struct tcp_conn *c)
         return 0;
     if (fl->min_rtt_us == UINT32_MAX)
         return 0;
-    return MIN(fl->min_rtt_us / 4 * fl->reo_steps, c->rtt.srtt_us);
+    return MIN(MAX(fl->min_rtt_us / 4 * fl->reo_steps, fl->late_us), c->rtt.srtt_us);
 }
 
 /* RFC 8985, 6.2, step 5. Returns how long until there is more to be said; 0: nothing to wait for.
@@ -301,8 +301,10 @@ static bool finish_recovery(struct tcp_conn *c, const struct tcp_news *news)
     }
     end_reduction(fl);
     fl->state = CA_OPEN;
-    if (fl->reo_persist > 0 && --fl->reo_persist == 0)
+    if (fl->reo_persist > 0 && --fl->reo_persist == 0) {
         fl->reo_steps = 1;
+        fl->late_us = 0;
+    }
     return false;
 }
 
@@ -491,7 +493,8 @@ static void control(struct tcp_conn *c, struct tcp_news *news, bool limited)
         reduce(c, news->delivered, news->lost, news->advanced);
         return;
     }
-    if (limited && news->advanced)
+    /* Where much comes out of order, what arrives is told by blocks as well as by ACKs. */
+    if (limited && (news->advanced || (news->delivered > 0 && fl->reordering > TCP_DUP_ACKS)))
         ops_of(c)->on_ack(&fl->cc, &a);
 }
 
