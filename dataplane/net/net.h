@@ -120,6 +120,10 @@ void net_dst_put(struct net *net, struct net_dst *dst);
 void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
             const struct ipaddr *remote, uint8_t protocol, struct pkt *p);
 
+/* What the link that @dst leaves by takes, whatever is known of the path behind it: what may come
+ * back by it. */
+uint16_t net_dst_link_mtu(const struct net *net, const struct net_dst *dst);
+
 /* What the port that @dst leaves by computes itself. */
 bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst);
 

@@ -225,15 +225,24 @@ static bool is_host(const struct net *net, const struct ipaddr *a)
     return false;
 }
 
+static uint16_t link_mtu(const struct iface *i, bool v4)
+{
+    const uint32_t hdr = TCP_MIN_HDR + (v4 ? (uint32_t)IP4_HDR : (uint32_t)IP6_HDR);
+    const uint16_t mtu = v4 ? i->mtu : i->mtu6;
+
+    return i->mss != 0 ? (uint16_t)MIN((uint32_t)mtu, i->mss + hdr) : mtu;
+}
+
+uint16_t net_dst_link_mtu(const struct net *net, const struct net_dst *dst)
+{
+    return link_mtu(&net->ifaces.ifaces[dst->iface], dst->ip_hdr == IP4_HDR);
+}
+
 /* What a packet to @remote may hold, with its IP header. */
 static uint16_t path_mtu(const struct net *net, const struct iface *i, const struct ipaddr *remote)
 {
-    const bool v4 = remote->family == IP_V4;
-    const uint32_t hdr = TCP_MIN_HDR + (v4 ? (uint32_t)IP4_HDR : (uint32_t)IP6_HDR);
-    const uint16_t mtu = v4 ? i->mtu : i->mtu6;
-    const uint32_t most = i->mss != 0 ? MIN((uint32_t)mtu, i->mss + hdr) : mtu;
-
-    return pmtu_get(&net->pmtus, &net->core->secret, remote, (uint16_t)most, net->core->now_us);
+    return pmtu_get(&net->pmtus, &net->core->secret, remote, link_mtu(i, remote->family == IP_V4),
+                    net->core->now_us);
 }
 
 static int route(struct net *net, const struct ipaddr *remote, struct ipaddr *local,

@@ -724,7 +724,7 @@ void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
         .bytes_acked = tcp_conn_is_synchronized(c) ? bytes_acked(c) : 0,
         .path_mtu = c->dst.mtu,
         .rcv_mss = c->rcv_mss,
-        .adv_mss = tcp_our_mss(&c->dst, c->tuning),
+        .adv_mss = tcp_adv_mss(c->tcp, &c->dst, c->tuning),
         .retransmits = c->retransmits,
         .total_resent = c->retransmits,
         .dsacks = c->dsacks,

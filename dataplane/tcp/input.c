@@ -312,7 +312,8 @@ static bool is_overtaken(const struct tcp_conn *c, const struct tcp_seg *s)
     const uint32_t late_ms = c->ts_recent - s->opts.tsval;
 
     return s->len == 0 && (s->flags & (TCP_ACK | TCP_SYN | TCP_FIN)) == TCP_ACK &&
-           s->seq == c->rcv_nxt && s->ack == c->snd_una && late_ms * UINT64_C(1000) <= c->rtt.rto_us;
+           s->seq == c->rcv_nxt && s->ack == c->snd_una &&
+           late_ms * UINT64_C(1000) <= c->rtt.rto_us;
 }
 
 /* RFC 7323, 5.3, R1 and R3. */

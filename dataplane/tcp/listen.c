@@ -109,7 +109,7 @@ static void send_syn_ack(const struct tcp_listener *l, const struct flow_key *ke
 
     if (net_route_flow(tcp->net, key, &dst) < 0)
         return;
-    hdr.opts.mss = tcp_our_mss(&dst, &l->tuning);
+    hdr.opts.mss = tcp_adv_mss(tcp, &dst, &l->tuning);
     net_dst_put(tcp->net, &dst);
     hdr.flags |= o->ecn_on ? TCP_ECE : 0;
     hdr.opts.has_wscale = o->wscale_on;

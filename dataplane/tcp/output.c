@@ -32,11 +32,22 @@ static void push_header(struct tcp *tcp, struct pkt *p, const struct flow_key *k
     tcp->counters.segs_out++;
 }
 
-uint16_t tcp_our_mss(const struct net_dst *dst, const struct tcp_tuning *tuning)
+static uint16_t mss_of(uint16_t mtu, const struct net_dst *dst, const struct tcp_tuning *tuning)
 {
-    const uint16_t mss = (uint16_t)(dst->mtu - dst->ip_hdr - TCP_HDR);
+    const uint16_t mss = (uint16_t)(mtu - dst->ip_hdr - TCP_HDR);
 
     return tuning->mss_max != 0 ? MIN(mss, tuning->mss_max) : mss;
+}
+
+uint16_t tcp_our_mss(const struct net_dst *dst, const struct tcp_tuning *tuning)
+{
+    return mss_of(dst->mtu, dst, tuning);
+}
+
+uint16_t tcp_adv_mss(const struct tcp *tcp, const struct net_dst *dst,
+                     const struct tcp_tuning *tuning)
+{
+    return mss_of(net_dst_link_mtu(tcp->net, dst), dst, tuning);
 }
 
 uint16_t tcp_syn_window(const struct tcp_tuning *tuning)
@@ -228,7 +239,7 @@ void tcp_send_syn(struct tcp_conn *c)
     tcp_rtx_start(c, RTX_TIMEOUT, rtt_backed_off(&c->rtt, c->backoff));
     if (p == NULL)
         return;
-    h.opts.mss = tcp_our_mss(&c->dst, c->tuning);
+    h.opts.mss = tcp_adv_mss(tcp, &c->dst, c->tuning);
     h.opts.has_wscale = answer ? c->wscale_on : !tcp->conf.no_window_scale;
     h.opts.wscale = c->rcv_shift;
     h.opts.has_ts = answer ? c->ts_on : !tcp->conf.no_timestamps;

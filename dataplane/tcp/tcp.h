@@ -115,7 +115,7 @@ struct tcp_conn_info {
     uint32_t cwnd, ssthresh, srtt_us, rttvar_us, min_rtt_us, rto_us, mss, peer_mss, snd_wnd,
         rcv_wnd;
     uint32_t send_queue, unsent, recv_queue;
-    uint16_t path_mtu, adv_mss; /* of the path, and what our SYN has announced for it */
+    uint16_t path_mtu, adv_mss; /* of the path, and what our SYN has announced */
     uint16_t rcv_mss;           /* the largest payload that has come, as far as that is known */
     uint64_t opened_us, last_rx_us, last_tx_us;
     /* What is in flight, in packets; the values of @ca_state are those of Linux. */

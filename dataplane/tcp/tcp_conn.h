@@ -420,8 +420,13 @@ void tcp_send_ctl(struct tcp *tcp, const struct flow_key *key, const struct tcp_
 /* The RST that answers @s (RFC 9293, 3.10.7.1), rate limited. */
 void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s);
 
-/* MSS to announce towards @dst. */
+/* Payload and options that a segment may have on the way to @dst. */
 uint16_t tcp_our_mss(const struct net_dst *dst, const struct tcp_tuning *tuning);
+
+/* MSS to announce: what may come, which the path that we send by does not tell (RFC 9293, 3.7.1).
+ */
+uint16_t tcp_adv_mss(const struct tcp *tcp, const struct net_dst *dst,
+                     const struct tcp_tuning *tuning);
 
 /* Is there anything to acknowledge the peer for having room again? Schedules it. */
 void tcp_window_opened(struct tcp_conn *c);

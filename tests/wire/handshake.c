@@ -457,6 +457,23 @@ static void a_half_open_connection_believes_only_what_fits(void **state)
     peer_fini(&t);
 }
 
+static void what_is_known_of_the_path_does_not_change_what_may_come(void **state)
+{
+    const struct ipaddr remote = ipaddr_v4(PEER);
+    struct frame_tcp s;
+    struct peer t;
+
+    peer_init(&t, NULL);
+    net_path_mtu(t.stack.net, &remote, 1000);
+    peer_tx(&t, "S", 0, 0, 0);
+    s = peer_rx_any(&t);
+    assert_int_equal(s.mss, 1460);
+    t.our_iss = s.seq;
+    peer_tx(&t, "A", 1, 1, 0);
+    assert_int_equal(tcp_mss(t.conn), 960);
+    peer_fini(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +500,7 @@ int main(void)
         cmocka_unit_test(unknown_segments_are_reset),
         cmocka_unit_test(resets_are_rate_limited),
         cmocka_unit_test(a_half_open_connection_believes_only_what_fits),
+        cmocka_unit_test(what_is_known_of_the_path_does_not_change_what_may_come),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
