@@ -4,12 +4,15 @@
 
 #define MASK (WHEEL_SLOTS - 1)
 #define BITS 8
+#define MOVES_PER_FIRED 4 /* to move a timer is cheap beside what one does that fires */
 
 void wheel_init(struct wheel *w, uint64_t now_us)
 {
     w->tick = now_us / WHEEL_TICK_US;
     w->n = 0;
+    w->level = 0;
     list_init(&w->due);
+    list_init(&w->moving);
     memset(w->used, 0, sizeof(w->used));
     for (unsigned level = 0; level < WHEEL_LEVELS; level++)
         for (unsigned i = 0; i < WHEEL_SLOTS; i++)
@@ -79,36 +82,51 @@ void wheel_stop(struct wheel *w, struct wheel_timer *t)
     w->n--;
 }
 
-/* Brings the timers of one slot of @level down to where they now belong. */
-static void cascade(struct wheel *w, unsigned level)
+/*
+ * Brings the timers of the slots that begin at this tick down to where they now belong, the lowest
+ * level first: what comes from a higher one may have its place in a slot of that. False: the budget
+ * is used up before that is done.
+ */
+static bool cascade(struct wheel *w, uint64_t *moves)
 {
-    struct list *slot = &w->slots[level][(w->tick >> (BITS * level)) & MASK];
-    struct list moved = LIST_INIT(moved), *l;
+    struct list *l;
 
-    list_splice_tail(&moved, slot);
-    while ((l = list_pop_head(&moved)) != NULL)
-        place(w, container_of(l, struct wheel_timer, link));
+    for (;;) {
+        while (*moves > 0 && (l = list_pop_head(&w->moving)) != NULL) {
+            __builtin_prefetch(w->moving.next);
+            place(w, container_of(l, struct wheel_timer, link));
+            --*moves;
+        }
+        if (!list_is_empty(&w->moving))
+            return false;
+        if (w->level + 1 == WHEEL_LEVELS ||
+            (w->tick & ((UINT64_C(1) << (BITS * (w->level + 1))) - 1)) != 0)
+            break;
+        w->level++;
+        list_splice_tail(&w->moving, &w->slots[w->level][(w->tick >> (BITS * w->level)) & MASK]);
+    }
+    w->level = 0;
+    return true;
 }
 
-static void advance(struct wheel *w)
+static bool advance(struct wheel *w, uint64_t *moves)
 {
-    for (unsigned level = 1; level < WHEEL_LEVELS; level++) {
-        if ((w->tick & ((UINT64_C(1) << (BITS * level)) - 1)) != 0)
-            break;
-        cascade(w, level);
-    }
+    if (!cascade(w, moves))
+        return false;
     list_splice_tail(&w->due, &w->slots[0][w->tick & MASK]);
     w->used[(w->tick & MASK) / 64] &= ~(UINT64_C(1) << (w->tick & 63));
     w->tick++;
+    return true;
 }
 
 unsigned wheel_run(struct wheel *w, uint64_t now_us, unsigned budget)
 {
-    uint64_t now_tick = now_us / WHEEL_TICK_US;
+    uint64_t now_tick = now_us / WHEEL_TICK_US, moves = (uint64_t)budget * MOVES_PER_FIRED;
     unsigned fired = 0;
 
     if (w->n == 0 && w->tick <= now_tick) {
         w->tick = now_tick + 1;
+        w->level = 0;
         return 0;
     }
     for (;;) {
@@ -117,6 +135,7 @@ unsigned wheel_run(struct wheel *w, uint64_t now_us, unsigned budget)
         while (fired < budget && (l = list_pop_head(&w->due)) != NULL) {
             struct wheel_timer *t = container_of(l, struct wheel_timer, link);
 
+            __builtin_prefetch(w->due.next);
             w->n--;
             fired++;
             t->fn(t, now_us); /* last: the callback may free @t */
@@ -128,7 +147,8 @@ unsigned wheel_run(struct wheel *w, uint64_t now_us, unsigned budget)
             w->tick = now_tick + 1;
             return fired;
         }
-        advance(w);
+        if (!advance(w, &moves))
+            return fired;
     }
 }
 
@@ -136,7 +156,7 @@ uint64_t wheel_next_us(const struct wheel *w)
 {
     if (w->n == 0)
         return UINT64_MAX;
-    if (!list_is_empty(&w->due))
+    if (!list_is_empty(&w->due) || !list_is_empty(&w->moving))
         return 0;
     return next_tick(w) * WHEEL_TICK_US;
 }

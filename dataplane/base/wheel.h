@@ -9,6 +9,10 @@
  * deadline to the tick, and at most @budget timers in a call: what is left
  * fires in the next call, before anything newer. A timer never fires early.
  *
+ * Moving down is bounded, too: many objects that were made together have timers that
+ * come down together. Until all of a slot have come down the wheel stands still, for
+ * some calls, and what is due in it waits as long.
+ *
  * Callbacks may start, move or stop any timer, also their own, and may free
  * the object the timer lives in.
  */
@@ -35,6 +39,8 @@ struct wheel {
     uint64_t tick; /* all slots before this one have been run */
     uint32_t n;    /* timers running */
     struct list due;
+    struct list moving; /* from a higher level, not yet in their places */
+    unsigned level;     /* they come from */
     /* Slots of the first level that may hold a timer: time without any is jumped over. */
     uint64_t used[WHEEL_SLOTS / 64];
     struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];

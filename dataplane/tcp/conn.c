@@ -771,6 +771,17 @@ struct ipport tcp_remote(const struct tcp_conn *c)
     return (struct ipport){ c->flow.key.remote, c->flow.key.remote_port };
 }
 
+/* After a burst the next connection is in the caches; after timers have fired it need not be. */
+static void look_ahead(const struct tcp *tcp)
+{
+    const char *next = (const char *)container_of(tcp->pending.next, struct tcp_conn, pending);
+
+    if (list_is_empty(&tcp->pending))
+        return;
+    for (size_t at = 0; at < sizeof(struct tcp_conn); at += CACHE_LINE)
+        __builtin_prefetch(next + at);
+}
+
 void tcp_flush(struct tcp *tcp)
 {
     struct list *l;
@@ -778,6 +789,7 @@ void tcp_flush(struct tcp *tcp)
     while ((l = list_pop_head(&tcp->pending)) != NULL) {
         struct tcp_conn *c = container_of(l, struct tcp_conn, pending);
 
+        look_ahead(tcp);
         tcp_conn_enter(c);
         if (c->state != TCP_CLOSED)
             tcp_output(c, false);

@@ -93,6 +93,39 @@ static void a_budget_leaves_the_rest_for_the_next_run(void **state)
     assert_int_equal(wheel_next_us(&w), UINT64_MAX);
 }
 
+static void many_that_come_down_together_do_so_bit_by_bit(void **state)
+{
+    enum { MANY = 4000, BUDGET = 50 };
+    static struct alarm alarms[MANY];
+    static struct wheel w;
+    unsigned calls = 0;
+
+    wheel_init(&w, 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        alarms[i].id = i;
+        wheel_timer_init(&alarms[i].timer, ring);
+        /* Level 2, of which some also come to a new place in level 1, and some are due at once. */
+        wheel_start(&w, &alarms[i].timer, (65536 + i % 600) * MS);
+    }
+    assert_int_equal(wheel_run(&w, 65536 * MS, BUDGET), 0);
+    assert_false(list_is_empty(&w.moving));
+    assert_int_equal(wheel_next_us(&w), 0);
+    wheel_stop(&w, &alarms[7].timer); /* while it waits for its place, or has it */
+    wheel_stop(&w, &alarms[MANY - 1].timer);
+    wheel_start(&w, &alarms[7].timer, 65540 * MS);
+    wheel_start(&w, &alarms[MANY - 2].timer, 70000 * MS);
+    while (n_fired < MANY - 2 && calls++ < 2 * MANY / BUDGET)
+        assert_true(wheel_run(&w, 66200 * MS, BUDGET) <= BUDGET);
+    assert_int_equal(n_fired, MANY - 2);
+    assert_int_equal(w.n, 1);
+    assert_int_equal(fired_at[MANY - 1], 0);
+    wheel_run(&w, 69999 * MS, BUDGET);
+    assert_int_equal(fired_at[MANY - 2], 0);
+    wheel_run(&w, 70000 * MS, BUDGET);
+    assert_int_equal(fired_at[MANY - 2], 70000 * MS);
+    assert_int_equal(wheel_next_us(&w), UINT64_MAX);
+}
+
 static void stopped_timers_do_not_fire(void **state)
 {
     static struct wheel w;
@@ -113,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(fires_on_its_tick_at_every_level, setup),
         cmocka_unit_test_setup(never_early_and_at_most_a_tick_late, setup),
+        cmocka_unit_test_setup(many_that_come_down_together_do_so_bit_by_bit, setup),
         cmocka_unit_test_setup(a_budget_leaves_the_rest_for_the_next_run, setup),
         cmocka_unit_test_setup(stopped_timers_do_not_fire, setup),
     };
