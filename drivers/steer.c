@@ -1,5 +1,7 @@
 #include "drivers/steer.h"
 
+#include "dataplane/base/bytes.h"
+
 #include <rte_thash.h>
 
 #define ETH_LEN 14
@@ -38,16 +40,6 @@ void steer_init(struct steer *s, uint32_t n_workers)
                         STEER_KEY_LEN);
     for (unsigned i = 0; i < STEER_RETA; i++)
         s->reta[i] = (uint8_t)(i % n_workers);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    return (uint32_t)get16(p) << 16 | get16(p + 2);
 }
 
 static uint32_t worker_of(const struct steer *s, uint32_t *tuple, uint32_t n_words)

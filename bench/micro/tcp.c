@@ -8,7 +8,7 @@
  * usage: isthmus-micro-tcp [CONNECTIONS...]
  */
 #include "dataplane/tcp/tcp.h"
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/net.h"
 
 #include <stdio.h>

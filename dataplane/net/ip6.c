@@ -1,7 +1,7 @@
 #include "dataplane/net/ip6.h"
 
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/addr6.h"
-#include "dataplane/net/bytes.h"
 #include "dataplane/net/frag.h"
 #include "dataplane/net/net_impl.h"
 

@@ -1,6 +1,6 @@
 #include "dataplane/net/net.h"
 
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/ip4.h"
 #include "dataplane/net/ip6.h"

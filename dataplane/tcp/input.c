@@ -1,5 +1,5 @@
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/net/flow_table.h"
 #include "dataplane/tcp/tcp_conn.h"
 

@@ -6,7 +6,7 @@
  * The stack lives as long as the process; an input begins and ends with an empty connection table,
  * and every packet must be home then.
  */
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/net.h"
 #include "dataplane/tcp/tcp.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,6 +1,6 @@
 #include "tests/lib/stack.h"
 
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
