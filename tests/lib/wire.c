@@ -3,6 +3,7 @@
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/cksum.h"
 
+#include "drivers/offload.h"
 #include "tests/lib/frames.h"
 
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #define ETH_HDR 14
 #define VLAN_TAG 4
 #define TIMERS 1000
+#define BURST 64
 
 struct wire_frame {
     struct wire_frame *next;
@@ -75,9 +77,14 @@ static void node_init(struct wire *w, unsigned i)
     n->port = (struct net_port_info){ .mac = { 2, 0, 0, 0, 0, (uint8_t)(1 + i) },
                                       .mtu = w->conf.mtu[i] != 0 ? w->conf.mtu[i] : 1500,
                                       .tx_ip_csum = w->conf.offload[i],
-                                      .tx_tcp_csum = w->conf.offload[i] };
+                                      .tx_tcp_csum = w->conf.offload[i],
+                                      .train_max = w->conf.train_max[i] };
     n->ops = (struct net_port_ops){ .tx = tx };
-    conf = (struct net_conf){ .machine = &n->machine, .ports = &n->port, .ops = &n->ops, .ctx = n };
+    conf = (struct net_conf){ .machine = &n->machine,
+                              .ports = &n->port,
+                              .ops = &n->ops,
+                              .ctx = n,
+                              .merge = w->conf.merge[i] };
     n->net = net_new(&n->core, &conf);
     assert(n->net != NULL);
     net_start(n->net, false);
@@ -340,18 +347,87 @@ static void hold(struct wire *w, struct pkt *p)
     w->held = h;
 }
 
+/*
+ * Packet @i of @n of a train as a frame of its own, as hardware would make it: from the headers of
+ * the @head, which is left as it is, and bytes that are fetched from where they lie.
+ */
+static void cut_frame(const struct pkt *head, const struct pkt *p, uint32_t off, bool first,
+                      bool last, uint8_t *frame, struct pkt *ret)
+{
+    const uint32_t ip_at = head->l2_len, at = ip_at + head->l3_len, headers = at + head->l4_len;
+    const uint32_t len = first ? p->len : headers + p->len;
+    uint32_t sum;
+
+    memcpy(frame, head->data, headers);
+    memcpy(frame + headers, first ? p->data + headers : p->data, len - headers);
+    put16(frame + ip_at + 2, (uint16_t)(len - ip_at)); /* of IPv4, as all here */
+    put16(frame + ip_at + 10, 0);
+    put32(frame + at + 4, get32(frame + at + 4) + off);
+    if (!first)
+        frame[at + 13] &= 0x7f;
+    if (!last)
+        frame[at + 13] &= (uint8_t)~9;
+    sum = get16(frame + at + 16) + len - at; /* of the pseudo header */
+    put16(frame + at + 16, (uint16_t)((sum & 0xffff) + (sum >> 16)));
+    *ret = *head;
+    ret->data = frame;
+    ret->len = len;
+    ret->flags |= PKT_TX_IP_CSUM | PKT_TX_TCP_CSUM;
+}
+
+/* A port that cuts up trains: it has each buffer for as long as it likes. */
+static void cut_and_send(struct wire *w, struct wire_node *n, struct pkt *train)
+{
+    const struct pkt head = *train;
+    const uint32_t headers = (uint32_t)head.l2_len + head.l3_len + head.l4_len;
+    uint8_t copy[PKT_HEADROOM + 4096], frame[4096];
+    struct pkt first = head, cut;
+    uint32_t off = 0;
+
+    assert(head.len <= sizeof(copy));
+    memcpy(copy, head.data, head.len); /* the buffer itself may be gone before the last is cut */
+    first.data = copy;
+    for (unsigned i = 0; i <= head.n_more; i++) {
+        struct pkt *p = train;
+
+        if (i < head.n_more)
+            train = pkt_uncouple(p);
+        cut_frame(&first, p, off, i == 0, i == head.n_more, frame, &cut);
+        off += i == 0 ? p->len - headers : p->len;
+        send_frame(w, n, &cut);
+        hold(w, p);
+    }
+}
+
+static void split_and_send(struct wire *w, struct wire_node *n, struct pkt *train)
+{
+    struct pkt *frames[PKT_TRAIN_MAX];
+    const unsigned n_frames = offload_split(train, n->port.tx_tcp_csum, frames);
+
+    for (unsigned i = 0; i < n_frames; i++) {
+        send_frame(w, n, frames[i]);
+        hold(w, frames[i]);
+    }
+}
+
 static void transmit(struct wire *w, struct wire_node *n)
 {
     for (unsigned i = 0; i < n->n_out; i++) {
-        send_frame(w, n, n->out[i]);
-        hold(w, n->out[i]);
+        n->n_trains += n->out[i]->n_more > 0;
+        if (n->out[i]->n_more > 0 && w->conf.tso[n->index])
+            cut_and_send(w, n, n->out[i]);
+        else
+            split_and_send(w, n, n->out[i]);
     }
     n->n_out = 0;
 }
 
 static void receive(struct wire *w, struct wire_node *n)
 {
+    const unsigned burst = w->conf.merge[n->index] ? BURST : 1;
     struct wire_frame **at = &w->frames;
+    struct pkt *pkts[BURST];
+    unsigned n_pkts = 0;
 
     while (*at != NULL && (*at)->at_us <= w->now_us) {
         struct wire_frame *f = *at;
@@ -367,10 +443,15 @@ static void receive(struct wire *w, struct wire_node *n)
             memcpy(pkt_put(p, f->len), f->bytes, f->len);
             p->flags = f->flags;
             p->port = 0;
-            net_rx(n->net, &p, 1);
+            pkts[n_pkts++] = p;
         }
         free(f);
+        if (n_pkts == burst) {
+            net_rx(n->net, pkts, n_pkts);
+            n_pkts = 0;
+        }
     }
+    net_rx(n->net, pkts, n_pkts);
 }
 
 static void turn(struct wire *w, struct wire_node *n)
