@@ -41,6 +41,7 @@ struct stack {
     unsigned n_shared;  /* calls of ops.share */
     bool answer_arp;    /* be everybody who is asked for */
     bool first;         /* of the workers: speaks to the network at the start */
+    bool merge;         /* segments of a burst (net/gro.h); counts at the start */
     /* What is above net, at the end of each turn. May be NULL. */
     void (*flush)(void *ctx);
     void *flush_ctx;
