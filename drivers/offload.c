@@ -256,11 +256,11 @@ static bool is_good(const struct pkt *p, const struct layout *l)
     return cksum_is_good(cksum_pseudo(&src, &dst, PROTO_TCP, len) + sum_all(p, l->tcp_at));
 }
 
-static void check(struct pkt *p, const struct layout *l, bool merged)
+static void check(struct pkt *p, const struct layout *l)
 {
     if ((p->flags & (PKT_RX_L4_CSUM_GOOD | PKT_RX_L4_CSUM_BAD)) != 0)
         return;
-    p->flags |= merged || is_good(p, l) ? PKT_RX_L4_CSUM_GOOD : PKT_RX_L4_CSUM_BAD;
+    p->flags |= is_good(p, l) ? PKT_RX_L4_CSUM_GOOD : PKT_RX_L4_CSUM_BAD;
 }
 
 /* The IP header speaks of the head alone from now on; its checksum stays as right as it was. */
@@ -289,14 +289,14 @@ static struct pkt *one_buffer(struct pkt *p)
     return NULL;
 }
 
-struct pkt *offload_join(struct pkt *p, bool merged)
+struct pkt *offload_join(struct pkt *p)
 {
     struct layout l;
 
-    gather(p, HEADERS_MAX);
+    gather(p, HEADERS_MAX + 1); /* and some payload, or it would be taken for an ACK alone */
     if (p->n_more == 0)
         return p;
-    if (!find_tcp(p, &l))
+    if (!find_tcp(p, &l) || p->len <= HEADERS_MAX)
         return one_buffer(p);
     if (l.ip_at + l.ip_len > pkt_total_len(p)) {
         drop_rest(p); /* net finds it too short, and counts it */
@@ -307,7 +307,7 @@ struct pkt *offload_join(struct pkt *p, bool merged)
         return p;
     }
     cut(p, l.ip_at + l.ip_len);
-    check(p, &l, merged);
+    check(p, &l);
     shorten(p, &l);
     if (l.tcp_hdr < TCP_MIN || l.tcp_at + l.tcp_hdr > p->len)
         drop_rest(p); /* TCP finds that out, and counts it */

@@ -26,9 +26,10 @@
 unsigned offload_split(struct pkt *train, bool tcp_csum, struct pkt **to);
 
 /*
- * A received frame that lies in several buffers, none of them empty: @frame and those coupled to
- * it. @merged: the port has made it of several segments (LRO), and has checked them. Takes it, and
- * returns a packet, or a train whose head has headers for itself alone and that is checked
- * (PKT_RX_L4_CSUM_GOOD or _BAD). NULL: it is neither TCP nor fits one buffer, and is gone.
+ * A received frame that lies in several buffers, none of them empty: @frame, with what the port
+ * says of the checksums (if it is made of several segments: that they are good), and those coupled
+ * to it. Takes it, and returns a packet, or a train whose head has headers for itself alone and
+ * that is checked (PKT_RX_L4_CSUM_GOOD or _BAD). NULL: it is neither TCP nor fits one buffer, and
+ * is gone.
  */
-struct pkt *offload_join(struct pkt *frame, bool merged);
+struct pkt *offload_join(struct pkt *frame);

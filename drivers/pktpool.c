@@ -11,6 +11,8 @@
     ((sizeof(struct pkt) + RTE_MBUF_PRIV_ALIGN - 1) & ~(size_t)(RTE_MBUF_PRIV_ALIGN - 1))
 
 _Static_assert(RTE_PKTMBUF_HEADROOM >= PKT_HEADROOM, "a received packet has our headroom");
+_Static_assert(sizeof(struct pkt) <= 2 * CACHE_LINE, "two lines, as the mbuf before it");
+_Static_assert(offsetof(struct pkt, seq) == CACHE_LINE, "what every packet needs is in the first");
 
 struct pktpool {
     struct pkt_pool pool;
@@ -158,6 +160,9 @@ static uint16_t rx_flags(uint64_t ol)
         flags |= PKT_RX_L4_CSUM_BAD;
         break;
     }
+    /* A port merges what it has found right; the sum in the header is that of the first at best. */
+    if ((ol & RTE_MBUF_F_RX_LRO) != 0 && (flags & PKT_RX_L4_CSUM_BAD) == 0)
+        flags |= PKT_RX_L4_CSUM_GOOD;
     if (ol & RTE_MBUF_F_RX_RSS_HASH)
         flags |= PKT_RX_HASH;
     return flags;
@@ -213,8 +218,7 @@ static struct pkt *pkts_of_chain(struct rte_mbuf *m, struct pkt_pool *pool, uint
 
 struct pkt *pkt_of_mbuf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port)
 {
-    const uint64_t ol = m->ol_flags;
-    const uint16_t flags = rx_flags(ol);
+    const uint16_t flags = rx_flags(m->ol_flags);
     const uint32_t hash = m->hash.rss;
     struct pkt *p;
 
@@ -225,7 +229,7 @@ struct pkt *pkt_of_mbuf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port)
         return NULL;
     p->flags = flags; /* those of the whole, also if the first buffer was empty */
     p->hash = hash;
-    return offload_join(p, (ol & RTE_MBUF_F_RX_LRO) != 0);
+    return offload_join(p);
 }
 
 static struct rte_mbuf *mbuf_of_buf(struct pkt *p)

@@ -56,6 +56,7 @@ struct pkt *pkt_copy(struct pkt_pool *pool, const struct pkt *p)
     copy->port = p->port;
     copy->l2_len = p->l2_len;
     copy->l3_len = p->l3_len;
+    copy->l4_len = p->l4_len;
     copy->hash = p->hash;
     copy->seq = p->seq;
     return copy;

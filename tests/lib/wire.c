@@ -422,6 +422,91 @@ static void transmit(struct wire *w, struct wire_node *n)
     n->n_out = 0;
 }
 
+/* ---- a port that merges segments, as hardware does: without a thought for what comes of it */
+
+struct seg {
+    uint8_t *ip, *tcp;
+    uint32_t headers, payload;
+};
+
+/* Does @p hold data that the port has found good? */
+static bool find_seg(const struct pkt *p, struct seg *ret)
+{
+    const uint16_t good = PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD;
+    const uint32_t ip_at = get16(p->data + 12) == 0x8100 ? ETH_HDR + VLAN_TAG : ETH_HDR;
+
+    ret->ip = p->data + ip_at;
+    ret->tcp = ret->ip + 20;
+    if ((p->flags & good) != good || ret->ip[0] != 0x45 || ret->ip[9] != 6 ||
+        (ret->tcp[13] & ~8) != 16)
+        return false;
+    ret->headers = ip_at + 20 + (uint32_t)(ret->tcp[12] >> 4) * 4;
+    ret->payload = ip_at + get16(ret->ip + 2) - ret->headers;
+    return ret->payload > 0;
+}
+
+static bool follows(const struct pkt *head, const struct seg *a, const struct seg *b)
+{
+    const uint32_t payload = pkt_total_len(head) - a->headers;
+
+    return (a->tcp[13] & 8) == 0 && a->headers == b->headers &&
+           memcmp(a->ip + 12, b->ip + 12, 8) == 0 && a->ip[1] == b->ip[1] &&
+           memcmp(a->tcp, b->tcp, 4) == 0 && memcmp(a->tcp + 8, b->tcp + 8, 5) == 0 &&
+           memcmp(a->tcp + 14, b->tcp + 14, 2) == 0 &&
+           memcmp(a->tcp + 20, b->tcp + 20, (a->tcp[12] >> 4) * 4u - 20) == 0 &&
+           get32(b->tcp + 4) == get32(a->tcp + 4) + payload && payload + b->payload < 60000;
+}
+
+/* @p without its headers, in a buffer that has no headroom, or some. */
+static void append(struct wire *w, struct pkt *head, struct pkt *last, struct pkt *p,
+                   const struct seg *a, const struct seg *b)
+{
+    const uint32_t room = wire_random(w, 2) != 0 ? 0 : PKT_HEADROOM;
+
+    a->tcp[13] |= b->tcp[13] & 8;
+    memmove(p->head + room, p->data + b->headers, b->payload);
+    p->data = p->head + room;
+    p->len = b->payload;
+    pkt_couple(head, last, p);
+}
+
+static void say_length(const struct pkt *head, const struct seg *s)
+{
+    put16(s->ip + 2, (uint16_t)(pkt_total_len(head) - (uint32_t)(s->ip - head->data)));
+    put16(s->ip + 10, 0);
+    cksum_store(s->ip + 10, cksum_finish(cksum_add(0, s->ip, 20)));
+}
+
+static unsigned merge_by_port(struct wire *w, struct pkt **pkts, unsigned n)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n;) {
+        struct pkt *head = pkts[i++], *last = head;
+        struct seg a, b;
+        const bool is_data = find_seg(head, &a);
+
+        while (is_data && i < n && find_seg(pkts[i], &b) && follows(head, &a, &b)) {
+            append(w, head, last, pkts[i], &a, &b);
+            last = pkts[i++];
+        }
+        if (head->n_more > 0) {
+            say_length(head, &a);
+            head = offload_join(head);
+            assert(head != NULL);
+        }
+        pkts[kept++] = head;
+    }
+    return kept;
+}
+
+static void hand_over(struct wire *w, struct wire_node *n, struct pkt **pkts, unsigned n_pkts)
+{
+    if (w->conf.lro[n->index])
+        n_pkts = merge_by_port(w, pkts, n_pkts);
+    net_rx(n->net, pkts, n_pkts);
+}
+
 static void receive(struct wire *w, struct wire_node *n)
 {
     const unsigned burst = w->conf.merge[n->index] ? BURST : 1;
@@ -447,11 +532,11 @@ static void receive(struct wire *w, struct wire_node *n)
         }
         free(f);
         if (n_pkts == burst) {
-            net_rx(n->net, pkts, n_pkts);
+            hand_over(w, n, pkts, n_pkts);
             n_pkts = 0;
         }
     }
-    net_rx(n->net, pkts, n_pkts);
+    hand_over(w, n, pkts, n_pkts);
 }
 
 static void turn(struct wire *w, struct wire_node *n)

@@ -27,6 +27,7 @@ struct wire_conf {
     bool offload[2];      /* the port of this node computes checksums, both ways */
     uint8_t train_max[2]; /* it takes trains of so many packets; 0: none */
     bool tso[2];          /* and cuts them up itself, otherwise drivers/offload.c does */
+    bool lro[2];          /* the port of this node merges what it has found good, if ->merge */
     bool merge[2];        /* this node receives in bursts, and merges what belongs together */
     uint16_t mtu[2];
     uint16_t vlan;

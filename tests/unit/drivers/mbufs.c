@@ -253,6 +253,26 @@ static void a_received_chain_becomes_a_train_of_packets(void **state)
     pkt_free(p);
 }
 
+static void what_a_port_has_merged_it_has_checked(void **state)
+{
+    static const uint32_t one[] = { 2000, 1 }, tiny[] = { 60, UINT32_MAX };
+    struct frame f;
+    struct pkt *p;
+
+    frame_of(&f, 50); /* few bytes: they end up in one buffer */
+    f.b[f.len - 1] ^= 1;
+    p = receive(&f, one, RTE_MBUF_F_RX_LRO);
+    assert_int_equal(p->flags, PKT_RX_L4_CSUM_GOOD);
+    pkt_free(p);
+    p = receive(&f, tiny, RTE_MBUF_F_RX_LRO);
+    assert_int_equal(p->n_more, 0);
+    assert_int_equal(p->flags, PKT_RX_L4_CSUM_GOOD);
+    pkt_free(p);
+    p = receive(&f, tiny, RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_BAD);
+    assert_int_equal(p->flags, PKT_RX_L4_CSUM_BAD);
+    pkt_free(p);
+}
+
 static void empty_buffers_are_left_out(void **state)
 {
     static const uint32_t first[] = { 0, 1000, 0, 0, 700, UINT32_MAX };
@@ -336,6 +356,7 @@ int main(void)
         TEST(the_port_has_its_bytes_until_it_returns_them),
         TEST(a_port_may_return_a_chain_piece_by_piece),
         TEST(a_received_chain_becomes_a_train_of_packets),
+        TEST(what_a_port_has_merged_it_has_checked),
         TEST(empty_buffers_are_left_out),
         TEST(a_chain_of_nothing_is_an_empty_packet),
         TEST(a_chain_too_long_for_a_train_is_dropped),

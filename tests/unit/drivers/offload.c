@@ -123,7 +123,7 @@ static void check_head(const struct pkt *p, const struct frame *f, bool is_ip6)
 
 static void a_segment_in_several_buffers_becomes_a_train(void **state)
 {
-    static const uint32_t cuts[][3] = { { 2000, 1000, 500 }, { 66, 1999, 11 },  { 135, 1, 777 },
+    static const uint32_t cuts[][3] = { { 2000, 1000, 500 }, { 66, 1999, 11 }, { 135, 1, 777 },
                                         { 1, 1, 1800 },      { 15, 20, 1001 }, { 60, 2, 1500 },
                                         { 1777, 3, 1001 } };
     uint8_t bytes[LONG];
@@ -137,11 +137,12 @@ static void a_segment_in_several_buffers_becomes_a_train(void **state)
 
         test_pool_init(&tp, 0);
         segment(&f, &w, 100, bytes, LONG);
-        p = offload_join(pieces(&tp, f.b, f.len, cuts[i / 4], 3), false);
+        p = offload_join(pieces(&tp, f.b, f.len, cuts[i / 4], 3));
         assert_non_null(p);
         assert_int_equal(p->flags & (PKT_RX_L4_CSUM_GOOD | PKT_RX_L4_CSUM_BAD),
                          PKT_RX_L4_CSUM_GOOD);
         check_head(p, &f, w.is_ip6);
+        assert_true(p->len > f.l4_at + 32); /* not without payload, as an ACK alone */
         check_payload(p, f.l4_at + 32, bytes, LONG);
         pkt_free(p);
         test_pool_fini(&tp);
@@ -161,21 +162,22 @@ static void a_wrong_checksum_is_found_unless_the_port_has_looked(void **state)
     test_pool_init(&tp, 0);
     segment(&f, &w, 100, bytes, LONG);
     f.b[2500] ^= 1;
-    p = offload_join(pieces(&tp, f.b, f.len, sizes, 2), false);
+    p = offload_join(pieces(&tp, f.b, f.len, sizes, 2));
     assert_int_equal(p->flags, PKT_RX_L4_CSUM_BAD);
     pkt_free(p);
-    p = offload_join(pieces(&tp, f.b, f.len, sizes, 2),
-                     true); /* merged: the sum is of no segment */
+    p = pieces(&tp, f.b, f.len, sizes, 2);
+    p->flags = PKT_RX_L4_CSUM_GOOD;
+    p = offload_join(p); /* the sum is of no segment, as when a port has merged several */
     assert_int_equal(p->flags, PKT_RX_L4_CSUM_GOOD);
     pkt_free(p);
     p = pieces(&tp, f.b, f.len, sizes, 2);
     p->flags = PKT_RX_L4_CSUM_BAD;
-    p = offload_join(p, true);
+    p = offload_join(p);
     assert_int_equal(p->flags, PKT_RX_L4_CSUM_BAD);
     pkt_free(p);
     /* A wrong one of IP stays wrong when the length changes. */
     f.b[f.ip_at + 11] ^= 1;
-    p = offload_join(pieces(&tp, f.b, f.len, sizes, 2), false);
+    p = offload_join(pieces(&tp, f.b, f.len, sizes, 2));
     assert_false(cksum_is_good(cksum_add(0, p->data + f.ip_at, 20)));
     pkt_free(p);
     test_pool_fini(&tp);
@@ -196,7 +198,7 @@ static void a_frame_that_ip_knows_to_be_shorter_is_cut(void **state)
         test_pool_init(&tp, 0);
         segment(&f, &w, 100, bytes, len);
         frame_bytes(&f, bytes, 1300); /* behind its end */
-        p = offload_join(pieces(&tp, f.b, f.len, sizes, 1), false);
+        p = offload_join(pieces(&tp, f.b, f.len, sizes, 1));
         assert_non_null(p);
         if (p->n_more > 0) {
             check_head(p, &f, false);
@@ -222,7 +224,7 @@ static void a_frame_shorter_than_ip_says_is_left_to_net_to_refuse(void **state)
     fill(bytes, LONG);
     test_pool_init(&tp, 0);
     segment(&f, &w, 100, bytes, LONG);
-    p = offload_join(pieces(&tp, f.b, f.len - 1, sizes, 1), false);
+    p = offload_join(pieces(&tp, f.b, f.len - 1, sizes, 1));
     assert_int_equal(p->n_more, 0);
     assert_true(get16(p->data + f.ip_at + 2) > p->len - f.ip_at);
     pkt_free(p);
@@ -253,7 +255,7 @@ static void what_is_not_plain_tcp_goes_into_one_buffer_or_away(void **state)
             f.b[f.ip_at + 6] = 60; /* an extension header */
         else if (i < 8)
             f.b[f.ip_at] = 0x46; /* an option */
-        p = offload_join(pieces(&tp, f.b, f.len, sizes, 2), false);
+        p = offload_join(pieces(&tp, f.b, f.len, sizes, 2));
         if (fits) {
             assert_int_equal(p->n_more, 0);
             assert_int_equal(p->len, f.len);
@@ -286,7 +288,7 @@ static void any_bytes_in_any_pieces_do_no_harm(void **state)
         sizes[4] += 64;
         for (unsigned i = roll(4); i > 0; i--)
             f.b[roll(MIN(f.len, 80u))] = (uint8_t)roll(256);
-        p = offload_join(pieces(&tp, f.b, 1 + roll(f.len), sizes, 5), roll(2) != 0);
+        p = offload_join(pieces(&tp, f.b, 1 + roll(f.len), sizes, 5));
         if (p != NULL && p->n_more > 0) {
             uint32_t more = 0;
 
