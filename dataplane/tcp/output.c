@@ -311,16 +311,14 @@ static void train_leave(struct tcp_conn *c)
  * their headers would be the same: a shorter one has room for SACK blocks, which those before it
  * had not.
  */
-static bool train_takes(const struct tcp_conn *c, const struct pkt *p, const struct pkt *out,
-                        uint8_t flags)
+static bool train_takes(const struct tcp_conn *c, const struct pkt *p, const struct pkt *out)
 {
     const struct tcp_train *t = &c->tcp->train;
     const bool has_blocks = c->holes != NULL || c->dsack.start != c->dsack.end;
 
     if (t->head == NULL || t->closed || p->seq != t->end || p->pay_len == 0)
         return false;
-    if (((out->flags ^ t->head->flags) & PKT_TX_ECT) != 0 || (flags & TCP_CWR) != 0 ||
-        (p->pay_len < c->mss && has_blocks))
+    if (((out->flags ^ t->head->flags) & PKT_TX_ECT) != 0 || (p->pay_len < c->mss && has_blocks))
         return false;
     return pkt_n(t->head) < net_dst_train_max(c->tcp->net, &c->dst) &&
            t->end - t->h.seq + p->pay_len <= TRAIN_BYTES;
@@ -328,13 +326,14 @@ static bool train_takes(const struct tcp_conn *c, const struct pkt *p, const str
 
 /*
  * Sends @out, which carries @p, with those that follow it in the same call of tcp_output(). A
- * segment with CWR leaves alone, as not every port takes that off the others (RFC 3168, 6.1.2).
+ * segment with CWR, always the first of new ones, leaves alone, as not every port takes that off
+ * the others (RFC 3168, 6.1.2).
  */
 static void train_add(struct tcp_conn *c, const struct pkt *p, struct pkt *out, uint8_t flags)
 {
     struct tcp_train *t = &c->tcp->train;
 
-    if (train_takes(c, p, out, flags)) {
+    if (train_takes(c, p, out)) {
         pkt_couple(t->head, t->last, out);
         t->h.flags |= flags;
     } else {

@@ -27,6 +27,7 @@ struct wire_frame {
 struct wire_held {
     struct wire_held *next;
     uint64_t until_us;
+    bool last; /* of what is given back together */
     struct pkt *p;
     const uint8_t *data;
     uint32_t len;
@@ -118,7 +119,8 @@ static void release_held(struct wire *w, uint64_t now_us)
             fprintf(stderr, "a packet was changed while the port had it\n");
             abort();
         }
-        pkt_free(h->p);
+        if (h->last)
+            pkt_free(h->p);
         free(h);
     }
 }
@@ -341,7 +343,7 @@ static void hold(struct wire *w, struct pkt *p)
     }
     h = malloc(sizeof(*h) + p->len);
     assert(h != NULL);
-    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), p, p->data,
+    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), true, p, p->data,
                              p->len };
     memcpy(h->bytes, p->data, p->len);
     w->held = h;
@@ -399,6 +401,45 @@ static void cut_and_send(struct wire *w, struct wire_node *n, struct pkt *train)
     }
 }
 
+/* All that is coupled to @train: looked at when its head is given back, which is done last. */
+static void hold_whole(struct wire *w, struct pkt *train, uint64_t until_us)
+{
+    struct pkt *p = train;
+
+    for (unsigned i = 0; i <= train->n_more; i++, p = p->more) {
+        struct wire_held *h = malloc(sizeof(*h) + p->len);
+
+        assert(h != NULL);
+        *h = (struct wire_held){ w->held, until_us, i == 0, p, p->data, p->len };
+        memcpy(h->bytes, p->data, p->len);
+        w->held = h;
+    }
+}
+
+/* The same, but the port gives back everything together. */
+static void cut_and_keep(struct wire *w, struct wire_node *n, struct pkt *train)
+{
+    const uint32_t headers = (uint32_t)train->l2_len + train->l3_len + train->l4_len;
+    const unsigned more = train->n_more;
+    uint64_t until_us = w->now_us;
+    const struct pkt *p = train;
+    uint8_t frame[4096];
+    uint32_t off = 0;
+    struct pkt cut;
+
+    for (unsigned i = 0; i <= more; i++, p = p->more) {
+        cut_frame(train, p, off, i == 0, i == more, frame, &cut);
+        off += i == 0 ? p->len - headers : p->len;
+        send_frame(w, n, &cut);
+        if (w->conf.hold_us > 0) {
+            const uint64_t until = w->now_us + wire_random(w, w->conf.hold_us);
+
+            until_us = MAX(until_us, until);
+        }
+    }
+    hold_whole(w, train, until_us);
+}
+
 static void split_and_send(struct wire *w, struct wire_node *n, struct pkt *train)
 {
     struct pkt *frames[PKT_TRAIN_MAX];
@@ -414,7 +455,9 @@ static void transmit(struct wire *w, struct wire_node *n)
 {
     for (unsigned i = 0; i < n->n_out; i++) {
         n->n_trains += n->out[i]->n_more > 0;
-        if (n->out[i]->n_more > 0 && w->conf.tso[n->index])
+        if (n->out[i]->n_more > 0 && w->conf.whole[n->index])
+            cut_and_keep(w, n, n->out[i]);
+        else if (n->out[i]->n_more > 0 && w->conf.tso[n->index])
             cut_and_send(w, n, n->out[i]);
         else
             split_and_send(w, n, n->out[i]);

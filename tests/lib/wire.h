@@ -29,6 +29,7 @@ struct wire_conf {
     bool tso[2];          /* and cuts them up itself, otherwise drivers/offload.c does */
     bool lro[2];          /* the port of this node merges what it has found good, if ->merge */
     bool merge[2];        /* this node receives in bursts, and merges what belongs together */
+    bool whole[2];        /* and keeps a train as one until it is done with all of it */
     uint16_t mtu[2];
     uint16_t vlan;
     uint32_t max_pkts; /* of each pool; 0: no limit */

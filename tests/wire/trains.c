@@ -195,12 +195,13 @@ static void no_frame_differs(const struct wire_conf *conf, uint64_t bytes, uint6
     static struct world without, with;
 
     run(&without, conf, bytes);
-    for (unsigned way = 0; way < 3; way++) {
+    for (unsigned way = 0; way < 4; way++) {
         struct wire_conf trains = *conf;
 
         for (unsigned i = 0; i < 2; i++) {
             trains.train_max[i] = way == 2 ? 5 : PKT_TRAIN_MAX;
             trains.tso[i] = way == 1;
+            trains.whole[i] = way == 3;
         }
         run(&with, &trains, bytes);
         assert_int_equal(with.n_frames, without.n_frames);
@@ -274,13 +275,14 @@ static void so_is_what_the_port_has_merged(void **state)
 
 static void bytes_stay_until_they_are_acknowledged_and_the_port_has_let_go(void **state)
 {
-    for (unsigned tso = 0; tso < 2; tso++) {
+    for (unsigned way = 0; way < 3; way++) {
         static struct world w;
         struct wire_conf conf = { .seed = 1, .delay_us = 100, .hold_us = 2 * SEC };
         struct tcp_conn_info info;
 
         conf.train_max[0] = PKT_TRAIN_MAX;
-        conf.tso[0] = tso != 0;
+        conf.tso[0] = way == 1;
+        conf.whole[0] = way == 2;
         start(&w, &conf, 30000);
         wire_run(&w.wire, 20 * MS);
         assert_true(w.wire.nodes[0].n_trains > 0);

@@ -367,6 +367,7 @@ static void choose_trains(struct wire_conf *c)
 
         c->train_max[i] = (mine & 1) != 0 ? (uint8_t)(2 + (mine >> 8 & 31)) : 0;
         c->tso[i] = (mine & 2) != 0;
+        c->whole[i] = (mine & 0x30) == 0;
         c->merge[i] = (mine & 4) != 0;
         c->lro[i] = (mine & 8) != 0;
     }
