@@ -108,7 +108,7 @@ static json_t *worker_row(struct daemon *d, const struct worker *w)
 
 static json_t *capabilities(const struct port_info *info)
 {
-    char text[64] = "";
+    char text[96] = "";
 
     if (info->rss)
         strcat(text, " rss");
@@ -118,6 +118,10 @@ static json_t *capabilities(const struct port_info *info)
         strcat(text, " tx-ip-checksum");
     if (info->tx_tcp_csum)
         strcat(text, " tx-tcp-checksum");
+    if (info->tx_tso)
+        strcat(text, " tso");
+    if (info->rx_lro)
+        strcat(text, " lro");
     return json_string(text[0] != '\0' ? text + 1 : "");
 }
 

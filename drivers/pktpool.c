@@ -1,5 +1,7 @@
 #include "drivers/pktpool.h"
 
+#include "drivers/offload.h"
+
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
@@ -9,6 +11,8 @@
     ((sizeof(struct pkt) + RTE_MBUF_PRIV_ALIGN - 1) & ~(size_t)(RTE_MBUF_PRIV_ALIGN - 1))
 
 _Static_assert(RTE_PKTMBUF_HEADROOM >= PKT_HEADROOM, "a received packet has our headroom");
+_Static_assert(sizeof(struct pkt) <= 2 * CACHE_LINE, "two lines, as the mbuf before it");
+_Static_assert(offsetof(struct pkt, seq) == CACHE_LINE, "what every packet needs is in the first");
 
 struct pktpool {
     struct pkt_pool pool;
@@ -43,10 +47,19 @@ static unsigned refill(struct pkt_pool *pool, struct pkt **to, unsigned n)
     return n;
 }
 
+/* It is in no chain, whatever it was in when the port let go of it. */
+static void unchain(struct rte_mbuf *m)
+{
+    m->next = NULL;
+    m->nb_segs = 1;
+}
+
 static void drain(struct pkt_pool *pool, struct pkt **from, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        unchain(mbuf_of(from[i]));
         rte_mbuf_raw_free(mbuf_of(from[i]));
+    }
 }
 
 static void put_shared(struct pkt_pool *pool, struct pkt *p)
@@ -128,20 +141,35 @@ static uint16_t rx_flags(uint64_t ol)
 {
     uint16_t flags = 0;
 
-    if ((ol & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
+    /* NONE: there is no checksum, but the bytes are right. From merged segments, for example. */
+    switch (ol & RTE_MBUF_F_RX_IP_CKSUM_MASK) {
+    case RTE_MBUF_F_RX_IP_CKSUM_GOOD:
+    case RTE_MBUF_F_RX_IP_CKSUM_NONE:
         flags |= PKT_RX_IP_CSUM_GOOD;
-    else if ((ol & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_BAD)
+        break;
+    case RTE_MBUF_F_RX_IP_CKSUM_BAD:
         flags |= PKT_RX_IP_CSUM_BAD;
-    if ((ol & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+        break;
+    }
+    switch (ol & RTE_MBUF_F_RX_L4_CKSUM_MASK) {
+    case RTE_MBUF_F_RX_L4_CKSUM_GOOD:
+    case RTE_MBUF_F_RX_L4_CKSUM_NONE:
         flags |= PKT_RX_L4_CSUM_GOOD;
-    else if ((ol & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD)
+        break;
+    case RTE_MBUF_F_RX_L4_CKSUM_BAD:
         flags |= PKT_RX_L4_CSUM_BAD;
+        break;
+    }
+    /* A port merges what it has found right; the sum in the header is that of the first at best. */
+    if ((ol & RTE_MBUF_F_RX_LRO) != 0 && (flags & PKT_RX_L4_CSUM_BAD) == 0)
+        flags |= PKT_RX_L4_CSUM_GOOD;
     if (ol & RTE_MBUF_F_RX_RSS_HASH)
         flags |= PKT_RX_HASH;
     return flags;
 }
 
-struct pkt *pkt_of_mbuf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port)
+/* One buffer. */
+static struct pkt *pkt_of_buf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port)
 {
     struct pkt *p = pkt_of(m);
 
@@ -150,34 +178,114 @@ struct pkt *pkt_of_mbuf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port)
     p->len = m->data_len;
     p->flags = rx_flags(m->ol_flags);
     p->port = port;
-    p->l2_len = p->l3_len = 0;
+    p->l2_len = p->l3_len = p->l4_len = p->n_more = 0;
     p->hash = m->hash.rss;
     p->pool = pool;
     return p;
 }
 
-struct rte_mbuf *mbuf_of_pkt(struct pkt *p)
+/* Those of a chain that hold anything. NULL, and all are freed, if there are too many for a train.
+ */
+static struct pkt *pkts_of_chain(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port)
+{
+    struct pkt *head = NULL, *last = NULL;
+
+    while (m != NULL) {
+        struct rte_mbuf *next = m->next;
+        struct pkt *p;
+
+        unchain(m);
+        p = pkt_of_buf(m, pool, port);
+        m = next;
+        if (p->len == 0 && (head != NULL || m != NULL)) {
+            p->pool->ops->put_shared(p->pool, p);
+            continue;
+        }
+        if (head == NULL) {
+            head = last = p;
+        } else if (head->n_more < UINT8_MAX) {
+            pkt_couple(head, last, p);
+            last = p;
+        } else {
+            p->pool->ops->put_shared(p->pool, p);
+            rte_pktmbuf_free(m);
+            pkt_free(head);
+            return NULL;
+        }
+    }
+    return head;
+}
+
+struct pkt *pkt_of_mbuf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port)
+{
+    const uint16_t flags = rx_flags(m->ol_flags);
+    const uint32_t hash = m->hash.rss;
+    struct pkt *p;
+
+    if (likely(m->nb_segs == 1))
+        return pkt_of_buf(m, pool, port);
+    p = pkts_of_chain(m, pool, port);
+    if (p == NULL)
+        return NULL;
+    p->flags = flags; /* those of the whole, also if the first buffer was empty */
+    p->hash = hash;
+    return offload_join(p);
+}
+
+static struct rte_mbuf *mbuf_of_buf(struct pkt *p)
 {
     struct rte_mbuf *m = mbuf_of(p);
 
     m->data_off = (uint16_t)(p->data - p->head);
     m->data_len = (uint16_t)p->len;
     m->pkt_len = p->len;
-    m->nb_segs = 1;
-    m->next = NULL;
     m->ol_flags = 0;
     if (p->flags & PKT_RX_HASH) { /* towards a port of this process */
         m->hash.rss = p->hash;
         m->ol_flags = RTE_MBUF_F_RX_RSS_HASH;
     }
-    if (p->flags & (PKT_TX_IP_CSUM | PKT_TX_TCP_CSUM)) {
-        m->l2_len = p->l2_len;
-        m->l3_len = p->l3_len;
-        m->ol_flags |= (p->flags & PKT_TX_IP6) != 0 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
-        if (p->flags & PKT_TX_IP_CSUM)
-            m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
-        if (p->flags & PKT_TX_TCP_CSUM)
-            m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
+    m->tx_offload = 0;
+    unchain(m);
+    return m;
+}
+
+/* What the port is to compute in @p, whose mbuf is @m. */
+static void leave_to_port(const struct pkt *p, struct rte_mbuf *m)
+{
+    m->l2_len = p->l2_len;
+    m->l3_len = p->l3_len;
+    m->l4_len = p->l4_len;
+    m->ol_flags |= (p->flags & PKT_TX_IP6) != 0 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+    if (p->flags & PKT_TX_IP_CSUM)
+        m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
+    if (p->flags & PKT_TX_TCP_CSUM)
+        m->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
+}
+
+/* The mbufs of what is behind @p, whose own is @m. */
+static void chain_up(struct pkt *p, struct rte_mbuf *m)
+{
+    const uint32_t headers = (uint32_t)p->l2_len + p->l3_len + p->l4_len;
+    struct rte_mbuf *last = m;
+
+    m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+    m->tso_segsz = (uint16_t)(p->len - headers);
+    m->nb_segs = (uint16_t)pkt_n(p);
+    m->pkt_len = pkt_total_len(p);
+    while (p->n_more > 0) {
+        p = pkt_uncouple(p);
+        last->next = mbuf_of_buf(p);
+        last = last->next;
     }
+}
+
+struct rte_mbuf *mbuf_of_pkt(struct pkt *p)
+{
+    struct rte_mbuf *m = mbuf_of_buf(p);
+
+    if (p->flags & (PKT_TX_IP_CSUM | PKT_TX_TCP_CSUM))
+        leave_to_port(p, m);
+    if (p->n_more > 0)
+        chain_up(p, m);
     return m;
 }

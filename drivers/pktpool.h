@@ -37,12 +37,27 @@ int64_t pktpool_in_use(const struct pktpool *p);
 void pktpool_look(struct pktpool *p);
 uint32_t pktpool_size(const struct pktpool *p);
 
-/* The packet comes from another worker's pool: it is @pool's from now on. */
+/* The packet, or train, comes from another worker's pool: it is @pool's from now on. */
 static inline void pkt_adopt(struct pkt *p, struct pkt_pool *pool)
 {
+    unsigned left = p->n_more;
+
     p->pool = pool;
+    for (; left > 0; left--) {
+        p = p->more;
+        p->pool = pool;
+    }
 }
 
-/* A received mbuf as a packet, an outgoing packet as an mbuf (which takes the reference). */
+/*
+ * A received mbuf as a packet; one of several buffers as a train, or in one buffer (offload.h), or
+ * NULL if it can be neither.
+ */
 struct pkt *pkt_of_mbuf(struct rte_mbuf *m, struct pkt_pool *pool, uint8_t port);
+
+/*
+ * An outgoing packet as an mbuf, which takes the reference; a train as a chain of them that the
+ * port is to cut up. A buffer that TCP holds on to keeps its links when the port returns it: they
+ * mean nothing, and are reset before anybody else gets it.
+ */
 struct rte_mbuf *mbuf_of_pkt(struct pkt *p);

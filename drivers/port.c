@@ -3,6 +3,7 @@
 #include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
 #include "dataplane/base/ring.h"
+#include "drivers/offload.h"
 #include "drivers/pktpool.h"
 #include "drivers/vdev.h"
 
@@ -14,12 +15,15 @@
 
 #define REDIRECT_RING 1024
 #define TX_BATCH 128
+#define ETH_OVERHEAD (RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN)
+#define TSO_SEGMENT_MIN 256 /* some NICs take shorter segments for an attack */
 
 struct port {
     const struct port_conf *conf;
     struct port_info info;
     uint16_t ethdev;
     bool started;
+    bool merge; /* received segments, here or in net */
 };
 
 struct ports {
@@ -61,10 +65,11 @@ static void log_capabilities(const struct port *port, uint32_t n_workers)
     log_info("port",
              "%s: %s, %02x:%02x:%02x:%02x:%02x:%02x, mtu %u, %u queue%s for %u worker%s; "
              "checksums: received %s, "
-             "sent %s; flows to cores: %s",
+             "sent %s; segments cut %s, merged %s; flows to cores: %s",
              i->name, i->driver, i->mac[0], i->mac[1], i->mac[2], i->mac[3], i->mac[4], i->mac[5],
              i->mtu, i->n_queues, i->n_queues == 1 ? "" : "s", n_workers, n_workers == 1 ? "" : "s",
-             yes(i->rx_csum), yes(i->tx_tcp_csum),
+             yes(i->rx_csum), yes(i->tx_tcp_csum), i->train_max > 0 ? yes(i->tx_tso) : "never",
+             port->merge ? yes(i->rx_lro) : "never",
              n_workers == 1 ? "one core has them all" : yes(i->rss));
 }
 
@@ -82,6 +87,49 @@ static void offloads(const struct rte_eth_dev_info *dev, struct rte_eth_conf *et
     if (info->tx_tcp_csum)
         eth->txmode.offloads |= RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
     info->tx_ip_csum = info->tx_tcp_csum;
+}
+
+static void segmentation(const struct rte_eth_dev_info *dev, struct rte_eth_conf *eth,
+                         struct port_info *info)
+{
+    const uint64_t need = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+    const uint16_t most = dev->tx_desc_lim.nb_seg_max;
+
+    info->train_max = PKT_TRAIN_MAX;
+    info->tx_tso = info->tx_tcp_csum && (dev->tx_offload_capa & need) == need && most != 1;
+    if (!info->tx_tso)
+        return;
+    eth->txmode.offloads |= need;
+    if (most != 0)
+        info->train_max = (uint8_t)MIN(most, PKT_TRAIN_MAX);
+}
+
+/* A port that merges puts what it has merged into several buffers; so does one whose frames are
+ * longer than a buffer. */
+static void merging(const struct rte_eth_dev_info *dev, struct rte_eth_conf *eth, bool wanted,
+                    bool jumbo, struct port_info *info)
+{
+    const bool scatters = (dev->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) != 0;
+
+    info->rx_lro = wanted && scatters && (dev->rx_offload_capa & RTE_ETH_RX_OFFLOAD_TCP_LRO) != 0;
+    if (info->rx_lro) {
+        eth->rxmode.offloads |= RTE_ETH_RX_OFFLOAD_TCP_LRO;
+        eth->rxmode.max_lro_pkt_size = dev->max_lro_pkt_size;
+    }
+    if (scatters && (jumbo || info->rx_lro))
+        eth->rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+}
+
+static void more_offloads(const struct rte_eth_dev_info *dev, const struct machine_conf *machine,
+                          struct rte_eth_conf *eth, struct port *port)
+{
+    const bool jumbo =
+        port->conf->mtu + ETH_OVERHEAD > RTE_MBUF_DEFAULT_BUF_SIZE - RTE_PKTMBUF_HEADROOM;
+
+    if (machine->tcp.segmentation_offload)
+        segmentation(dev, eth, &port->info);
+    port->merge = machine->tcp.receive_offload;
+    merging(dev, eth, port->merge, jumbo, &port->info);
 }
 
 /* Asks for RSS by our key. Whether the port keeps to it is seen after the start, by upload_reta().
@@ -156,16 +204,26 @@ static int setup_queues(const struct port *port, const struct machine_conf *mach
     return rc;
 }
 
-static void set_mtu(struct port *port, const struct rte_eth_dev_info *dev)
+static int tell_mtu(const struct port *port, uint16_t mtu, uint16_t now)
 {
-    uint16_t mtu = port->conf->mtu, now;
+    return mtu == now ? 0 : rte_eth_dev_set_mtu(port->ethdev, mtu);
+}
+
+static void set_mtu(struct port *port)
+{
+    uint16_t mtu = port->conf->mtu, now, told;
     int rc;
 
     if (rte_eth_dev_get_mtu(port->ethdev, &now) < 0)
         now = 1500;
     if (mtu == 0)
         mtu = MIN(now, 1500);
-    rc = mtu == now ? 0 : rte_eth_dev_set_mtu(port->ethdev, mtu);
+    told = vdev_mtu(port->conf, mtu, port->info.tx_tso);
+    rc = tell_mtu(port, told, now);
+    if (rc < 0 && told != mtu) { /* too long for what it would cut */
+        port->info.tx_tso = false;
+        rc = tell_mtu(port, mtu, now);
+    }
     if (rc < 0)
         log_warning("port",
                     "%s: the device does not take mtu %u (%s): its interface must have it already",
@@ -203,12 +261,13 @@ static int configure(struct ports *p, struct port *port, struct pktpool **pools)
     port->info.driver = dev.driver_name;
     port->info.n_queues = MIN(port->info.n_queues, MIN(dev.max_rx_queues, dev.max_tx_queues));
     offloads(&dev, &eth, &port->info);
+    more_offloads(&dev, p->conf, &eth, port);
     rss = ask_for_rss(p, &dev, &eth);
 
     rc = rte_eth_dev_configure(port->ethdev, port->info.n_queues, port->info.n_queues, &eth);
     if (rc < 0)
         return rc;
-    set_mtu(port, &dev);
+    set_mtu(port);
     rc = setup_queues(port, p->conf, pools);
     if (rc < 0)
         return rc;
@@ -216,7 +275,7 @@ static int configure(struct ports *p, struct port *port, struct pktpool **pools)
     if (rc < 0)
         return rc;
     port->started = true;
-    rc = vdev_started(port->conf, port->ethdev);
+    rc = vdev_started(port->conf, port->ethdev, port->info.mtu);
     if (rc < 0)
         return rc;
     port->info.rss =
@@ -292,6 +351,12 @@ err_ports:
  */
 static void put_anywhere(struct pkt *p)
 {
+    while (p->n_more > 0) {
+        struct pkt *rest = pkt_uncouple(p);
+
+        p->pool->ops->put_shared(p->pool, p);
+        p = rest;
+    }
     p->pool->ops->put_shared(p->pool, p);
 }
 
@@ -439,6 +504,22 @@ bool port_steer(struct port_io *io, struct pkt *p)
     return true;
 }
 
+static unsigned take_burst(struct port_io *io, struct rte_mbuf **burst, unsigned n, uint8_t port,
+                           struct pkt **pkts)
+{
+    unsigned kept = 0;
+
+    for (unsigned k = 0; k < n; k++) {
+        struct pkt *p = pkt_of_mbuf(burst[k], io->pool, port);
+
+        if (likely(p != NULL))
+            pkts[kept++] = p;
+        else
+            io->counters.rx_in_parts++;
+    }
+    return kept;
+}
+
 unsigned port_rx(struct port_io *io, uint32_t i, struct pkt **pkts)
 {
     struct rte_mbuf *burst[PORT_BURST];
@@ -453,9 +534,8 @@ unsigned port_rx(struct port_io *io, uint32_t i, struct pkt **pkts)
     n = rte_eth_rx_burst(port->ethdev, (uint16_t)io->worker, burst, PORT_BURST);
     if (n == 0)
         return 0;
-    for (unsigned k = 0; k < n; k++)
-        pkts[k] = pkt_of_mbuf(burst[k], io->pool, (uint8_t)i);
     io->counters.rx += n;
+    n = take_burst(io, burst, n, (uint8_t)i, pkts);
     return io->ports->steer.n_workers > 1 ? steer_burst(io, port, &io->check[i], pkts, n) : n;
 }
 
@@ -463,15 +543,20 @@ static void send_on(struct port_io *io, const struct port *port, uint16_t q, str
                     unsigned n)
 {
     struct rte_mbuf *burst[TX_BATCH];
-    unsigned sent;
+    unsigned sent, frames = 0, dropped = 0;
 
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        frames += pkt_n(pkts[i]);
+        io->counters.tx_trains += pkts[i]->n_more > 0;
         burst[i] = mbuf_of_pkt(pkts[i]);
+    }
     sent = rte_eth_tx_burst(port->ethdev, q, burst, (uint16_t)n);
-    io->counters.tx += sent;
-    io->counters.tx_dropped += n - sent;
-    for (unsigned i = sent; i < n; i++)
-        put_anywhere(pkts[i]);
+    for (unsigned i = sent; i < n; i++) {
+        dropped += burst[i]->nb_segs;
+        rte_pktmbuf_free(burst[i]);
+    }
+    io->counters.tx += frames - dropped;
+    io->counters.tx_dropped += dropped;
 }
 
 /*
@@ -510,12 +595,17 @@ static void demultiplex(struct port_io *io, const struct port *port, struct tx_b
 /* A queue has one sender: a worker without a queue of its own gives its frames to one that has. */
 static void send_by_other(struct port_io *io, uint32_t other, struct tx_batch *tx)
 {
-    unsigned sent = ring_push_burst(io->ports->outbound[other], (void *const *)tx->pkts, tx->n);
+    unsigned sent, frames = 0, dropped = 0;
 
-    io->counters.tx_by_other += sent;
-    io->counters.tx_dropped += tx->n - sent;
-    for (unsigned i = sent; i < tx->n; i++)
+    for (unsigned i = 0; i < tx->n; i++)
+        frames += pkt_n(tx->pkts[i]);
+    sent = ring_push_burst(io->ports->outbound[other], (void *const *)tx->pkts, tx->n);
+    for (unsigned i = sent; i < tx->n; i++) {
+        dropped += pkt_n(tx->pkts[i]);
         pkt_free(tx->pkts[i]);
+    }
+    io->counters.tx_by_other += frames - dropped;
+    io->counters.tx_dropped += dropped;
 }
 
 static void flush_port(struct port_io *io, uint32_t i)
@@ -543,13 +633,38 @@ static void send_for_others(struct port_io *io)
         port_tx(io, pkts[i]);
 }
 
-void port_tx(struct port_io *io, struct pkt *p)
+static void collect(struct port_io *io, struct pkt *p)
 {
     struct tx_batch *tx = &io->tx[p->port];
 
     if (unlikely(tx->n == TX_BATCH))
         flush_port(io, p->port);
     tx->pkts[tx->n++] = p;
+}
+
+/* Does the port cut up @p, a train, itself? */
+static bool is_cut_by(const struct port *port, const struct pkt *p)
+{
+    const uint32_t headers = (uint32_t)p->l2_len + p->l3_len + p->l4_len;
+
+    if (!port->info.tx_tso || p->len - headers < TSO_SEGMENT_MIN)
+        return false;
+    return (p->flags & PKT_TX_IP6) == 0 || vdev_cuts_ip6(port->conf);
+}
+
+void port_tx(struct port_io *io, struct pkt *p)
+{
+    const struct port *port = &io->ports->port[p->port];
+    struct pkt *frames[PKT_TRAIN_MAX];
+    unsigned n;
+
+    if (p->n_more == 0 || is_cut_by(port, p)) {
+        collect(io, p);
+        return;
+    }
+    n = offload_split(p, port->info.tx_tcp_csum, frames);
+    for (unsigned i = 0; i < n; i++)
+        collect(io, frames[i]);
 }
 
 void port_flush(struct port_io *io)

@@ -12,7 +12,8 @@
  * are counted; the owner gets them from its own port_rx().
  *
  * Sending: port_tx() collects; port_flush() at the end of the turn sends, and
- * frees and counts what the port did not take.
+ * frees and counts what the port did not take. Trains (base/pkt.h) go to a port that
+ * cuts them up itself as they are, and are cut up in port_tx() for any other.
  */
 #pragma once
 
@@ -35,7 +36,9 @@ struct port_info {
     uint16_t n_queues;
     bool link_up;
     bool rx_csum, tx_ip_csum, tx_tcp_csum;
-    bool rss; /* the port steers by our key and table: no software check */
+    bool tx_tso, rx_lro;
+    uint8_t train_max; /* packets of a train, at most; 0: it is to get none */
+    bool rss;          /* the port steers by our key and table: no software check */
 };
 
 /*
@@ -62,6 +65,8 @@ void ports_stats(struct ports *p, uint32_t i, struct port_stats *ret);
     X(rx, "packets received from queues")                                                          \
     X(tx, "packets given to queues")                                                               \
     X(tx_dropped, "packets dropped: the port's queue was full")                                    \
+    X(tx_trains, "trains of segments given to the port to cut up")                                 \
+    X(rx_in_parts, "packets dropped: received in several buffers, not TCP, and too long for one")  \
     X(tx_by_other, "packets sent by another worker, which has a queue of that port")               \
     X(redirect_out, "packets handed to the worker that owns their flow")                           \
     X(redirect_in, "packets that another worker handed over")                                      \

@@ -1,5 +1,7 @@
 #include "drivers/steer.h"
 
+#include "dataplane/base/bytes.h"
+
 #include <rte_thash.h>
 
 #define ETH_LEN 14
@@ -30,16 +32,6 @@ static const uint8_t default_key[STEER_KEY_LEN] = {
     0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
     0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
 };
-
-static uint16_t get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-    return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
 
 /* @src and @dst: addresses of @n_words words, as they are in a packet. */
 static uint32_t hash(const struct steer *s, const uint8_t *src, const uint8_t *dst,

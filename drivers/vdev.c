@@ -141,27 +141,60 @@ static bool name_of(const struct machine_conf *machine, uint32_t index,
     return true;
 }
 
+/* When it cuts segments, the driver of a TAP takes the MTU for the length of a frame. */
+uint16_t vdev_mtu(const struct port_conf *conf, uint16_t mtu, bool tso)
+{
+    if (conf->device != PORT_TAP || !tso)
+        return mtu;
+    return (uint16_t)(mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN);
+}
+
+/* A TAP's driver cuts with DPDK's library, which knows IPv4 alone. */
+bool vdev_cuts_ip6(const struct port_conf *conf)
+{
+    return conf->device != PORT_TAP;
+}
+
+static int set_mac(int fd, struct ifreq *req, uint16_t ethdev)
+{
+    struct rte_ether_addr mac;
+
+    rte_eth_macaddr_get(ethdev, &mac);
+    mac.addr_bytes[5] ^= 1;
+    req->ifr_hwaddr.sa_family = ARPHRD_ETHER;
+    memcpy(req->ifr_hwaddr.sa_data, mac.addr_bytes, 6);
+    return ioctl(fd, SIOCSIFHWADDR, req) < 0 ? -errno : 0;
+}
+
+static int set_kernel_mtu(int fd, struct ifreq *req, uint16_t ethdev, uint16_t mtu)
+{
+    uint16_t told;
+
+    if (rte_eth_dev_get_mtu(ethdev, &told) < 0 || told <= mtu)
+        return 0;
+    req->ifr_mtu = mtu;
+    return ioctl(fd, SIOCSIFMTU, req) < 0 ? -errno : 0;
+}
+
 /*
  * DPDK gives the kernel's end of a TAP the address of ours. Then neither end believes that the
- * other is somebody else: the kernel's end gets the next one.
+ * other is somebody else: the kernel's end gets the next one, and the MTU that was meant, if the
+ * ethdev was told more (vdev_mtu()).
  */
-int vdev_started(const struct port_conf *conf, uint16_t ethdev)
+int vdev_started(const struct port_conf *conf, uint16_t ethdev, uint16_t mtu)
 {
     struct ifreq req = { 0 };
-    struct rte_ether_addr mac;
     int fd, rc;
 
     if (conf->device != PORT_TAP)
         return 0;
-    rte_eth_macaddr_get(ethdev, &mac);
-    mac.addr_bytes[5] ^= 1;
     snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", conf->interface);
-    req.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-    memcpy(req.ifr_hwaddr.sa_data, mac.addr_bytes, 6);
     fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    rc = ioctl(fd, SIOCSIFHWADDR, &req) < 0 ? -errno : 0;
+    rc = set_mac(fd, &req, ethdev);
+    if (rc == 0)
+        rc = set_kernel_mtu(fd, &req, ethdev, mtu);
     close(fd);
     return rc;
 }

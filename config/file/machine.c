@@ -234,6 +234,13 @@ static const struct field tcp_fields[] = {
     FIELD_AS("ecn", FIELD_BOOL, M, tcp.ecn,
              .help = "Ask for explicit congestion notification (RFC 3168). A peer that asks gets "
                      "it in any case."),
+    FIELD_AS("segmentation_offload", FIELD_BOOL, M, tcp.segmentation_offload, .def = 1,
+             .help = "Send several segments as one packet, which the port cuts up (TSO) where it "
+                     "can, and its driver otherwise."),
+    FIELD_AS("receive_offload", FIELD_BOOL, M, tcp.receive_offload, .def = 1,
+             .help =
+                 "Merge segments of a connection that come together: by the port (LRO) where it "
+                 "can, and in each burst of packets."),
     FIELD_AS("time_wait", FIELD_DURATION, M, tcp.time_wait_us, .max = 10 * 60 * SECONDS,
              .def = 60 * SECONDS, .help = "How long a closed connection is remembered (2 MSL)."),
     FIELD_AS("keepalive", FIELD_DURATION, M, tcp.keepalive_us, .max = 30 * DAYS, .def = 2 * HOURS,

@@ -122,6 +122,8 @@ static json_t *dump_tcp(const struct machine_conf *m)
     set_number(to, "initial_window", m->tcp.initial_window);
     set(to, "pacing", json_boolean(m->tcp.pacing));
     set(to, "ecn", json_boolean(m->tcp.ecn));
+    set(to, "segmentation_offload", json_boolean(m->tcp.segmentation_offload));
+    set(to, "receive_offload", json_boolean(m->tcp.receive_offload));
     set_number(to, "time_wait_us", m->tcp.time_wait_us);
     set_number(to, "keepalive_us", m->tcp.keepalive_us);
     set_number(to, "user_timeout_us", m->tcp.user_timeout_us);

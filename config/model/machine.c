@@ -90,7 +90,9 @@ const char *machine_conf_diff(const struct machine_conf *a, const struct machine
         a->tcp.send_buffer_max != b->tcp.send_buffer_max ||
         a->tcp.initial_window != b->tcp.initial_window ||
         a->tcp.congestion_control != b->tcp.congestion_control || a->tcp.pacing != b->tcp.pacing ||
-        a->tcp.ecn != b->tcp.ecn || a->tcp.user_timeout_us != b->tcp.user_timeout_us ||
+        a->tcp.ecn != b->tcp.ecn || a->tcp.segmentation_offload != b->tcp.segmentation_offload ||
+        a->tcp.receive_offload != b->tcp.receive_offload ||
+        a->tcp.user_timeout_us != b->tcp.user_timeout_us ||
         a->tcp.delayed_ack_us != b->tcp.delayed_ack_us ||
         a->tcp.time_wait_us != b->tcp.time_wait_us || a->tcp.keepalive_us != b->tcp.keepalive_us ||
         a->tcp.rto_min_us != b->tcp.rto_min_us)

@@ -94,6 +94,7 @@ struct machine_conf {
         uint32_t initial_window; /* segments */
         enum congestion_control congestion_control;
         bool pacing, ecn;
+        bool segmentation_offload, receive_offload;
         uint64_t time_wait_us, keepalive_us, user_timeout_us, rto_min_us, delayed_ack_us;
     } tcp;
     struct cfg_where where;

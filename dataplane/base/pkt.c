@@ -12,6 +12,17 @@ struct pkt *pkt_alloc_slow(struct pkt_pool *pool)
 
 void pkt_free_slow(struct pkt *p)
 {
+    while (p->n_more != 0) {
+        struct pkt *rest = pkt_uncouple(p);
+
+        pkt_unref(p);
+        p = rest;
+    }
+    pkt_unref(p);
+}
+
+void pkt_unref_slow(struct pkt *p)
+{
     struct pkt_pool *pool = p->pool;
     const unsigned n = pool->cache_max / 2;
 
@@ -45,6 +56,7 @@ struct pkt *pkt_copy(struct pkt_pool *pool, const struct pkt *p)
     copy->port = p->port;
     copy->l2_len = p->l2_len;
     copy->l3_len = p->l3_len;
+    copy->l4_len = p->l4_len;
     copy->hash = p->hash;
     copy->seq = p->seq;
     return copy;

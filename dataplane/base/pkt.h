@@ -21,6 +21,17 @@
  * exception: a packet handed to net_tx() belongs to the way out, which writes
  * headers in front and moves ->data, until that reference is dropped. ->next
  * stays with the transport: the way out keeps packets in arrays, not in queues.
+ *
+ * Trains: consecutive segments of one connection that differ in nothing but their
+ * place and payload pass the layers as one packet. The head has the headers, for
+ * itself alone or for all (who makes one says so), the others hang behind it:
+ *
+ *      head: headers, payload --more--> payload --more--> payload      n_more: 2
+ *
+ * A train belongs to who holds its head, and pkt_free() of the head frees all of
+ * it. ->more, like ->data, is of the way out or the way in; what a transport holds
+ * on to for itself are single packets, and it gives each back with pkt_unref(),
+ * whatever train the port may still have it in.
  */
 #pragma once
 
@@ -57,6 +68,9 @@ enum pkt_flag {
     PKT_REASSEMBLED = 1 << 11,
 };
 
+/* Packets of a train that is sent. One that is received may have more, as a port made it. */
+#define PKT_TRAIN_MAX 32
+
 struct pkt {
     struct pkt *next; /* link of the queue that holds it */
     uint8_t *data;
@@ -65,7 +79,9 @@ struct pkt {
     uint8_t port;   /* index of the port: where it came in, or where it goes out */
     uint8_t l2_len; /* transmit: Ethernet and VLAN header */
     uint8_t l3_len; /* transmit: IP header */
-    uint8_t _pad[3];
+    uint8_t l4_len; /* transmit, of a train: TCP header */
+    uint8_t n_more; /* packets of a train behind this one, its head; 0: no train, or not its head */
+    uint8_t _pad;
     uint32_t hash; /* if PKT_RX_HASH */
     uint8_t *head, *end;
     struct pkt_pool *pool;
@@ -78,6 +94,10 @@ struct pkt {
     uint32_t sent_us;          /* low bits of the clock, as in those below */
     uint32_t delivered, delivered_us, first_sent_us;
     uint8_t marks;
+
+    /* Of a train. */
+    uint32_t more_len; /* bytes of all those behind the head; counts if ->n_more > 0 */
+    struct pkt *more;  /* the next; of the last one it means nothing */
 };
 
 /*
@@ -107,6 +127,7 @@ struct pkt_pool {
 
 struct pkt *pkt_alloc_slow(struct pkt_pool *pool);
 void pkt_free_slow(struct pkt *p);
+void pkt_unref_slow(struct pkt *p);
 
 /* Returns an empty packet with PKT_HEADROOM in front, or NULL (counted). */
 static inline struct pkt *pkt_alloc(struct pkt_pool *pool)
@@ -121,7 +142,7 @@ static inline struct pkt *pkt_alloc(struct pkt_pool *pool)
     p->data = p->head + PKT_HEADROOM;
     p->len = 0;
     p->flags = 0;
-    p->l2_len = p->l3_len = 0;
+    p->l2_len = p->l3_len = p->l4_len = p->n_more = 0;
     return p;
 }
 
@@ -130,16 +151,62 @@ static inline bool pkt_is_shared(const struct pkt *p)
     return *p->refs > 1;
 }
 
-/* Gives back one reference. NULL is allowed. Call on the worker that owns the pool. */
+/*
+ * Gives back one reference: of a head, of each packet of its train. NULL is allowed. Call on the
+ * worker that owns the pool.
+ */
 static inline void pkt_free(struct pkt *p)
 {
     if (p == NULL)
         return;
-    if (unlikely(pkt_is_shared(p) || p->pool->n_free >= p->pool->cache_max)) {
+    if (unlikely(p->n_more != 0 || pkt_is_shared(p) || p->pool->n_free >= p->pool->cache_max)) {
         pkt_free_slow(p);
         return;
     }
     p->pool->cache[p->pool->n_free++] = p;
+}
+
+/* The same of @p alone: a head's train stays with who has it. */
+static inline void pkt_unref(struct pkt *p)
+{
+    if (unlikely(pkt_is_shared(p) || p->pool->n_free >= p->pool->cache_max)) {
+        pkt_unref_slow(p);
+        return;
+    }
+    p->pool->cache[p->pool->n_free++] = p;
+}
+
+/* Packets of @p's train, or 1. */
+static inline uint32_t pkt_n(const struct pkt *p)
+{
+    return 1u + p->n_more;
+}
+
+/* Bytes of them all. */
+static inline uint32_t pkt_total_len(const struct pkt *p)
+{
+    return p->len + (p->n_more != 0 ? p->more_len : 0);
+}
+
+/* Hangs @p, a single packet, behind @last, the last of the train that begins with @head. */
+static inline void pkt_couple(struct pkt *head, struct pkt *last, struct pkt *p)
+{
+    assert(p->n_more == 0 && head->n_more < UINT8_MAX);
+    head->more_len = (head->n_more != 0 ? head->more_len : 0) + p->len;
+    head->n_more++;
+    last->more = p;
+}
+
+/* Takes the head off its train: what is left is returned, a train or a single packet. */
+static inline struct pkt *pkt_uncouple(struct pkt *head)
+{
+    struct pkt *rest = head->more;
+
+    assert(head->n_more > 0);
+    rest->n_more = (uint8_t)(head->n_more - 1);
+    rest->more_len = head->more_len - rest->len;
+    head->n_more = 0;
+    return rest;
 }
 
 static inline uint32_t pkt_headroom(const struct pkt *p)

@@ -1,4 +1,4 @@
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/net_impl.h"
 

@@ -85,6 +85,7 @@
     X(TCP_HALF_OPEN_FULL, "tcp: SYN dropped, too many half-open connections")                      \
     X(TCP_ACCEPT_FULL, "tcp: the listener has no room for another connection")                     \
     X(TCP_NO_MEMORY, "tcp: no memory for the connection")                                          \
+    X(TCP_NO_PKT, "tcp: no packet buffer to take merged segments apart")                           \
     X(TCP_WINDOW, "tcp: outside the receive window")                                               \
     X(TCP_PAWS, "tcp: timestamp too old or missing (PAWS)")                                        \
     X(TCP_RST, "tcp: RST that is not exactly in place")                                            \

@@ -1,6 +1,6 @@
 #include "dataplane/net/eth.h"
 
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/ip4.h"
 #include "dataplane/net/ip6.h"
 #include "dataplane/net/net_impl.h"
@@ -66,7 +66,8 @@ void eth_tx(struct net *net, const struct iface *i, const uint8_t to[6], uint16_
     put16(eth + len - 2, type);
     p->l2_len = len;
     p->port = i->port;
-    net->counters.pkts_out++;
-    net->counters.bytes_out += p->len;
+    net->counters.pkts_out += pkt_n(p);
+    net->counters.bytes_out +=
+        pkt_total_len(p) + p->n_more * (uint32_t)(len + p->l3_len + p->l4_len);
     net->ops->tx(net->ctx, i->port, p);
 }

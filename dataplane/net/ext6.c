@@ -1,5 +1,5 @@
 /* Extension headers. */
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/ip6.h"
 #include "dataplane/net/net_impl.h"
 

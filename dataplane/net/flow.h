@@ -24,6 +24,9 @@ struct flow_key {
 struct flow_ops {
     /* A packet of this flow; its data starts at the transport header. Taken only if DROP_NONE. */
     enum drop (*rx)(struct flow *f, struct pkt *p);
+    /* A train of segments (gro.h) as one: true if it is taken. Else, or if this is NULL, they come
+     * one by one. */
+    bool (*rx_train)(struct flow *f, struct pkt *train);
     /* May a connection of ours to the same place have this tuple, if no other is left? NULL: no. */
     bool (*yields)(const struct flow *f);
 };

@@ -1,7 +1,7 @@
 #include "dataplane/net/frag.h"
 
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/ip4.h"
 #include "dataplane/net/ip6.h"

@@ -1,5 +1,5 @@
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/net/ip4.h"
 #include "dataplane/net/net_impl.h"
 

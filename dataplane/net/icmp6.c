@@ -1,6 +1,6 @@
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/net/addr6.h"
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
 #include "dataplane/net/ip6.h"
 #include "dataplane/net/nd.h"
 #include "dataplane/net/net_impl.h"

@@ -1,6 +1,7 @@
 #include "dataplane/net/iface.h"
 
 #include "dataplane/base/log.h"
+#include "dataplane/base/pkt.h"
 #include "dataplane/net/addr6.h"
 
 #include <errno.h>
@@ -64,7 +65,8 @@ static struct iface *interface(struct iface_table *t, const struct port_conf *co
                          .duplicate_probes = (uint8_t)conf->duplicate_probes,
                          .believes_routers = conf->router_advertisements && vlan == 0,
                          .ip_csum = info->tx_ip_csum,
-                         .tcp_csum = info->tx_tcp_csum };
+                         .tcp_csum = info->tx_tcp_csum,
+                         .train_max = MIN(info->train_max, PKT_TRAIN_MAX) };
     memcpy(i->mac, info->mac, sizeof(i->mac));
     return i;
 }

@@ -47,6 +47,7 @@ struct iface {
     uint8_t port;
     uint8_t mac[6];
     bool ip_csum, tcp_csum; /* the port computes them */
+    uint8_t train_max;      /* packets of a train that the port takes */
     uint16_t vlan;          /* 0: untagged */
     uint16_t mtu, mtu6;     /* of an IP packet; a router may have lowered ->mtu6 */
     uint16_t mss;           /* 0: what the MTU allows */

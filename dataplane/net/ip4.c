@@ -1,8 +1,9 @@
 #include "dataplane/net/ip4.h"
 
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/net/frag.h"
+#include "dataplane/net/gro.h"
 #include "dataplane/net/net_impl.h"
 
 #include <errno.h>
@@ -97,9 +98,13 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
                                       .remote_port = get16(p->data),
                                       .local_port = get16(p->data + 2),
                                       .protocol = ip->protocol };
-        struct flow *f = likely((p->flags & PKT_FLOW_HASH) != 0)
-                             ? flow_table_find_hashed(&net->flows, &key, p->hash)
-                             : flow_table_find(&net->flows, &key);
+        struct flow *f;
+
+        if (unlikely(p->n_more > 0))
+            return gro_deliver(net, &key, p);
+        f = likely((p->flags & PKT_FLOW_HASH) != 0)
+                ? flow_table_find_hashed(&net->flows, &key, p->hash)
+                : flow_table_find(&net->flows, &key);
 
         if (likely(f != NULL))
             return f->ops->rx(f, p);
@@ -170,14 +175,14 @@ static inline void tx(struct net *net, const struct net_dst *dst, const struct i
         net_drop(net, p, DROP_TX_HEADROOM);
         return;
     }
-    if (unlikely(p->len + IP4_HDR > i->mtu)) {
+    if (unlikely(p->len + IP4_HDR > i->mtu)) { /* of a train, the head is as long as any */
         net_drop(net, p, DROP_TX_TOO_BIG);
         return;
     }
     ip = pkt_push(p, IP4_HDR);
     ip[0] = IP4_VERSION_IHL;
     ip[1] = (p->flags & PKT_TX_ECT) != 0 ? IP4_ECT0 : 0;
-    put16(ip + 2, (uint16_t)p->len);
+    put16(ip + 2, (uint16_t)pkt_total_len(p));
     put16(ip + 4, id);
     put16(ip + 6, frag);
     ip[8] = IP4_TTL;

@@ -1,8 +1,9 @@
 #include "dataplane/net/ip6.h"
 
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/addr6.h"
-#include "dataplane/net/bytes.h"
 #include "dataplane/net/frag.h"
+#include "dataplane/net/gro.h"
 #include "dataplane/net/net_impl.h"
 
 #include <errno.h>
@@ -151,9 +152,13 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
                                       .remote_port = get16(p->data),
                                       .local_port = get16(p->data + 2),
                                       .protocol = ip->protocol };
-        struct flow *f = likely((p->flags & PKT_FLOW_HASH) != 0)
-                             ? flow_table_find_hashed(&net->flows, &key, p->hash)
-                             : flow_table_find(&net->flows, &key);
+        struct flow *f;
+
+        if (unlikely(p->n_more > 0))
+            return gro_deliver(net, &key, p);
+        f = likely((p->flags & PKT_FLOW_HASH) != 0)
+                ? flow_table_find_hashed(&net->flows, &key, p->hash)
+                : flow_table_find(&net->flows, &key);
 
         if (likely(f != NULL))
             return f->ops->rx(f, p);
@@ -187,7 +192,7 @@ enum drop ip6_rx(struct net *net, const struct iface *i, struct pkt *p, bool gro
 void ip6_push(struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst, uint8_t protocol,
               uint8_t hop_limit, uint32_t label)
 {
-    const uint32_t len = p->len;
+    const uint32_t len = pkt_total_len(p);
     uint8_t *ip = pkt_push(p, IP6_HDR);
 
     put32(ip, (uint32_t)IP6_VERSION << 28 | (label & LABEL_MASK));

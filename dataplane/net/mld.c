@@ -1,7 +1,7 @@
 /* Multicast listener discovery, version 2 (RFC 3810): that we listen to our solicited groups. */
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/net/addr6.h"
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/nd.h"
 #include "dataplane/net/net_impl.h"

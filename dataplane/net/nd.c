@@ -1,9 +1,9 @@
 #include "dataplane/net/nd.h"
 
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/base/log.h"
 #include "dataplane/net/addr6.h"
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/neigh.h"
 #include "dataplane/net/net_impl.h"

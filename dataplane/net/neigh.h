@@ -32,7 +32,7 @@
 
 #define NEIGH_MAX 4096
 #define NEIGH_BUCKETS 1024
-#define NEIGH_WAITING 8 /* packets, per neighbour */
+#define NEIGH_WAITING 8 /* packets or trains, per neighbour */
 #define NEIGH_STATICS 64
 
 /* State, then the states it may move to. */

@@ -1,7 +1,8 @@
 #include "dataplane/net/net.h"
 
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/eth.h"
+#include "dataplane/net/gro.h"
 #include "dataplane/net/ip4.h"
 #include "dataplane/net/ip6.h"
 #include "dataplane/net/net_impl.h"
@@ -37,6 +38,7 @@ struct net *net_new(struct core *core, const struct net_conf *conf)
     net->core = core;
     net->ops = conf->ops;
     net->ctx = conf->ctx;
+    net->merge = conf->merge;
     limit_init(&net->echo, ECHO_RATE, core->now_us);
     limit_init(&net->errors, ERROR_RATE, core->now_us);
     limit_init(&net->echo6, ECHO_RATE, core->now_us);
@@ -101,20 +103,25 @@ void net_set_fib(struct net *net, const struct fib *fib)
     net->fib = fib != NULL ? fib : net->conf_fib;
 }
 
-/* Sets ->hash of a frame without VLAN and options. */
-static void peek(const struct net *net, struct pkt *p)
+void net_peek(const struct net *net, struct pkt *p)
 {
     const uint8_t *ip = p->data + ETH_HDR, *tcp;
     struct flow_key key = { .protocol = IP4_PROTO_TCP };
+    uint16_t type;
 
-    if (p->len < ETH_HDR + IP6_HDR)
+    if (p->len < ETH_HDR + ETH_VLAN_TAG + IP6_HDR)
         return;
-    if (get16(p->data + 12) == ETH_TYPE_IP4 && ip[0] == 0x45 && ip[9] == IP4_PROTO_TCP) {
+    type = get16(p->data + 12);
+    if (type == ETH_TYPE_VLAN) {
+        type = get16(p->data + 16);
+        ip += ETH_VLAN_TAG;
+    }
+    if (type == ETH_TYPE_IP4 && ip[0] == 0x45 && ip[9] == IP4_PROTO_TCP) {
         key.remote = ipaddr_v4(get32(ip + 12));
         key.local = ipaddr_v4(get32(ip + 16));
         tcp = ip + IP4_HDR;
-    } else if (get16(p->data + 12) == ETH_TYPE_IP6 && ip[6] == IP6_TCP &&
-               p->len >= ETH_HDR + IP6_HDR + 4) {
+    } else if (type == ETH_TYPE_IP6 && ip[6] == IP6_TCP && ip[0] >> 4 == 6 &&
+               p->len >= ETH_HDR + ETH_VLAN_TAG + IP6_HDR + 4) {
         key.remote = ipaddr_v6(ip + 8);
         key.local = ipaddr_v6(ip + 24);
         tcp = ip + IP6_HDR;
@@ -128,33 +135,47 @@ static void peek(const struct net *net, struct pkt *p)
     flow_table_prefetch(&net->flows, p->hash);
 }
 
+static void look_for_flow(const struct net *net, struct pkt **pkts, unsigned n, unsigned i)
+{
+    if (i < n && (pkts[i]->flags & PKT_FLOW_HASH) != 0)
+        flow_table_prefetch_flow(&net->flows, pkts[i]->hash);
+}
+
 /*
  * The packets of a burst are of different flows, as a rule. While one is worked on, what the next
  * ones will need is on its way: the header, then the bucket of the flow table, then the flow.
  */
 static void look_ahead(const struct net *net, struct pkt **pkts, unsigned n, unsigned i)
 {
-    const struct pkt *soon;
-
     if (i + NET_AHEAD < n)
         __builtin_prefetch(pkts[i + NET_AHEAD]->data);
     if (i + NET_AHEAD / 2 < n)
-        peek(net, pkts[i + NET_AHEAD / 2]);
-    if (i + NET_AHEAD / 4 < n) {
-        soon = pkts[i + NET_AHEAD / 4];
-        if ((soon->flags & PKT_FLOW_HASH) != 0)
-            flow_table_prefetch_flow(&net->flows, soon->hash);
+        net_peek(net, pkts[i + NET_AHEAD / 2]);
+    look_for_flow(net, pkts, n, i + NET_AHEAD / 4);
+}
+
+static void count_in(struct net *net, struct pkt **pkts, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        net->counters.pkts_in += pkt_n(pkts[i]);
+        net->counters.bytes_in += pkt_total_len(pkts[i]);
     }
 }
 
 void net_rx(struct net *net, struct pkt **pkts, unsigned n)
 {
+    const bool merge = net->merge && n > 1; /* which looks at all of them first */
+
+    count_in(net, pkts, n);
+    if (merge)
+        n = gro_merge(net, pkts, n);
     for (unsigned i = 0; i < n; i++) {
         enum drop why;
 
-        look_ahead(net, pkts, n, i);
-        net->counters.pkts_in++;
-        net->counters.bytes_in += pkts[i]->len;
+        if (merge)
+            look_for_flow(net, pkts, n, i + NET_AHEAD / 4);
+        else
+            look_ahead(net, pkts, n, i);
         why = eth_rx(net, pkts[i]);
         if (unlikely(why != DROP_NONE))
             net_drop(net, pkts[i], why);
@@ -180,6 +201,11 @@ void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *loc
 bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst)
 {
     return net->ifaces.ifaces[dst->iface].tcp_csum;
+}
+
+uint32_t net_dst_train_max(const struct net *net, const struct net_dst *dst)
+{
+    return net->ifaces.ifaces[dst->iface].train_max;
 }
 
 void net_dst_confirm(struct net *net, const struct net_dst *dst)

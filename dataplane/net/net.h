@@ -36,8 +36,9 @@ struct flow_table;
 
 /* What net needs from the ports below it; the worker (or a test) fills it in. */
 struct net_port_ops {
-    /* Takes the packet in any case; it is a whole frame. Sent at the end of the turn. Until then it
-     * may not be linked by ->next, which belongs to the other holder. */
+    /* Takes the packet in any case; it is a whole frame, or a train (base/pkt.h) if the port takes
+     * them: see net_tx(). Sent at the end of the turn. Until then it may not be linked by ->next,
+     * which belongs to the other holder. */
     void (*tx)(void *ctx, uint8_t port, struct pkt *p);
     /* Gives other workers a copy of an ARP or neighbour discovery frame, so that each learns its
      * neighbours: a copy for each, with PKT_STEERED set, into its net_rx(). May be NULL. */
@@ -55,7 +56,8 @@ struct net_port_ops {
 struct net_port_info {
     uint8_t mac[6];
     uint16_t mtu;
-    bool tx_ip_csum, tx_tcp_csum; /* the port (or drivers/offload.c) fills these in */
+    bool tx_ip_csum, tx_tcp_csum; /* the port fills these in */
+    uint8_t train_max; /* packets of a train that it takes, at most; up to 1: no trains */
 };
 
 struct net_conf {
@@ -64,6 +66,7 @@ struct net_conf {
     const struct net_port_ops *ops;
     void *ctx;
     uint32_t max_flows; /* of the flow table; 0: twice the machine's connections and half-open */
+    bool merge;         /* what belongs together in a received burst becomes a train (gro.h) */
 };
 
 /* NULL, with a line in the log, if an address or a route makes no sense, or out of memory. */
@@ -116,7 +119,14 @@ bool net_other_source(const struct net *net, const struct net_dst *dst, const st
 void net_path_mtu(struct net *net, const struct ipaddr *remote, uint16_t mtu);
 void net_dst_put(struct net *net, struct net_dst *dst);
 
-/* Writes the headers and sends @p, whose data starts at the transport header. Takes @p. */
+/*
+ * Writes the headers and sends @p, whose data starts at the transport header. Takes @p.
+ *
+ * A train of TCP segments, no more than net_dst_train_max() of them, all but the last of the same
+ * length, has the header of its first segment, with the flags of all, and in the place of the
+ * checksum the sum of the pseudo header without its length, be it the port or drivers/offload.c
+ * that will cut it up. The IP header that is written here has the length of all. ->l4_len is set.
+ */
 void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
             const struct ipaddr *remote, uint8_t protocol, struct pkt *p);
 
@@ -124,8 +134,9 @@ void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *loc
  * back by it. */
 uint16_t net_dst_link_mtu(const struct net *net, const struct net_dst *dst);
 
-/* What the port that @dst leaves by computes itself. */
+/* What the port that @dst leaves by computes itself, and the packets of a train that it takes. */
 bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst);
+uint32_t net_dst_train_max(const struct net *net, const struct net_dst *dst);
 
 /* The neighbour has just shown that it receives what we send: it need not be asked again. */
 void net_dst_confirm(struct net *net, const struct net_dst *dst);

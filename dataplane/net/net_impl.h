@@ -29,6 +29,7 @@ struct net {
     void *ctx;
     struct iface_table ifaces;
     struct fib *conf_fib; /* of the configuration */
+    bool merge;
 
     /* owned by the worker */
     const struct fib *fib; /* in force */
@@ -54,9 +55,13 @@ const struct iface_addr *net_any_addr4(const struct net *net);
 /* Both are of the link with this scope, if they are link-local. */
 void net_set_scopes(uint8_t scope, struct ipaddr *a, struct ipaddr *b);
 
+/* net.c: sets ->hash of a TCP frame without options of IP, and asks for what will be needed of the
+ * flow table. */
+void net_peek(const struct net *net, struct pkt *p);
+
 /* Counts and frees. */
 static inline void net_drop(struct net *net, struct pkt *p, enum drop why)
 {
-    net->counters.drops[why]++;
+    net->counters.drops[why] += pkt_n(p);
     pkt_free(p);
 }

@@ -1,7 +1,7 @@
 /* What routers advertise (RFC 4861, 6.3; RFC 4862, 5.5), on ports that believe it. */
+#include "dataplane/base/bytes.h"
 #include "dataplane/base/log.h"
 #include "dataplane/net/addr6.h"
-#include "dataplane/net/bytes.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/nd.h"
 #include "dataplane/net/net_impl.h"

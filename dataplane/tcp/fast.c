@@ -1,12 +1,36 @@
 #include "dataplane/tcp/tcp_conn.h"
 
+static void deliver(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
+{
+    s->len = p->len;
+    tcp_recv_buf_segment(c, s);
+    tcp_deliver(c, p);
+    tcp_ack_owed(c, s->len);
+}
+
+/* Each packet of a train as if it had come alone, but for the ACK in it, which was the same. */
+static void deliver_all(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
+{
+    while (unlikely(p->n_more > 0)) {
+        struct pkt *rest = pkt_uncouple(p);
+
+        deliver(c, s, p);
+        p = rest;
+        if (c->snd_wl2 == s->ack)
+            c->snd_wl1 = seq_max(c->snd_wl1, c->rcv_nxt);
+    }
+    deliver(c, s, p);
+}
+
 /*
  * Header prediction (Van Jacobson): nearly every segment of an open connection is either the next
  * data in order or an ACK of what we sent. What is checked here is exactly what lets
  * tcp_segment() reach the same result without a detour; anything else goes there.
  */
-bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
+bool tcp_fast(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
 {
+    const uint32_t len = pkt_total_len(p);
+
     if (c->state != TCP_ESTABLISHED || (s->flags & ~TCP_PSH) != TCP_ACK || s->seq != c->rcv_nxt ||
         c->holes != NULL || c->fin_seen || c->released || c->ts_on != s->opts.has_ts)
         return false;
@@ -14,9 +38,9 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         return false;
     if (c->ts_on && (int32_t)(s->opts.tsval - c->ts_recent) < 0)
         return false;
-    if (s->len > c->rcv_adv - c->rcv_nxt)
+    if (len > c->rcv_adv - c->rcv_nxt)
         return false;
-    if (s->len > 0 && c->tcp->core->pool->low)
+    if (len > 0 && c->tcp->core->pool->low)
         return false; /* the long way refuses the bytes */
     if (c->ts_on && seq_le(s->seq, c->last_ack_sent)) {
         c->ts_recent = s->opts.tsval;
@@ -25,13 +49,11 @@ bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
     c->last_rx_us = c->tcp->core->now_us;
     c->keepalives = 0;
     tcp_ack_rcvd(c, s);
-    if (s->len == 0) {
+    if (len == 0) {
         pkt_free(p);
         return true;
     }
-    tcp_recv_buf_segment(c, s);
-    tcp_deliver(c, p);
+    deliver_all(c, s, p);
     c->events |= TCP_EV_READABLE;
-    tcp_ack_owed(c, s->len);
     return true;
 }

@@ -37,7 +37,7 @@ void tcp_flight_put(struct tcp_conn *c)
 
         fl->head = p->next;
         list_remove(&p->by_time);
-        pkt_free(p);
+        pkt_unref(p);
     }
     c->cwnd = fl->cc.cwnd;
     c->ssthresh = fl->cc.ssthresh;
@@ -316,7 +316,7 @@ void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
         discount(&fl->out, p);
         forget(fl, p);
         fl->head = p->next;
-        pkt_free(p);
+        pkt_unref(p);
     }
     if (p != NULL && seq_lt(p->seq, ack))
         part_acked(c, p, ack);

@@ -11,7 +11,8 @@
  *
  * The queue holds one packet for one segment, in order. A packet that has become too
  * large for a segment (a narrower path, a small window) is split in two for good.
- * A FIN is a mark on the last packet, or an empty packet of its own.
+ * A FIN is a mark on the last packet, or an empty packet of its own. A packet leaves the queue
+ * when it is acknowledged, and its memory is free once the port has returned it, too.
  *
  * Marks of what has been sent are the scoreboard (RFC 6675), and what is in the network
  * follows from them at any time:

@@ -1,5 +1,5 @@
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/net/flow_table.h"
 #include "dataplane/tcp/tcp_conn.h"
 
@@ -58,7 +58,33 @@ static enum drop conn_rx(struct flow *f, struct pkt *p)
     return why;
 }
 
-const struct flow_ops tcp_conn_flow_ops = { conn_rx };
+/* As conn_rx(), if nothing is out of the ordinary. */
+static bool conn_rx_train(struct flow *f, struct pkt *train)
+{
+    struct tcp_conn *c = container_of(f, struct tcp_conn, flow);
+    const uint32_t n = pkt_n(train), len = train->len;
+    struct tcp *tcp = c->tcp;
+    struct tcp_seg s;
+    bool taken;
+
+    tcp->counters.trains_in++;
+    tcp->counters.train_segs_in += n;
+    if (unlikely(tcp_parse(train, &f->key.remote, &f->key.local, &s) != DROP_NONE))
+        return false;
+    tcp_conn_enter(c);
+    taken = tcp_fast(c, &s, train);
+    if (taken)
+        tcp->counters.segs_in += n;
+    else
+        pkt_push(train, len - train->len); /* its header */
+    tcp_events(c);
+    if (c->state != TCP_CLOSED)
+        tcp_timer_arm(c);
+    tcp_conn_leave(c);
+    return taken;
+}
+
+const struct flow_ops tcp_conn_flow_ops = { conn_rx, conn_rx_train };
 
 /* ---- pieces that several states share */
 

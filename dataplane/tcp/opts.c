@@ -1,6 +1,6 @@
 #include "dataplane/tcp/opts.h"
 
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -1,6 +1,11 @@
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/tcp/tcp_conn.h"
+
+#include <assert.h>
+
+/* Payload of a train: with its headers it is one IP packet. */
+#define TRAIN_BYTES (UINT16_MAX - 40 - TCP_HDR - TCP_OPTS_MAX)
 
 /* ---- headers */
 
@@ -22,14 +27,16 @@ static void push_header(struct tcp *tcp, struct pkt *p, const struct flow_key *k
     put32(at + 16, 0); /* checksum, urgent pointer */
     memcpy(at + TCP_HDR, opts, opts_len);
 
-    pseudo = cksum_pseudo(&key->local, &key->remote, TCP_PROTOCOL, p->len);
-    if (net_dst_tcp_csum(tcp->net, dst)) {
+    /* Who cuts up a train knows the lengths. */
+    pseudo = cksum_pseudo(&key->local, &key->remote, TCP_PROTOCOL, p->n_more > 0 ? 0 : p->len);
+    p->l4_len = (uint8_t)(TCP_HDR + opts_len);
+    if (p->n_more > 0 || net_dst_tcp_csum(tcp->net, dst)) {
         p->flags |= PKT_TX_TCP_CSUM;
         cksum_store(at + 16, cksum_fold(pseudo));
     } else {
         cksum_store(at + 16, cksum_finish(cksum_add(pseudo, p->data, p->len)));
     }
-    tcp->counters.segs_out++;
+    tcp->counters.segs_out += pkt_n(p);
 }
 
 static uint16_t mss_of(uint16_t mtu, const struct net_dst *dst, const struct tcp_tuning *tuning)
@@ -280,6 +287,7 @@ static struct pkt *carrier(struct tcp_conn *c, struct pkt *from)
     struct pkt *p;
 
     if (from->pay_off >= headers && !pkt_is_shared(from)) {
+        assert(from->n_more == 0); /* it has returned from its last train */
         from->data = from->head + from->pay_off;
         from->len = from->pay_len;
         ++*from->refs;
@@ -290,6 +298,66 @@ static struct pkt *carrier(struct tcp_conn *c, struct pkt *from)
         memcpy(pkt_put(p, from->pay_len), from->head + from->pay_off, from->pay_len);
     return p;
 }
+
+/* ---- trains */
+
+static void train_leave(struct tcp_conn *c)
+{
+    struct tcp *tcp = c->tcp;
+    struct tcp_train *t = &tcp->train;
+    struct pkt *head = t->head;
+
+    if (head == NULL)
+        return;
+    t->head = NULL;
+    if (head->n_more > 0) {
+        tcp->counters.trains_out++;
+        tcp->counters.train_segs_out += pkt_n(head);
+    }
+    send_packet(c, head, &t->h);
+}
+
+/*
+ * May @p, carried by @out, follow the train that is open? All in it are whole but the last, and
+ * their headers would be the same: a shorter one has room for SACK blocks, which those before it
+ * had not.
+ */
+static bool train_takes(const struct tcp_conn *c, const struct pkt *p, const struct pkt *out)
+{
+    const struct tcp_train *t = &c->tcp->train;
+    const bool has_blocks = c->holes != NULL || c->dsack.start != c->dsack.end;
+
+    if (t->head == NULL || t->closed || p->seq != t->end || p->pay_len == 0)
+        return false;
+    if (((out->flags ^ t->head->flags) & PKT_TX_ECT) != 0 || (p->pay_len < c->mss && has_blocks))
+        return false;
+    return pkt_n(t->head) < net_dst_train_max(c->tcp->net, &c->dst) &&
+           t->end - t->h.seq + p->pay_len <= TRAIN_BYTES;
+}
+
+/*
+ * Sends @out, which carries @p, with those that follow it in the same call of tcp_output(). A
+ * segment with CWR, always the first of new ones, leaves alone, as not every port takes that off
+ * the others (RFC 3168, 6.1.2).
+ */
+static void train_add(struct tcp_conn *c, const struct pkt *p, struct pkt *out, uint8_t flags)
+{
+    struct tcp_train *t = &c->tcp->train;
+
+    if (train_takes(c, p, out)) {
+        pkt_couple(t->head, t->last, out);
+        t->h.flags |= flags;
+    } else {
+        train_leave(c);
+        t->h = header(c, p->seq, flags, p->pay_len);
+        t->head = out;
+    }
+    t->last = out;
+    t->end = p->seq + p->pay_len;
+    t->closed = p->pay_len != c->mss || flags != TCP_ACK;
+}
+
+/* ---- and what is in them */
 
 static void account_new(struct tcp_conn *c, const struct pkt *p)
 {
@@ -341,7 +409,6 @@ static bool send_segment(struct tcp_conn *c, struct pkt *p)
     const bool again = (p->marks & MARK_SENT) != 0;
     struct pkt *out = carrier(c, p);
     uint8_t flags = TCP_ACK;
-    struct tcp_hdr h;
 
     if (out == NULL)
         return false;
@@ -351,7 +418,7 @@ static bool send_segment(struct tcp_conn *c, struct pkt *p)
         flags |= TCP_FIN;
     if (p->pay_len > 0 && p->seq + p->pay_len == c->snd_end)
         flags |= TCP_PSH;
-    h = header(c, p->seq, flags, p->pay_len);
+    train_add(c, p, out, flags);
     if (again)
         account_again(c);
     else
@@ -360,7 +427,6 @@ static bool send_segment(struct tcp_conn *c, struct pkt *p)
     tcp_flight_sent(c, p);
     c->fl->prr_out += tcp_pkt_span(p);
     tcp_pace_sent(c, p->pay_len);
-    send_packet(c, out, &h);
     return true;
 }
 
@@ -467,7 +533,10 @@ bool tcp_send_new(struct tcp_conn *c)
 {
     struct pkt *p = c->fl->next;
 
-    return p != NULL && fit(c, p, c->mss) && fits_window(c, p, false) && send_segment(c, p);
+    if (p == NULL || !fit(c, p, c->mss) || !fits_window(c, p, false) || !send_segment(c, p))
+        return false;
+    train_leave(c);
+    return true;
 }
 
 bool tcp_resend_last(struct tcp_conn *c)
@@ -483,7 +552,10 @@ bool tcp_resend_last(struct tcp_conn *c)
             return false;
         p = p->next;
     }
-    return send_segment(c, p);
+    if (!send_segment(c, p))
+        return false;
+    train_leave(c);
+    return true;
 }
 
 static bool may_send(const struct tcp_conn *c)
@@ -596,6 +668,7 @@ static void send_all(struct tcp_conn *c, bool force)
             }
         }
     }
+    train_leave(c);
     if (round)
         c->fl->limited_end = c->snd_nxt;
     note_use(c);

@@ -242,6 +242,12 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
 #define TCP_COUNTERS(X)                                                                            \
     X(segs_in, "segments received")                                                                \
     X(segs_out, "segments sent")                                                                   \
+    X(trains_out, "times that several segments went out as one packet, for the port or its "       \
+                  "driver to cut up")                                                              \
+    X(train_segs_out, "segments sent in those")                                                    \
+    X(trains_in, "times that several segments came in as one packet, merged by the port or from "  \
+                 "a burst")                                                                        \
+    X(train_segs_in, "segments received in those")                                                 \
     X(bytes_in, "payload bytes received in order")                                                 \
     X(bytes_out, "payload bytes sent, retransmissions excluded")                                   \
     X(active_opens, "connections opened by us")                                                    \

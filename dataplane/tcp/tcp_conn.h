@@ -221,6 +221,25 @@ struct tcp_half {
     uint8_t tries; /* SYN-ACKs sent */
 };
 
+/* What goes into a header. */
+struct tcp_hdr {
+    uint32_t seq, ack;
+    uint16_t wnd;
+    uint8_t flags;
+    struct tcp_opts opts;
+};
+
+/*
+ * Segments that one call of tcp_output() sends one after the other, with one header, as a train
+ * (base/pkt.h). It holds those from ->h.seq to ->end, and leaves before anything else does.
+ */
+struct tcp_train {
+    struct pkt *head, *last; /* NULL: none is open */
+    struct tcp_hdr h;        /* of the first, with FIN and PSH of the last */
+    uint32_t end;
+    bool closed; /* nothing may follow */
+};
+
 /* TIME_WAIT. */
 struct tcp_tw {
     struct flow flow;
@@ -248,6 +267,7 @@ struct tcp {
     struct limit challenges, resets;
     uint64_t recv_grown; /* bytes, of all connections */
     uint32_t n_ooo;      /* packets out of order, of all connections */
+    struct tcp_train train;
     struct tcp_counters counters;
 };
 
@@ -348,8 +368,9 @@ bool tcp_ts_is_old(uint32_t tsval, uint32_t ts_recent, uint64_t ts_recent_us, ui
 void tcp_icmp_error(void *ctx, const struct ipport *local, const struct ipport *remote, int err,
                     uint16_t mtu, const uint8_t payload[8]);
 
-/* ---- fast.c: true if @s was the expected next segment of an open connection. Takes @p then. */
-bool tcp_fast(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p);
+/* ---- fast.c: true if @s was the expected next segment of an open connection. Takes @p then, which
+ * may be a train: @s speaks of the first then. */
+bool tcp_fast(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p);
 
 /* ---- ack.c */
 
@@ -386,14 +407,6 @@ void tcp_reass_twice(struct tcp_conn *c, uint32_t start, uint32_t end);
 void tcp_reass_sacks(struct tcp_conn *c, struct tcp_opts *to, uint32_t room);
 
 /* ---- output.c */
-
-/* What goes into a header. */
-struct tcp_hdr {
-    uint32_t seq, ack;
-    uint16_t wnd;
-    uint8_t flags;
-    struct tcp_opts opts;
-};
 
 /* Sends whatever may be sent now, and the ACK that is owed. @force: also what is too small for its
  * own good (the persist timer's override). */

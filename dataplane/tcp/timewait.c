@@ -126,7 +126,7 @@ static bool tw_yields(const struct flow *f)
     return t->ts_on && t->tcp->core->now_us - t->ts_recent_us > TCP_SECOND;
 }
 
-static const struct flow_ops tw_flow_ops = { tw_rx, tw_yields };
+static const struct flow_ops tw_flow_ops = { .rx = tw_rx, .yields = tw_yields };
 
 uint32_t tcp_tw_take(struct flow *f)
 {

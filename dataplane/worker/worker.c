@@ -50,9 +50,11 @@ static const struct net_port_ops port_ops = { net_port_tx, net_port_share, net_p
 static struct net *new_net(struct worker *w)
 {
     struct net_port_info info[MACHINE_MAX_PORTS] = { 0 };
-    struct net_conf conf = {
-        .machine = &w->conf.snapshot->machine, .ports = info, .ops = &port_ops, .ctx = w
-    };
+    struct net_conf conf = { .machine = &w->conf.snapshot->machine,
+                             .ports = info,
+                             .ops = &port_ops,
+                             .ctx = w,
+                             .merge = w->conf.snapshot->machine.tcp.receive_offload };
 
     for (uint32_t i = 0; i < ports_count(w->conf.ports); i++) {
         struct port_info port;
@@ -62,6 +64,7 @@ static struct net *new_net(struct worker *w)
         info[i].mtu = port.mtu;
         info[i].tx_ip_csum = port.tx_ip_csum;
         info[i].tx_tcp_csum = port.tx_tcp_csum;
+        info[i].train_max = port.train_max;
     }
     return net_new(&w->core, &conf);
 }

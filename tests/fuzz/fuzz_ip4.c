@@ -2,7 +2,7 @@
  * IPv4 packets and ICMP, with checksums that are right if a bit says so: else nothing
  * would get past them.
  */
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/lib/stack.h"
 

@@ -5,8 +5,8 @@
  * Records: how, then the bytes behind the IP header. Sums and lengths are right if a bit says so:
  * else nothing would get past them.
  */
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/lib/stack6.h"
 

@@ -2,13 +2,15 @@
  * Segments for listening, opening and open connections, and an owner who does what owners
  * may do. Sequence numbers, timestamps and SACK blocks are relative to what the stack has said, so
  * that most segments get somewhere; flags and windows are any, and options may be any bytes.
+ * Several may come in a burst, and one in several buffers; what the stack sends, leaves in trains.
  *
  * The stack lives as long as the process; an input begins and ends with an empty connection table,
  * and every packet must be home then.
  */
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/net.h"
 #include "dataplane/tcp/tcp.h"
+#include "drivers/offload.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/lib/frames.h"
 #include "tests/lib/pool.h"
@@ -20,6 +22,7 @@
 #define SEND_MAX 8000
 #define HEADERS (14 + 20)
 #define STEPS_MAX 64
+#define BURST 16
 
 struct slot {
     struct tcp_conn *conn;
@@ -34,10 +37,12 @@ static struct net *net;
 static struct tcp *tcp;
 static struct slot slots[N_CONNS];
 static uint8_t owner; /* what the owner does within events */
+static struct pkt *burst[BURST];
+static unsigned n_burst;
 
 /* ---- the port: what the stack says tells where its peer stands */
 
-static void tx(void *ctx, uint8_t port, struct pkt *p)
+static void look_at(const struct pkt *p)
 {
     const uint8_t *at = p->data + HEADERS;
     struct slot *s;
@@ -55,7 +60,17 @@ static void tx(void *ctx, uint8_t port, struct pkt *p)
         if (hdr_len >= 32 && at[22] == 8)
             s->ts = get32(at + 24);
     }
-    pkt_free(p);
+}
+
+static void tx(void *ctx, uint8_t port, struct pkt *p)
+{
+    struct pkt *frames[PKT_TRAIN_MAX];
+    const unsigned n = offload_split(p, true, frames);
+
+    for (unsigned i = 0; i < n; i++) {
+        look_at(frames[i]);
+        pkt_free(frames[i]);
+    }
 }
 
 /* ---- the owner */
@@ -180,7 +195,22 @@ static void connect_one(unsigned i)
 
 /* ---- the peer */
 
-static void rx(const struct frame *f, uint16_t flags)
+/* The end of a burst. */
+static void rx_all(void)
+{
+    net_rx(net, burst, n_burst);
+    n_burst = 0;
+}
+
+static void rx_pkt(struct pkt *p, bool more)
+{
+    burst[n_burst++] = p;
+    if (!more || n_burst == BURST)
+        rx_all();
+}
+
+/* @more: the next one comes in the same burst. */
+static void rx(const struct frame *f, uint16_t flags, bool more)
 {
     const uint32_t max = pool.max;
     struct pkt *p;
@@ -189,7 +219,32 @@ static void rx(const struct frame *f, uint16_t flags)
     p = test_pkt(&pool, f->b, f->len);
     pool.max = max;
     p->flags = flags;
-    net_rx(net, &p, 1);
+    rx_pkt(p, more);
+}
+
+/* The same in up to four buffers, as from a port that merges, or has small ones. */
+static void rx_in_pieces(const struct frame *f, uint16_t flags, struct fuzz *in)
+{
+    const bool merged = (fuzz_u8(in) & 1) != 0;
+    struct pkt *head = NULL, *last = NULL;
+    uint32_t at = 0;
+
+    for (unsigned i = 0; i < 4 && at < f->len; i++) {
+        const uint32_t left = f->len - at;
+        const uint32_t part = i == 3 ? left : 1 + fuzz_u16(in) % left;
+        struct pkt *p = test_pkt(&pool, f->b + at, part);
+
+        if (head == NULL)
+            head = p;
+        else
+            pkt_couple(head, last, p);
+        last = p;
+        at += part;
+    }
+    head->flags = merged ? flags | PKT_RX_L4_CSUM_GOOD : flags;
+    head = offload_join(head);
+    if (head != NULL)
+        rx_pkt(head, false);
 }
 
 /* Options that make sense: what a SYN offers, timestamps, blocks. */
@@ -224,7 +279,7 @@ static void segment(struct fuzz *in)
     const uint8_t which = fuzz_u8(in), flags = fuzz_u8(in), kinds = fuzz_u8(in);
     struct slot *s = &slots[which % N_CONNS];
     uint8_t head[60] = { 0 };
-    uint32_t opts_len;
+    uint32_t opts_len, len;
     struct frame f;
 
     put16(head, (uint16_t)(4000 + which % N_CONNS));
@@ -245,9 +300,16 @@ static void segment(struct fuzz *in)
     if ((kinds & 16) != 0)
         f.b[15] = 3; /* marked on its way */
     frame_bytes(&f, head, 20 + opts_len);
-    frame_bytes(&f, payload, (kinds & 32) != 0 ? fuzz_u16(in) % sizeof(payload) : 0);
+    len = (kinds & 32) != 0 ? fuzz_u16(in) % sizeof(payload) : 0;
+    frame_bytes(&f, payload, len);
     frame_done(&f);
-    rx(&f, PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD);
+    if ((kinds & 128) != 0 && pool.max == 0) {
+        rx_in_pieces(&f, PKT_RX_IP_CSUM_GOOD, in);
+        return;
+    }
+    if ((kinds & 64) != 0)
+        s->seq += len;
+    rx(&f, PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD, (kinds & 64) != 0);
 }
 
 static void icmp(struct fuzz *in)
@@ -266,7 +328,7 @@ static void icmp(struct fuzz *in)
     frame_ip4(&f, GATEWAY, US, 1, NULL, 0);
     frame_icmp(&f, 3, which >> 4, fuzz_u16(in), quote, sizeof(quote));
     frame_done(&f);
-    rx(&f, 0);
+    rx(&f, 0, false);
 }
 
 /* ---- one input */
@@ -286,13 +348,15 @@ static void introduce(void)
     frame_eth(&f, frame_broadcast, peer_mac, 0x0806, 0);
     frame_arp(&f, 1, peer_mac, PEER, stack_mac, US);
     frame_done(&f);
-    rx(&f, 0);
+    rx(&f, 0, false);
 }
 
 static void start_once(void)
 {
     static const struct net_port_ops port_ops = { .tx = tx };
-    static struct net_port_info info = { .mtu = 1500, .tx_ip_csum = true, .tx_tcp_csum = true };
+    static struct net_port_info info = {
+        .mtu = 1500, .tx_ip_csum = true, .tx_tcp_csum = true, .train_max = PKT_TRAIN_MAX
+    };
     static struct machine_conf machine;
     const struct tcp_conf conf = { .max_conns = N_CONNS,
                                    .max_half_open = 4,
@@ -314,9 +378,11 @@ static void start_once(void)
     machine.ports[0].addrs[0] = (struct addr_conf){ ipaddr_v4(US), 24, 0 };
     test_pool_init(&pool, 0);
     core_init(&core, 0, &pool.pool, 1000000, 0);
-    net = net_new(&core,
-                  &(struct net_conf){
-                      .machine = &machine, .ports = &info, .ops = &port_ops, .max_flows = 64 });
+    net = net_new(&core, &(struct net_conf){ .machine = &machine,
+                                             .ports = &info,
+                                             .ops = &port_ops,
+                                             .max_flows = 64,
+                                             .merge = true });
     tcp = net != NULL ? tcp_new(&core, net, &conf) : NULL;
     if (tcp == NULL || tcp_listen(tcp, &any, accept_one, NULL) == NULL)
         abort();
@@ -355,6 +421,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < STEPS_MAX && in.len > 0; i++) {
         const uint8_t what = fuzz_u8(&in);
 
+        if (what >= 160)
+            rx_all();
         if (what < 160)
             segment(&in);
         else if (what < 200)
@@ -369,6 +437,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             pass((uint64_t)(what - 219) * (what - 219) * 10000);
         tcp_flush(tcp);
     }
+    rx_all();
     pool.max = 0;
     finish();
     return 0;

@@ -1,7 +1,7 @@
 #include "tests/lib/frames.h"
 
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 
 #include <assert.h>
 

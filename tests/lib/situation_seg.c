@@ -1,4 +1,4 @@
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "tests/lib/situation_impl.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "tests/lib/stack.h"
 
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,7 @@ void stack_defaults(struct stack *s)
 bool stack_start(struct stack *s)
 {
     const struct net_conf net_conf = {
-        .machine = &s->machine, .ports = &s->port, .ops = &s->ops, .ctx = s
+        .machine = &s->machine, .ports = &s->port, .ops = &s->ops, .ctx = s, .merge = s->merge
     };
 
     s->net = net_new(&s->core, &net_conf);

@@ -43,6 +43,7 @@ struct stack {
     bool answer_arp;    /* be everybody who is asked for, at peer_mac or where stack_teach() says */
     uint32_t taught[4]; /* by the last byte of the MAC address, from STACK_MAC on */
     bool first;         /* of the workers: speaks to the network at the start */
+    bool merge;         /* segments of a burst (net/gro.h); counts at the start */
     /* What is above net, at the end of each turn. May be NULL. */
     void (*flush)(void *ctx);
     void *flush_ctx;

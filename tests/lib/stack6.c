@@ -1,7 +1,7 @@
 #include "tests/lib/stack6.h"
 
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "tests/lib/test.h"
 
 struct ipaddr ip6(const char *text)

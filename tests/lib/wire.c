@@ -1,8 +1,9 @@
 #include "tests/lib/wire.h"
 
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 
+#include "drivers/offload.h"
 #include "tests/lib/frames.h"
 
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #define ETH_HDR 14
 #define VLAN_TAG 4
 #define TIMERS 1000
+#define BURST 64
 
 struct wire_frame {
     struct wire_frame *next;
@@ -25,6 +27,7 @@ struct wire_frame {
 struct wire_held {
     struct wire_held *next;
     uint64_t until_us;
+    bool last; /* of what is given back together */
     struct pkt *p;
     const uint8_t *data;
     uint32_t len;
@@ -75,9 +78,14 @@ static void node_init(struct wire *w, unsigned i)
     n->port = (struct net_port_info){ .mac = { 2, 0, 0, 0, 0, (uint8_t)(1 + i) },
                                       .mtu = w->conf.mtu[i] != 0 ? w->conf.mtu[i] : 1500,
                                       .tx_ip_csum = w->conf.offload[i],
-                                      .tx_tcp_csum = w->conf.offload[i] };
+                                      .tx_tcp_csum = w->conf.offload[i],
+                                      .train_max = w->conf.train_max[i] };
     n->ops = (struct net_port_ops){ .tx = tx };
-    conf = (struct net_conf){ .machine = &n->machine, .ports = &n->port, .ops = &n->ops, .ctx = n };
+    conf = (struct net_conf){ .machine = &n->machine,
+                              .ports = &n->port,
+                              .ops = &n->ops,
+                              .ctx = n,
+                              .merge = w->conf.merge[i] };
     n->net = net_new(&n->core, &conf);
     assert(n->net != NULL);
     net_start(n->net, false);
@@ -111,7 +119,8 @@ static void release_held(struct wire *w, uint64_t now_us)
             fprintf(stderr, "a packet was changed while the port had it\n");
             abort();
         }
-        pkt_free(h->p);
+        if (h->last)
+            pkt_free(h->p);
         free(h);
     }
 }
@@ -334,24 +343,219 @@ static void hold(struct wire *w, struct pkt *p)
     }
     h = malloc(sizeof(*h) + p->len);
     assert(h != NULL);
-    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), p, p->data,
+    *h = (struct wire_held){ w->held, w->now_us + wire_random(w, w->conf.hold_us), true, p, p->data,
                              p->len };
     memcpy(h->bytes, p->data, p->len);
     w->held = h;
 }
 
+/*
+ * Packet @i of @n of a train as a frame of its own, as hardware would make it: from the headers of
+ * the @head, which is left as it is, and bytes that are fetched from where they lie.
+ */
+static void cut_frame(const struct pkt *head, const struct pkt *p, uint32_t off, bool first,
+                      bool last, uint8_t *frame, struct pkt *ret)
+{
+    const uint32_t ip_at = head->l2_len, at = ip_at + head->l3_len, headers = at + head->l4_len;
+    const uint32_t len = first ? p->len : headers + p->len;
+    uint32_t sum;
+
+    memcpy(frame, head->data, headers);
+    memcpy(frame + headers, first ? p->data + headers : p->data, len - headers);
+    put16(frame + ip_at + 2, (uint16_t)(len - ip_at)); /* of IPv4, as all here */
+    put16(frame + ip_at + 10, 0);
+    put32(frame + at + 4, get32(frame + at + 4) + off);
+    if (!first)
+        frame[at + 13] &= 0x7f;
+    if (!last)
+        frame[at + 13] &= (uint8_t)~9;
+    sum = get16(frame + at + 16) + len - at; /* of the pseudo header */
+    put16(frame + at + 16, (uint16_t)((sum & 0xffff) + (sum >> 16)));
+    *ret = *head;
+    ret->data = frame;
+    ret->len = len;
+    ret->flags |= PKT_TX_IP_CSUM | PKT_TX_TCP_CSUM;
+}
+
+/* A port that cuts up trains: it has each buffer for as long as it likes. */
+static void cut_and_send(struct wire *w, struct wire_node *n, struct pkt *train)
+{
+    const struct pkt head = *train;
+    const uint32_t headers = (uint32_t)head.l2_len + head.l3_len + head.l4_len;
+    uint8_t copy[PKT_HEADROOM + 4096], frame[4096];
+    struct pkt first = head, cut;
+    uint32_t off = 0;
+
+    assert(head.len <= sizeof(copy));
+    memcpy(copy, head.data, head.len); /* the buffer itself may be gone before the last is cut */
+    first.data = copy;
+    for (unsigned i = 0; i <= head.n_more; i++) {
+        struct pkt *p = train;
+
+        if (i < head.n_more)
+            train = pkt_uncouple(p);
+        cut_frame(&first, p, off, i == 0, i == head.n_more, frame, &cut);
+        off += i == 0 ? p->len - headers : p->len;
+        send_frame(w, n, &cut);
+        hold(w, p);
+    }
+}
+
+/* All that is coupled to @train: looked at when its head is given back, which is done last. */
+static void hold_whole(struct wire *w, struct pkt *train, uint64_t until_us)
+{
+    struct pkt *p = train;
+
+    for (unsigned i = 0; i <= train->n_more; i++, p = p->more) {
+        struct wire_held *h = malloc(sizeof(*h) + p->len);
+
+        assert(h != NULL);
+        *h = (struct wire_held){ w->held, until_us, i == 0, p, p->data, p->len };
+        memcpy(h->bytes, p->data, p->len);
+        w->held = h;
+    }
+}
+
+/* The same, but the port gives back everything together. */
+static void cut_and_keep(struct wire *w, struct wire_node *n, struct pkt *train)
+{
+    const uint32_t headers = (uint32_t)train->l2_len + train->l3_len + train->l4_len;
+    const unsigned more = train->n_more;
+    uint64_t until_us = w->now_us;
+    const struct pkt *p = train;
+    uint8_t frame[4096];
+    uint32_t off = 0;
+    struct pkt cut;
+
+    for (unsigned i = 0; i <= more; i++, p = p->more) {
+        cut_frame(train, p, off, i == 0, i == more, frame, &cut);
+        off += i == 0 ? p->len - headers : p->len;
+        send_frame(w, n, &cut);
+        if (w->conf.hold_us > 0) {
+            const uint64_t until = w->now_us + wire_random(w, w->conf.hold_us);
+
+            until_us = MAX(until_us, until);
+        }
+    }
+    hold_whole(w, train, until_us);
+}
+
+static void split_and_send(struct wire *w, struct wire_node *n, struct pkt *train)
+{
+    struct pkt *frames[PKT_TRAIN_MAX];
+    const unsigned n_frames = offload_split(train, n->port.tx_tcp_csum, frames);
+
+    for (unsigned i = 0; i < n_frames; i++) {
+        send_frame(w, n, frames[i]);
+        hold(w, frames[i]);
+    }
+}
+
 static void transmit(struct wire *w, struct wire_node *n)
 {
     for (unsigned i = 0; i < n->n_out; i++) {
-        send_frame(w, n, n->out[i]);
-        hold(w, n->out[i]);
+        n->n_trains += n->out[i]->n_more > 0;
+        if (n->out[i]->n_more > 0 && w->conf.whole[n->index])
+            cut_and_keep(w, n, n->out[i]);
+        else if (n->out[i]->n_more > 0 && w->conf.tso[n->index])
+            cut_and_send(w, n, n->out[i]);
+        else
+            split_and_send(w, n, n->out[i]);
     }
     n->n_out = 0;
 }
 
+/* ---- a port that merges segments, as hardware does: without a thought for what comes of it */
+
+struct seg {
+    uint8_t *ip, *tcp;
+    uint32_t headers, payload;
+};
+
+/* Does @p hold data that the port has found good? */
+static bool find_seg(const struct pkt *p, struct seg *ret)
+{
+    const uint16_t good = PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD;
+    const uint32_t ip_at = get16(p->data + 12) == 0x8100 ? ETH_HDR + VLAN_TAG : ETH_HDR;
+
+    ret->ip = p->data + ip_at;
+    ret->tcp = ret->ip + 20;
+    if ((p->flags & good) != good || ret->ip[0] != 0x45 || ret->ip[9] != 6 ||
+        (ret->tcp[13] & ~8) != 16)
+        return false;
+    ret->headers = ip_at + 20 + (uint32_t)(ret->tcp[12] >> 4) * 4;
+    ret->payload = ip_at + get16(ret->ip + 2) - ret->headers;
+    return ret->payload > 0;
+}
+
+static bool follows(const struct pkt *head, const struct seg *a, const struct seg *b)
+{
+    const uint32_t payload = pkt_total_len(head) - a->headers;
+
+    return (a->tcp[13] & 8) == 0 && a->headers == b->headers &&
+           memcmp(a->ip + 12, b->ip + 12, 8) == 0 && a->ip[1] == b->ip[1] &&
+           memcmp(a->tcp, b->tcp, 4) == 0 && memcmp(a->tcp + 8, b->tcp + 8, 5) == 0 &&
+           memcmp(a->tcp + 14, b->tcp + 14, 2) == 0 &&
+           memcmp(a->tcp + 20, b->tcp + 20, (a->tcp[12] >> 4) * 4u - 20) == 0 &&
+           get32(b->tcp + 4) == get32(a->tcp + 4) + payload && payload + b->payload < 60000;
+}
+
+/* @p without its headers, in a buffer that has no headroom, or some. */
+static void append(struct wire *w, struct pkt *head, struct pkt *last, struct pkt *p,
+                   const struct seg *a, const struct seg *b)
+{
+    const uint32_t room = wire_random(w, 2) != 0 ? 0 : PKT_HEADROOM;
+
+    a->tcp[13] |= b->tcp[13] & 8;
+    memmove(p->head + room, p->data + b->headers, b->payload);
+    p->data = p->head + room;
+    p->len = b->payload;
+    pkt_couple(head, last, p);
+}
+
+static void say_length(const struct pkt *head, const struct seg *s)
+{
+    put16(s->ip + 2, (uint16_t)(pkt_total_len(head) - (uint32_t)(s->ip - head->data)));
+    put16(s->ip + 10, 0);
+    cksum_store(s->ip + 10, cksum_finish(cksum_add(0, s->ip, 20)));
+}
+
+static unsigned merge_by_port(struct wire *w, struct pkt **pkts, unsigned n)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n;) {
+        struct pkt *head = pkts[i++], *last = head;
+        struct seg a, b;
+        const bool is_data = find_seg(head, &a);
+
+        while (is_data && i < n && find_seg(pkts[i], &b) && follows(head, &a, &b)) {
+            append(w, head, last, pkts[i], &a, &b);
+            last = pkts[i++];
+        }
+        if (head->n_more > 0) {
+            say_length(head, &a);
+            head = offload_join(head);
+            assert(head != NULL);
+        }
+        pkts[kept++] = head;
+    }
+    return kept;
+}
+
+static void hand_over(struct wire *w, struct wire_node *n, struct pkt **pkts, unsigned n_pkts)
+{
+    if (w->conf.lro[n->index])
+        n_pkts = merge_by_port(w, pkts, n_pkts);
+    net_rx(n->net, pkts, n_pkts);
+}
+
 static void receive(struct wire *w, struct wire_node *n)
 {
+    const unsigned burst = w->conf.merge[n->index] ? BURST : 1;
     struct wire_frame **at = &w->frames;
+    struct pkt *pkts[BURST];
+    unsigned n_pkts = 0;
 
     while (*at != NULL && (*at)->at_us <= w->now_us) {
         struct wire_frame *f = *at;
@@ -367,10 +571,15 @@ static void receive(struct wire *w, struct wire_node *n)
             memcpy(pkt_put(p, f->len), f->bytes, f->len);
             p->flags = f->flags;
             p->port = 0;
-            net_rx(n->net, &p, 1);
+            pkts[n_pkts++] = p;
         }
         free(f);
+        if (n_pkts == burst) {
+            hand_over(w, n, pkts, n_pkts);
+            n_pkts = 0;
+        }
     }
+    hand_over(w, n, pkts, n_pkts);
 }
 
 static void turn(struct wire *w, struct wire_node *n)

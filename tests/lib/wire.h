@@ -21,10 +21,15 @@ struct wire_conf {
     uint64_t seed;
     uint32_t loss, dup, corrupt, reorder; /* in a million frames */
     uint64_t delay_us, jitter_us;
-    uint64_t reorder_us; /* how much later a reordered frame comes */
-    uint64_t rate_bps;   /* 0: no limit */
-    uint64_t hold_us;    /* how long the port keeps a packet after it was sent, at most */
-    bool offload[2];     /* the port of this node computes checksums, both ways */
+    uint64_t reorder_us;  /* how much later a reordered frame comes */
+    uint64_t rate_bps;    /* 0: no limit */
+    uint64_t hold_us;     /* how long the port keeps a packet after it was sent, at most */
+    bool offload[2];      /* the port of this node computes checksums, both ways */
+    uint8_t train_max[2]; /* it takes trains of so many packets; 0: none */
+    bool tso[2];          /* and cuts them up itself, otherwise drivers/offload.c does */
+    bool lro[2];          /* the port of this node merges what it has found good, if ->merge */
+    bool merge[2];        /* this node receives in bursts, and merges what belongs together */
+    bool whole[2];        /* and keeps a train as one until it is done with all of it */
     uint16_t mtu[2];
     uint16_t vlan;
     uint32_t max_pkts; /* of each pool; 0: no limit */
@@ -59,6 +64,7 @@ struct wire_node {
     struct ipaddr addr;
     struct pkt *out[WIRE_BURST]; /* handed over in this turn */
     unsigned n_out;
+    uint64_t n_trains;
     uint64_t line_free_us, burst_until_us, shift_until_us, shifted_us;
     /* The application: called in each turn, says when it wants the next one. May be NULL. */
     uint64_t (*turn)(struct wire_node *n, void *ctx);

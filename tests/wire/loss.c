@@ -1,6 +1,6 @@
 #include "tests/lib/peer.h"
 
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 
 #include <errno.h>
 

@@ -1,4 +1,4 @@
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/neigh.h"
 #include "tests/lib/stack.h"
 #include "tests/lib/test.h"

@@ -1,5 +1,5 @@
-#include "dataplane/net/cksum.h"
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/cksum.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/drop.h"
 #include "dataplane/net/limit.h"
 #include "tests/lib/test.h"

@@ -1,6 +1,6 @@
 #include "dataplane/net/frag.h"
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "tests/lib/stack6.h"
 #include "tests/lib/test.h"
 

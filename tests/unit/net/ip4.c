@@ -1,5 +1,5 @@
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "tests/lib/stack.h"
 #include "tests/lib/test.h"
 

@@ -1,6 +1,6 @@
 #include "dataplane/net/ip6.h"
-#include "dataplane/net/bytes.h"
-#include "dataplane/net/cksum.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/cksum.h"
 #include "dataplane/net/flow.h"
 #include "tests/lib/stack6.h"
 #include "tests/lib/test.h"

@@ -1,4 +1,4 @@
-#include "dataplane/net/bytes.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/ip6.h"
 #include "dataplane/net/neigh.h"
 #include "tests/lib/stack6.h"
