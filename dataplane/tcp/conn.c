@@ -41,7 +41,7 @@ static void set_defaults(struct tcp_conf *conf)
     DEFAULT(send_buf, 64 * 1024);
     DEFAULT(notsent_lowat, UINT32_MAX);
     DEFAULT(recv_grow_max, UINT64_C(64) << 20);
-    DEFAULT(ooo_pkts, 64);
+    DEFAULT(ooo_pkts, UINT32_MAX);
     DEFAULT(ooo_pkts_all, 8192);
     DEFAULT(time_wait_us, 60 * TCP_SECOND);
     DEFAULT(syn_timeout_us, 30 * TCP_SECOND);

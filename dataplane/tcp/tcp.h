@@ -91,8 +91,8 @@ struct tcp_conf {
     uint32_t recv_buf, recv_buf_max, send_buf, send_buf_max, notsent_lowat;
     /* Bytes that all connections together may grow their receive buffers by; default 64 MiB. */
     uint64_t recv_grow_max;
-    uint32_t ooo_pkts;        /* out-of-order packets a connection may hold, default 64 */
-    uint32_t ooo_pkts_all;    /* and all of a worker together, default 8192 */
+    uint32_t ooo_pkts;        /* out-of-order packets a connection may hold; default: as many as */
+    uint32_t ooo_pkts_all;    /* there is room for: all of a worker together, default 8192 */
     uint64_t time_wait_us;    /* default 60 s (2 MSL) */
     uint64_t syn_timeout_us;  /* give up opening, either way, default 30 s */
     uint32_t max_retries;     /* retransmissions of one segment before -ETIMEDOUT, default 15 */

@@ -57,6 +57,8 @@ enum tcp_limit {
     TCP_KEEPALIVE_PROBES = 9,
     TCP_BLACK_HOLE_TRIES = 3, /* timeouts of a full segment in a row */
     TCP_CHALLENGES = 10,      /* to one peer in a period (RFC 5961, 7) */
+    TCP_RUNS_MAX = 128,       /* of packets out of order, with holes between them */
+    TCP_OOO_SURE = 16,        /* packets out of order that a connection may hold in any case */
     TCP_ISS_STEP = 0x10000,   /* beyond the last life's numbers (RFC 6191) */
 };
 
@@ -111,8 +113,9 @@ enum tcp_event {
 
 /* Payload that has arrived before its turn. */
 struct tcp_holes {
-    struct pkt *head; /* sorted, without overlaps */
-    uint32_t n;
+    struct pkt *head;     /* sorted, without overlaps */
+    struct pkt *last_run; /* the first packet of the last run without a gap */
+    uint32_t n, n_runs;
     uint8_t n_sacks;
     struct tcp_sack sacks[TCP_SACKS_MAX]; /* what is told of it, the newest first (RFC 2018, 4) */
 };

@@ -346,7 +346,7 @@ static void set_defaults(struct settings *s)
                      .packets = 16384,
                      .n_ports = 1,
                      .tcp = { .max_connections = 8192, .max_half_open = 4096 } },
-        .tcp = { .max_conns = 8192, .max_half_open = 4096, .max_time_wait = 8192, .ooo_pkts = 256 },
+        .tcp = { .max_conns = 8192, .max_half_open = 4096, .max_time_wait = 8192 },
     };
     s->machine.ports[0] = (struct port_conf){ .name = "agent",
                                               .device = PORT_AF_PACKET,

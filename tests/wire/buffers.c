@@ -182,6 +182,73 @@ static void out_of_order_packets_of_all_connections_are_bounded(void **state)
     peer_fini(&t);
 }
 
+/* Bytes, whose ACK is of no interest. */
+static void peer_tx_unheard(struct peer *t, uint32_t seq, uint32_t len)
+{
+    peer_tx(t, "A", seq, 1, len);
+    t->stack.at = t->stack.n_out;
+}
+
+static void all_that_is_behind_one_loss_on_a_long_path_is_kept(void **state)
+{
+    const uint32_t n = 600;
+    struct peer t;
+
+    peer_init(&t, &(struct tcp_conf){ .recv_buf = 1 << 20, .recv_buf_max = 1 << 20 });
+    t.wscale = 7;
+    peer_accept(&t);
+    for (uint32_t i = 1; i < n; i++)
+        peer_tx_unheard(&t, 1 + i * MSS, MSS);
+    assert_int_equal(tcp_counters(t.tcp)->ooo_dropped, 0);
+    assert_int_equal(tcp_recv_waiting(t.conn), 0);
+    peer_tx(&t, "A", 1, 1, MSS);
+    assert_int_equal(peer_recv(&t), n * MSS);
+    t.stack.at = t.stack.n_out;
+    peer_fini(&t);
+}
+
+/* Others have much: what one may have is half of what is left, and a little in any case. */
+static void one_connection_may_have_half_of_what_is_left(void **state)
+{
+    struct peer t;
+
+    peer_init(&t, &(struct tcp_conf){ .ooo_pkts_all = 100 });
+    peer_accept(&t);
+    for (uint32_t i = 0; i < 200; i++)
+        peer_tx_unheard(&t, 3 + i * 300, 300);
+    assert_int_equal(tcp_counters(t.tcp)->ooo_dropped, 150);
+    peer_tx(&t, "A", 1, 1, 2);
+    assert_int_equal(peer_recv(&t), 2 + 50 * 300);
+    t.stack.at = t.stack.n_out;
+    peer_fini(&t);
+}
+
+static void there_are_no_more_than_so_many_holes(void **state)
+{
+    const uint32_t runs = 128, len = 10;
+    struct peer t;
+
+    peer_init(&t, NULL);
+    peer_accept(&t);
+    for (uint32_t i = 0; i < runs + 20; i++)
+        peer_tx_unheard(&t, 1 + (2 * i + 1) * len, len);
+    assert_int_equal(tcp_counters(t.tcp)->ooo_dropped, 20);
+    /* The next bytes are taken all the same, */
+    peer_tx_unheard(&t, 1, len / 2);
+    assert_int_equal(peer_recv(&t), len / 2);
+    peer_tx_unheard(&t, 1 + len / 2, len / 2);
+    assert_int_equal(peer_recv(&t), len / 2 + len);
+    /* and so is what joins two runs, or goes on with one: from the middle out. */
+    for (uint32_t i = runs / 2; i < runs; i++)
+        peer_tx_unheard(&t, 1 + 2 * i * len, len);
+    for (uint32_t i = runs / 2; i-- > 1;)
+        peer_tx_unheard(&t, 1 + 2 * i * len, len);
+    assert_int_equal(peer_recv(&t), 2 * (runs - 1) * len);
+    assert_int_equal(tcp_counters(t.tcp)->ooo_dropped, 20);
+    t.stack.at = t.stack.n_out;
+    peer_fini(&t);
+}
+
 /* ---- a path that swallows large packets */
 
 static void a_black_hole_is_left_by_smaller_segments(void **state)
@@ -229,6 +296,9 @@ int main(void)
         cmocka_unit_test(what_is_not_sent_stays_small_however_large_the_window),
         cmocka_unit_test(small_segments_do_not_pin_a_buffer_each),
         cmocka_unit_test(out_of_order_packets_of_all_connections_are_bounded),
+        cmocka_unit_test(all_that_is_behind_one_loss_on_a_long_path_is_kept),
+        cmocka_unit_test(one_connection_may_have_half_of_what_is_left),
+        cmocka_unit_test(there_are_no_more_than_so_many_holes),
         cmocka_unit_test(a_black_hole_is_left_by_smaller_segments),
         cmocka_unit_test(little_segments_are_not_lost_for_their_size),
     };

@@ -323,7 +323,7 @@ static void choose_tcp(struct tcp_conf *c, bool lossy)
     *c = (struct tcp_conf){
         .recv_buf = bufs[pick(ARRAY_SIZE(bufs))],
         .send_buf = bufs[pick(ARRAY_SIZE(bufs))],
-        .ooo_pkts = one_in(4) ? 1 + (uint32_t)pick(4) : 64,
+        .ooo_pkts = one_in(4) ? 1 + (uint32_t)pick(4) : 0,
         .time_wait_us = lossy ? 600 * SEC : SEC, /* long enough for a FIN to be sent again */
         .syn_timeout_us = 1000 * SEC,
         .max_retries = 30,
