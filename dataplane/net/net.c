@@ -109,7 +109,7 @@ void net_peek(const struct net *net, struct pkt *p)
     struct flow_key key = { .protocol = IP4_PROTO_TCP };
     uint16_t type;
 
-    if (p->len < ETH_HDR + ETH_VLAN_TAG + IP6_HDR)
+    if (p->len < ETH_HDR + IP6_HDR) /* enough for a tag, IPv4 and ports, too */
         return;
     type = get16(p->data + 12);
     if (type == ETH_TYPE_VLAN) {

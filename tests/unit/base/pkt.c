@@ -81,6 +81,30 @@ static void an_empty_pool_is_an_answer(void **state)
     test_pool_fini(&tp);
 }
 
+static void a_train_is_freed_by_its_head_and_what_tcp_holds_stays(void **state)
+{
+    struct pkt *held[3], *head;
+    struct test_pool tp;
+
+    test_pool_init(&tp, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        held[i] = test_pkt(&tp, "bytes", 5);
+        ++*held[i]->refs;
+        if (i > 0)
+            pkt_couple(held[0], held[i - 1], held[i]);
+    }
+    head = held[0];
+    pkt_unref(held[0]); /* acknowledged: TCP's reference, of one packet */
+    assert_int_equal(tp.n_out, 3);
+    assert_int_equal(head->n_more, 2);
+    assert_int_equal(pkt_total_len(head), 15);
+    pkt_free(head); /* the port's */
+    assert_int_equal(tp.n_out, 2);
+    pkt_unref(held[1]);
+    pkt_unref(held[2]);
+    test_pool_fini(&tp);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -88,6 +112,7 @@ int main(void)
         cmocka_unit_test(a_shared_tail_is_not_written),
         cmocka_unit_test(move_cuts_anywhere),
         cmocka_unit_test(an_empty_pool_is_an_answer),
+        cmocka_unit_test(a_train_is_freed_by_its_head_and_what_tcp_holds_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -404,32 +404,6 @@ static void a_single_packet_is_left_as_it_is(void **state)
     test_pool_fini(&tp);
 }
 
-/* ---- who frees what */
-
-static void a_train_is_freed_by_its_head_and_what_tcp_holds_stays(void **state)
-{
-    struct pkt *held[3], *head;
-    struct test_pool tp;
-
-    test_pool_init(&tp, 0);
-    for (unsigned i = 0; i < 3; i++) {
-        held[i] = test_pkt(&tp, "bytes", 5);
-        ++*held[i]->refs;
-        if (i > 0)
-            pkt_couple(held[0], held[i - 1], held[i]);
-    }
-    head = held[0];
-    pkt_unref(held[0]); /* acknowledged: TCP's reference, of one packet */
-    assert_int_equal(tp.n_out, 3);
-    assert_int_equal(head->n_more, 2);
-    assert_int_equal(pkt_total_len(head), 15);
-    pkt_free(head); /* the port's */
-    assert_int_equal(tp.n_out, 2);
-    pkt_unref(held[1]);
-    pkt_unref(held[2]);
-    test_pool_fini(&tp);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -441,7 +415,6 @@ int main(void)
         cmocka_unit_test(any_bytes_in_any_pieces_do_no_harm),
         cmocka_unit_test(a_train_is_cut_into_what_tcp_would_have_sent),
         cmocka_unit_test(a_single_packet_is_left_as_it_is),
-        cmocka_unit_test(a_train_is_freed_by_its_head_and_what_tcp_holds_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,6 +33,7 @@ enum odd {
     OTHER_MAC,
     VLAN,
     LENGTH, /* IP says more than there is */
+    BARE,   /* no options, no padding: as short as a segment can be */
 };
 
 struct seg {
@@ -210,7 +211,7 @@ static struct pkt *make(struct world *w, const struct seg *s, uint16_t flags)
                                  .flags = s->flags,
                                  .wnd = 5000,
                                  .wscale = -1,
-                                 .has_ts = true,
+                                 .has_ts = s->odd != BARE,
                                  .tsval = 9,
                                  .len = s->len,
                                  .payload = bytes };
@@ -228,7 +229,7 @@ static struct pkt *make(struct world *w, const struct seg *s, uint16_t flags)
     spoil_before(&f, s->odd);
     frame_done(&f);
     spoil_after(&f, s->odd);
-    if (f.len < 60)
+    if (f.len < 60 && s->odd != BARE)
         frame_bytes(&f, bytes, 60 - f.len); /* as Ethernet pads */
     p = test_pkt(&w->stack.pool, f.b, f.len);
     p->flags = s->odd == TCP_SUM || s->odd == IP_SUM ? 0 : flags;
@@ -302,6 +303,11 @@ static const struct {
       "A0 A1 A1",
       false },
     { "ECE", { SEG('A', 0), { 'A', 1, UNIT, ACK | 64, NOTHING } }, "A0 A1", "A0 A1", false },
+    { "an ACK of another flow changes nothing",
+      { SEG('A', 0), { 'B', 7, 0, ACK, BARE }, SEG('A', 1) },
+      "A0+1 B7",
+      "A0 A1 B7",
+      false },
     { "another ACK", { SEG('A', 0), ODD('A', 1, ACK_NUMBER) }, "A0 A1", "A0 A1", false },
     { "another window", { SEG('A', 0), ODD('A', 1, WINDOW) }, "A0 A1", "A0 A1", false },
     { "another timestamp", { SEG('A', 0), ODD('A', 1, TIMESTAMP) }, "A0 A1", "A0 A1", false },
