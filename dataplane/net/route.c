@@ -368,9 +368,10 @@ void net_each_route(struct net *net, void (*fn)(const struct net_route_info *r, 
 
     for (uint32_t k = 0; k < net->fib->n_routes; k++) {
         const struct fib_route *r = &net->fib->routes[k];
-        struct net_route_info info = {
-            .prefix = r->prefix, .kind = kinds[r->kind], .origin = "fixed", .state = ""
-        };
+        struct net_route_info info = { .prefix = r->prefix,
+                                       .kind = kinds[r->kind],
+                                       .origin = r->from_kernel ? "kernel" : "fixed",
+                                       .state = "" };
 
         if (r->n_hops == 0)
             fn(&info, ctx);

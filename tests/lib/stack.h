@@ -11,6 +11,7 @@
 #pragma once
 
 #include "dataplane/net/net.h"
+#include "dataplane/net/punt.h"
 #include "tests/lib/frames.h"
 #include "tests/lib/pool.h"
 
@@ -39,8 +40,12 @@ struct stack {
     struct stack_frame out[STACK_OUT];
     unsigned n_out, at; /* those before ->at have been looked at */
     unsigned n_shared;  /* calls of ops.share */
-    bool answer_arp;    /* be everybody who is asked for */
-    bool first;         /* of the workers: speaks to the network at the start */
+    /* Of a machine with a kernel_interface: what the kernel was given, and the last of it. */
+    struct punt *punt;
+    unsigned n_to_kernel;
+    struct stack_frame to_kernel;
+    bool answer_arp; /* be everybody who is asked for */
+    bool first;      /* of the workers: speaks to the network at the start */
     /* What is above net, at the end of each turn. May be NULL. */
     void (*flush)(void *ctx);
     void *flush_ctx;
@@ -61,6 +66,8 @@ void stack_fini(struct stack *s);
 void stack_flush(struct stack *s);
 void stack_rx(struct stack *s, const struct frame *f);
 void stack_rx_flags(struct stack *s, const struct frame *f, uint16_t flags);
+/* The kernel sends it by port 0. */
+void stack_from_kernel(struct stack *s, const struct frame *f);
 void stack_run(struct stack *s, uint64_t for_us);
 
 /* The next frame that was sent, or NULL. */

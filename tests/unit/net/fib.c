@@ -55,7 +55,7 @@ static void the_longest_prefix_wins(void **state)
                                              .via = { ipaddr_v4(0x0a000002) },
                                              .port = "a" };
     assert_int_equal(iface_table_init(&ifaces, &m, ports), 0);
-    assert_int_equal(fib_of_machine(&m, &ifaces, &f), 0);
+    assert_int_equal(fib_of_machine(&m, &ifaces, NULL, 0, &f), 0);
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         const struct ipaddr addr = ipaddr_v4(cases[i].addr);
         const struct fib_route *r = fib_find(f, &addr);
@@ -93,7 +93,7 @@ static void routes_that_lead_nowhere_are_refused(void **state)
     m.n_routes = 1;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         m.routes[0] = cases[i];
-        assert_true(fib_of_machine(&m, &ifaces, &f) < 0);
+        assert_true(fib_of_machine(&m, &ifaces, NULL, 0, &f) < 0);
     }
 }
 
@@ -122,7 +122,7 @@ static void several_routes_to_one_prefix_are_one_with_several_hops(void **state)
     m.routes[4] = (struct fixed_route_conf){ .prefix = { v6("2001:db8:dead::"), 48 },
                                              .type = ROUTE_BLACKHOLE };
     assert_int_equal(iface_table_init(&ifaces, &m, ports), 0);
-    assert_int_equal(fib_of_machine(&m, &ifaces, &f), 0);
+    assert_int_equal(fib_of_machine(&m, &ifaces, NULL, 0, &f), 0);
     r = fib_find(f, &far);
     assert_int_equal(r->n_hops, 3);
     assert_int_equal(fib_hops(f, r)[2].via.scope, fib_hops(f, r)[2].iface + 1);
