@@ -3,6 +3,7 @@
 #include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
 #include "dataplane/base/ring.h"
+#include "drivers/kernel.h"
 #include "drivers/pktpool.h"
 #include "drivers/vdev.h"
 
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 
 #define REDIRECT_RING 1024
+#define PUNT_RING 256 /* a flood of it must not hold many packets */
 #define TX_BATCH 128
 
 struct port {
@@ -31,6 +33,9 @@ struct ports {
      * has. */
     struct ring *redirect[MACHINE_MAX_WORKERS];
     struct ring *outbound[MACHINE_MAX_WORKERS];
+    /* Used by the first worker; from the others to it: frames for the kernel. */
+    struct kernel_if kernel[MACHINE_MAX_PORTS];
+    struct ring *punted; /* NULL: no port has such an interface */
 };
 
 struct tx_batch {
@@ -202,6 +207,31 @@ static int configure(struct ports *p, struct port *port, struct pktpool **pools)
     return 0;
 }
 
+/* Groups that only the kernel is a member of; a virtual device takes all frames anyway. */
+static void hear_groups(struct port *port)
+{
+    int rc = rte_eth_allmulticast_enable(port->ethdev);
+
+    if (rc < 0 && rc != -ENOTSUP)
+        log_warning("port", "%s: does not take frames to groups (%s)", port->conf->name,
+                    rte_strerror(-rc));
+}
+
+static int open_kernel(struct ports *p, uint32_t i, struct pktpool **pools, struct cfg_err *err)
+{
+    struct port *port = &p->port[i];
+
+    if (port->conf->kernel_interface == NULL)
+        return 0;
+    if (p->punted == NULL)
+        p->punted = ring_new(PUNT_RING, RING_MANY_PRODUCERS);
+    if (p->punted == NULL)
+        return cfg_err_set(err, NULL, "ports: no memory");
+    hear_groups(port);
+    return kernel_if_open(&p->kernel[i], port->conf, i, port->info.mac, port->info.mtu,
+                          pktpool_mempool(pools[0]), err);
+}
+
 static int open_port(struct ports *p, uint32_t i, struct pktpool **pools, struct cfg_err *err)
 {
     struct port *port = &p->port[i];
@@ -219,7 +249,7 @@ static int open_port(struct ports *p, uint32_t i, struct pktpool **pools, struct
     if (rc < 0)
         return cfg_err_set(err, NULL, "port %s: the device cannot be started: %s", port->conf->name,
                            rte_strerror(-rc));
-    return 0;
+    return open_kernel(p, i, pools, err);
 }
 
 struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools,
@@ -272,6 +302,7 @@ static void free_ring(struct ring *r)
 void ports_close(struct ports *p)
 {
     for (uint32_t i = 0; i < p->n; i++) {
+        kernel_if_close(&p->kernel[i], i);
         if (p->port[i].started)
             rte_eth_dev_stop(p->port[i].ethdev);
         rte_eth_dev_close(p->port[i].ethdev);
@@ -281,6 +312,7 @@ void ports_close(struct ports *p)
         free_ring(p->redirect[w]);
         free_ring(p->outbound[w]);
     }
+    free_ring(p->punted);
     free(p);
 }
 
@@ -513,6 +545,9 @@ void port_flush(struct port_io *io)
         send_for_others(io);
     for (uint32_t i = 0; i < io->ports->n; i++)
         flush_port(io, i);
+    if (io->ports->punted != NULL && io->worker == 0)
+        for (uint32_t i = 0; i < io->ports->n; i++)
+            io->counters.kernel_tx_dropped += kernel_if_flush(&io->ports->kernel[i]);
 }
 
 void port_share(struct port_io *io, const struct pkt *p)
@@ -533,6 +568,48 @@ void port_share(struct port_io *io, const struct pkt *p)
             pkt_free(copy);
         }
     }
+}
+
+/* --- the kernel's interfaces ------------------------------------------------------------------ */
+
+void port_punt(struct port_io *io, struct pkt *p)
+{
+    if (likely(ring_push(io->ports->punted, p))) {
+        io->counters.punt_out++;
+        return;
+    }
+    io->counters.punt_dropped++;
+    pkt_free(p);
+}
+
+unsigned port_punted(struct port_io *io, struct pkt **pkts)
+{
+    unsigned n = 0;
+
+    if (io->ports->punted != NULL && io->ports->steer.n_workers > 1)
+        n = ring_pop_burst(io->ports->punted, (void **)pkts, PORT_BURST);
+    for (unsigned i = 0; i < n; i++)
+        pkt_adopt(pkts[i], io->pool);
+    return n;
+}
+
+unsigned port_kernel_rx(struct port_io *io, uint32_t i, struct pkt **pkts)
+{
+    const unsigned n = kernel_if_rx(&io->ports->kernel[i], io->pool, (uint8_t)i, pkts);
+
+    io->counters.kernel_rx += n;
+    return n;
+}
+
+void port_kernel_tx(struct port_io *io, struct pkt *p)
+{
+    io->counters.kernel_tx++;
+    io->counters.kernel_tx_dropped += kernel_if_tx(&io->ports->kernel[p->port], p);
+}
+
+const char *ports_kernel_name(const struct ports *p, uint32_t i)
+{
+    return p->kernel[i].name;
 }
 
 const struct port_counters *port_counters(const struct port_io *io)
