@@ -6,6 +6,19 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+const struct nlmsghdr *message_next(const void **at, size_t *len)
+{
+    const struct nlmsghdr *m = *at;
+    size_t step;
+
+    if (*len < sizeof(*m) || m->nlmsg_len < sizeof(*m) || m->nlmsg_len > *len)
+        return NULL;
+    step = MIN(*len, (size_t)NLMSG_ALIGN((size_t)m->nlmsg_len));
+    *at = (const char *)*at + step;
+    *len -= step;
+    return m;
+}
+
 /* Attributes by their type; a longer one than its kind is as good as a malformed one. */
 struct attrs {
     const struct nlattr *of[RTA_MAX + 1];

@@ -37,6 +37,12 @@ struct kernel_neigh {
     uint8_t mac[6];
 };
 
+/*
+ * Takes the first of the messages in *@len bytes at *@at; NULL: there is none, or (*@len is not 0)
+ * it is cut. (What libmnl has for this takes a length of 2 GiB and more for a negative one.)
+ */
+const struct nlmsghdr *message_next(const void **at, size_t *len);
+
 /* Zeroed where nothing is said, so that two can be compared as memory. 0; -ENOENT: nothing of
  * interest; -EBADMSG: it does not parse. */
 NODISCARD int message_route(const struct nlmsghdr *m, struct kernel_route *ret);

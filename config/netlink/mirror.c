@@ -156,13 +156,13 @@ static bool ends_dump(const struct nlmsghdr *msg)
 }
 
 /* Does a dump end in these bytes? Looks for what is wrong with it as well. */
-static bool look_for_end(struct mirror *m, ssize_t len)
+static bool look_for_end(struct mirror *m, size_t len)
 {
-    const struct nlmsghdr *msg = (const struct nlmsghdr *)(const void *)m->buf;
-    int left = (int)len;
+    const struct nlmsghdr *msg;
+    const void *at = m->buf;
     bool end = false;
 
-    for (; mnl_nlmsg_ok(msg, left); msg = mnl_nlmsg_next(msg, &left)) {
+    while ((msg = message_next(&at, &len)) != NULL) {
         if (msg->nlmsg_seq != m->seq)
             continue;
         m->disturbed |= (msg->nlmsg_flags & NLM_F_DUMP_INTR) != 0 || msg->nlmsg_type == NLMSG_ERROR;
@@ -186,7 +186,7 @@ static void dump_readable(uv_poll_t *p, int status, int events)
             return;
         }
         table_add(&m->now, m->buf, (size_t)len, &m->counters);
-        if (look_for_end(m, len)) {
+        if (look_for_end(m, (size_t)len)) {
             m->question++;
             go_on(m);
         }
@@ -218,8 +218,9 @@ static void events_readable(uv_poll_t *p, int status, int events)
     for (unsigned i = 0; i < READS_PER_TURN; i++) {
         const ssize_t len =
             recv(mnl_socket_get_fd(m->events), m->buf, sizeof(m->buf), MSG_DONTWAIT);
-        const struct nlmsghdr *msg = (const struct nlmsghdr *)(const void *)m->buf;
-        int left = (int)len;
+        size_t left = len > 0 ? (size_t)len : 0;
+        const struct nlmsghdr *msg;
+        const void *at = m->buf;
 
         if (len < 0 && errno == ENOBUFS) {
             m->counters.resyncs++;
@@ -228,7 +229,7 @@ static void events_readable(uv_poll_t *p, int status, int events)
         }
         if (len <= 0)
             return;
-        for (; mnl_nlmsg_ok(msg, left); msg = mnl_nlmsg_next(msg, &left))
+        while ((msg = message_next(&at, &left)) != NULL)
             if (matters(m, msg))
                 something_changed(m);
     }

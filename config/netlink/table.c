@@ -94,17 +94,16 @@ static int add_neigh(struct table *t, const struct nlmsghdr *m, struct mirror_co
 
 void table_add(struct table *t, const void *bytes, size_t len, struct mirror_counters *counters)
 {
-    const struct nlmsghdr *m = bytes;
-    int left = (int)MIN(len, (size_t)INT32_MAX), rc;
+    const struct nlmsghdr *m;
+    int rc;
 
-    while (mnl_nlmsg_ok(m, left)) {
+    while ((m = message_next(&bytes, &len)) != NULL) {
         rc = m->nlmsg_type == RTM_NEWROUTE   ? add_route(t, m, counters)
              : m->nlmsg_type == RTM_NEWNEIGH ? add_neigh(t, m, counters)
                                              : 0;
         counters->malformed += rc == -EBADMSG;
-        m = mnl_nlmsg_next(m, &left);
     }
-    counters->malformed += left > 0;
+    counters->malformed += len > 0;
 }
 
 /* By prefix, then by metric. */
