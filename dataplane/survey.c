@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define SESSIONS_PER_TURN 64
+#define ROUTES_PER_TURN 256
 #define SLACK 64 /* what may come between counting and asking */
 
 struct survey;
@@ -455,9 +456,8 @@ static bool fill_routes(struct worker *w, struct mail *m)
 {
     struct letter *l = container_of(m, struct letter, mail);
 
-    net_each_route(w->net, copy_route, l);
-    l->done = true;
-    return true;
+    l->done = net_each_route(w->net, &l->at, ROUTES_PER_TURN, copy_route, l);
+    return l->done;
 }
 
 static uint32_t expected_routes(const struct daemon *d, uint32_t worker)

@@ -221,7 +221,8 @@ struct net_addr_info {
 void net_each_addr(struct net *net, void (*fn)(const struct net_addr_info *a, void *ctx),
                    void *ctx);
 
-/* For `isthmusctl routes`: one call for each next hop. */
+/* For `isthmusctl routes`: one call for each next hop of @n routes from the *@at-th on, which moves
+ * on; true: there are no more. */
 struct net_route_info {
     struct ipprefix prefix;
     struct ipaddr via; /* IP_NONE: on link */
@@ -231,5 +232,5 @@ struct net_route_info {
     const char *origin; /* "fixed", "router", "kernel" */
     const char *state;  /* of the next hop as a neighbour; "": it is none yet */
 };
-void net_each_route(struct net *net, void (*fn)(const struct net_route_info *r, void *ctx),
-                    void *ctx);
+bool net_each_route(struct net *net, uint32_t *at, uint32_t n,
+                    void (*fn)(const struct net_route_info *r, void *ctx), void *ctx);

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from lab import (CLIENT, GATEWAY, GATEWAY_PORTS, PYTHON, Lab, chain, cluster, conf, listener, machine, routes, sh,
+from lab import (BUILD, CLIENT, GATEWAY, GATEWAY_PORTS, PYTHON, Lab, chain, cluster, conf, listener, machine, routes, sh,
                  wait_for, wait_still)
 
 VIP, FAR = "10.9.9.9", "10.50.0.1"
@@ -386,10 +386,48 @@ def test_a_name_that_is_taken_is_told(place):
     text = text.replace('interface = "gw1"; addresses = [ "10.2.0.2/24" ]', 'interface = "gw0"; addresses = [ "10.2.0.2/24" ]')
     path = lab.tmp / "second.conf"
     path.write_text(text.replace("gateway.sock", "second.sock"))
-    from lab import BUILD
     done = lab.ns(GATEWAY, BUILD / "isthmusd", "-c", path, check=False)
     assert done.returncode == 1
     assert "kernel_interface edge0: there is an interface of that name already" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("how, words", [
+    (("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh"),
+     "/dev/net/tun: No such file or directory (modprobe tun"),
+    (("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"),
+     "Operation not permitted (it takes CAP_NET_ADMIN)"),
+])
+def test_what_is_missing_for_an_interface_is_told(place, how, words):
+    lab = place.lab
+    path = lab.tmp / "third.conf"
+    path.write_text("""machine = { memory = "64MiB"; packets = 2048; ports = (
+        { name = "down"; device = "ring"; ring_peer = "up"; kernel_interface = "edge1"; addresses = [ "10.7.0.1/24" ]; },
+        { name = "up"; device = "ring"; ring_peer = "down"; } ); };""")
+    done = lab.ns(GATEWAY, *how, BUILD / "isthmusd", "-c", path, check=False)
+    assert done.returncode == 1
+    assert "port down: kernel_interface edge1 cannot be made: " in done.stderr + done.stdout
+    assert words in done.stderr + done.stdout
+
+
+def test_two_workers_share_one_interface(place):
+    """What the second worker gets goes by the first; also answers to what the kernel has opened."""
+    lab = place.lab
+    lab.stop(place.gw)
+    place.gw = gw = lab.gateway(gateway_conf(lab).replace("workers = 1", "workers = 2"))
+    wait_for("the kernel's server", lambda: place.ask(US, 22).stdout.strip() == "SSH-2.0-kernel")
+    client_server = lab.start("client-server", CLIENT, PYTHON, "-c", SERVER, PEER, PEER6)
+    wait_for("the client's server", lambda: "ready" in lab.log("client-server"))
+    before = lab.stats(gw)
+    for _ in range(16):
+        assert place.ask(US, 22).stdout.strip() == "SSH-2.0-kernel"
+        assert lab.ns(GATEWAY, PYTHON, "-c", ASK, PEER, 22).stdout.strip() == "SSH-2.0-kernel"
+    after = lab.stats(gw)
+    # Of 32 connections some belong to the second worker; then each of their segments is handed over.
+    assert after["port.punt_out"] - before["port.punt_out"] > 20
+    assert after["port.punt_dropped"] == 0
+    assert lab.ctl_json(gw, "punt")["connections"] == 16
+    assert lab.ns(CLIENT, PYTHON, "-c", ASK, US, 9, check=False).stderr.strip().endswith("Connection refused")
+    lab.stop(client_server)
 
 
 def test_the_interface_goes_with_the_daemon(place):
