@@ -72,8 +72,10 @@ bool stack_start(struct stack *s)
         .machine = &s->machine, .ports = &s->port, .ops = &s->ops, .ctx = s
     };
 
-    if (machine_has_kernel_interface(&s->machine))
-        s->punt = net_conf.punt = punt_new(&s->machine, s->core.now_us);
+    s->punt_is_others = s->punt != NULL;
+    if (s->punt == NULL && machine_has_kernel_interface(&s->machine))
+        s->punt = punt_new(&s->machine, s->core.now_us);
+    net_conf.punt = s->punt;
     s->net = net_new(&s->core, &net_conf);
     if (s->net != NULL)
         net_start(s->net, s->first);
@@ -107,7 +109,8 @@ void stack_fini(struct stack *s)
 {
     send_all(s);
     net_free(s->net);
-    punt_free(s->punt);
+    if (!s->punt_is_others)
+        punt_free(s->punt);
     if (s->core.wheel.n != 0) {
         fprintf(stderr, "%u timers still run\n", s->core.wheel.n);
         abort();

@@ -41,7 +41,8 @@ struct stack {
     unsigned n_out, at; /* those before ->at have been looked at */
     unsigned n_shared;  /* calls of ops.share */
     /* Of a machine with a kernel_interface: what the kernel was given, and the last of it. */
-    struct punt *punt;
+    struct punt *punt; /* set before the start: another worker's, which frees it */
+    bool punt_is_others;
     unsigned n_to_kernel;
     struct stack_frame to_kernel;
     bool answer_arp; /* be everybody who is asked for */

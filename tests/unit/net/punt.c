@@ -606,6 +606,50 @@ static void of_too_many_connections_the_latest_are_remembered(void **state)
     punt_free(u);
 }
 
+static struct stack *first_worker;
+
+/* What a ring does between two workers. */
+static void hand_over(void *ctx, struct pkt *p)
+{
+    struct stack *s = ctx;
+    struct pkt *there = test_pkt(&first_worker->pool, p->data, p->len);
+
+    there->hash = p->hash;
+    assert_ptr_equal(s->punt, first_worker->punt);
+    pkt_free(p);
+    net_to_kernel(first_worker->net, &there, 1);
+}
+
+static void the_second_worker_knows_what_the_first_has_let_out(void **state)
+{
+    static struct stack first, second;
+    struct frame out, in, syn;
+
+    start(&first);
+    stack_defaults(&second);
+    rules(&second.machine);
+    second.punt = first.punt;
+    second.ops.punt = hand_over;
+    assert_true(stack_start(&second));
+    net_set_proto(second.net, TCP, take, NULL);
+    first_worker = &first;
+
+    kernel4(&out, TCP, 40000, 179);
+    packet4(&in, TCP, 179, 40000);
+    packet4(&syn, TCP, 50000, 22);
+    stack_rx(&second, &in);
+    assert_int_equal(n_taken, 1);
+    assert_true(leaves(&first, &out));
+    stack_rx(&second, &in);
+    stack_rx(&second, &syn);
+    assert_int_equal(n_taken, 1);
+    assert_int_equal(first.n_to_kernel, 2);
+    assert_int_equal(second.n_to_kernel, 0);
+    assert_memory_equal(first.to_kernel.b, syn.b, syn.len);
+    stack_fini(&second);
+    stack_fini(&first);
+}
+
 /* --- how much -------------------------------------------------------------------------------- */
 
 static unsigned send_many(struct stack *s, const struct frame *f, unsigned n)
@@ -715,6 +759,7 @@ int main(void)
         cmocka_unit_test(frames_of_any_length_are_judged_within_their_bytes),
         cmocka_unit_test(a_connection_of_the_kernels_is_let_in),
         cmocka_unit_test(link_local_connections_of_the_kernels_are_let_in_too),
+        cmocka_unit_test(the_second_worker_knows_what_the_first_has_let_out),
         cmocka_unit_test(of_too_many_connections_the_latest_are_remembered),
         cmocka_unit_test(a_rule_has_its_own_rate_and_all_have_one),
         cmocka_unit_test(a_flood_of_answers_about_neighbours_leaves_room_for_rules),
