@@ -91,7 +91,7 @@ static int start(struct kernel_if *k, uint16_t mtu, struct rte_mempool *mempool)
     int rc = rte_eth_dev_configure(k->ethdev, 1, 1, &eth);
 
     if (rc == 0)
-        rc = rte_eth_dev_set_mtu(k->ethdev, mtu);
+        rc = rte_eth_dev_set_mtu(k->ethdev, MIN(mtu, KERNEL_MTU_MAX));
     if (rc == 0)
         rc = rte_eth_rx_queue_setup(k->ethdev, 0, DESCRIPTORS, SOCKET_ID_ANY, NULL, mempool);
     if (rc == 0)

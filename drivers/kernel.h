@@ -2,8 +2,8 @@
  * kernel.h - the kernel's share of a port: an interface of its own
  *
  * A port with a kernel_interface has a TAP beside it (DPDK's net_tap), which looks to the kernel as
- * the port would: the same MAC address, the same MTU. It goes when the process does, however that
- * ends. What is put into it is a matter of net/punt.h.
+ * the port would: the same MAC address, the same MTU (at most 1500: DPDK's TAP takes no more). It
+ * goes when the process does, however that ends. What is put into it is a matter of net/punt.h.
  *
  * Opened and closed by the control thread with the ports (port.h). The first worker alone sends and
  * receives; port.c brings it what the others have. An empty receive makes no system call.
@@ -15,6 +15,7 @@
 #include "dataplane/base/pkt.h"
 
 #define KERNEL_BURST 32
+#define KERNEL_MTU_MAX 1500
 
 struct rte_mempool;
 

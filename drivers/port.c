@@ -607,11 +607,6 @@ void port_kernel_tx(struct port_io *io, struct pkt *p)
     io->counters.kernel_tx_dropped += kernel_if_tx(&io->ports->kernel[p->port], p);
 }
 
-const char *ports_kernel_name(const struct ports *p, uint32_t i)
-{
-    return p->kernel[i].name;
-}
-
 const struct port_counters *port_counters(const struct port_io *io)
 {
     return &io->counters;

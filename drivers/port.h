@@ -106,15 +106,12 @@ void port_share(struct port_io *io, const struct pkt *p);
 /* Takes @p, a frame for the kernel, to the first worker. */
 void port_punt(struct port_io *io, struct pkt *p);
 
-/* The first worker's: up to PORT_BURST packets that others have punted; up to PORT_BURST that the
- * kernel has sent by its interface of port @i. */
+/* The first worker's: up to PORT_BURST packets that others have punted; some that the kernel has
+ * sent by its interface of port @i. */
 unsigned port_punted(struct port_io *io, struct pkt **pkts);
 unsigned port_kernel_rx(struct port_io *io, uint32_t i, struct pkt **pkts);
 
 /* The first worker's: takes @p to the kernel's interface of p->port, at the end of the turn. */
 void port_kernel_tx(struct port_io *io, struct pkt *p);
-
-/* Has port @i an interface of the kernel's? Its name, or NULL. */
-const char *ports_kernel_name(const struct ports *p, uint32_t i);
 
 const struct port_counters *port_counters(const struct port_io *io);

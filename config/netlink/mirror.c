@@ -150,6 +150,12 @@ static void something_changed(struct mirror *m)
 
 /* ---- what the kernel says */
 
+/* Also again: an error of the socket (that events were lost) ends libuv's watch. */
+static void watch(uv_poll_t *p, uv_poll_cb readable)
+{
+    uv_poll_start(p, UV_READABLE, readable);
+}
+
 static bool ends_dump(const struct nlmsghdr *msg)
 {
     return msg->nlmsg_type == NLMSG_DONE || msg->nlmsg_type == NLMSG_ERROR;
@@ -171,10 +177,8 @@ static bool look_for_end(struct mirror *m, size_t len)
     return end;
 }
 
-static void dump_readable(uv_poll_t *p, int status, int events)
+static void read_dump(struct mirror *m)
 {
-    struct mirror *m = p->data;
-
     for (unsigned i = 0; i < READS_PER_TURN && m->state == ASKING; i++) {
         const ssize_t len = recv(mnl_socket_get_fd(m->dump), m->buf, sizeof(m->buf), MSG_DONTWAIT);
 
@@ -191,6 +195,13 @@ static void dump_readable(uv_poll_t *p, int status, int events)
             go_on(m);
         }
     }
+}
+
+static void dump_readable(uv_poll_t *p, int status, int events)
+{
+    read_dump(p->data);
+    if (status < 0)
+        watch(p, dump_readable);
 }
 
 /* Neighbours come and go all the time: only those that are there for good matter. */
@@ -211,10 +222,8 @@ static bool matters(const struct mirror *m, const struct nlmsghdr *msg)
     }
 }
 
-static void events_readable(uv_poll_t *p, int status, int events)
+static void read_events(struct mirror *m)
 {
-    struct mirror *m = p->data;
-
     for (unsigned i = 0; i < READS_PER_TURN; i++) {
         const ssize_t len =
             recv(mnl_socket_get_fd(m->events), m->buf, sizeof(m->buf), MSG_DONTWAIT);
@@ -233,6 +242,13 @@ static void events_readable(uv_poll_t *p, int status, int events)
             if (matters(m, msg))
                 something_changed(m);
     }
+}
+
+static void events_readable(uv_poll_t *p, int status, int events)
+{
+    read_events(p->data);
+    if (status < 0)
+        watch(p, events_readable);
 }
 
 /* ---- life */
@@ -292,8 +308,8 @@ struct mirror *mirror_new(uv_loop_t *loop, const struct mirror_conf *conf, struc
     uv_poll_init(loop, &m->on_events, mnl_socket_get_fd(m->events));
     uv_poll_init(loop, &m->on_dump, mnl_socket_get_fd(m->dump));
     m->timer.data = m->on_events.data = m->on_dump.data = m;
-    uv_poll_start(&m->on_events, UV_READABLE, events_readable);
-    uv_poll_start(&m->on_dump, UV_READABLE, dump_readable);
+    watch(&m->on_events, events_readable);
+    watch(&m->on_dump, dump_readable);
     wait_for(m, 0);
     return m;
 }

@@ -290,6 +290,16 @@ def test_a_flood_for_the_kernel_is_cut_and_the_gateway_answers_on(place):
     assert place.ask(US, 22).stdout.strip() == "SSH-2.0-kernel"
 
 
+def test_a_flood_of_the_kernels_leaves_the_gateway_alive(place):
+    lab, before = place.lab, place.rule("udp 3784")
+    flood = lab.start("flood-out", GATEWAY, PYTHON, "-c", FLOOD, PEER, 3784, 2)
+    codes = []
+    while flood.poll() is None:
+        codes.append(place.get(f"http://{US}:80", 20000))
+    assert len(codes) > 2 and set(codes) == {"200 20000"}, codes
+    assert place.rule("udp 3784")["from_kernel"] > before["from_kernel"] + 1000
+
+
 def test_bgp_through_the_port_and_back(place):
     """The session, the VIP that is announced, the prefix that is learned, and what goes when it is withdrawn."""
     lab = place.lab
@@ -336,15 +346,20 @@ def test_routes_of_the_kernel_as_they_come_and_go(place):
 
 
 def test_many_routes_come_and_go(place):
-    """More than fit one answer of the kernel's; their events come faster than they are read."""
+    """More than fit one answer of the kernel's; and more events than it keeps for a daemon that stands still."""
     lab, n = place.lab, 5000
     prefixes = [f"10.{100 + i // 256}.{i % 256}.0/24" for i in range(n)]
     batch = lab.tmp / "batch"
-    for verb, expected in (("add", n), ("del", 0)):
+    for verb, expected, stopped in (("add", n, False), ("del", 0, True), ("add", n, True), ("del", 0, False)):
         batch.write_text("".join(f"route {verb} {p} via 10.1.0.1 dev edge0\n" for p in prefixes))
+        lost = lab.stats(place.gw)["mirror.resyncs"]
+        if stopped:
+            place.gw.send_signal(signal.SIGSTOP)
         lab.ns(GATEWAY, "ip", "-batch", batch)
+        place.gw.send_signal(signal.SIGCONT)
         wait_for(f"{expected} routes", lambda: len(place.kernel_routes()) == expected, 30, 0.1)
         assert place.get(f"http://{US}:80") == "200 10"
+        assert not stopped or lab.stats(place.gw)["mirror.resyncs"] > lost
     assert lab.ctl_json(place.gw, "punt")["mirror"]["malformed"] == 0
 
 
@@ -426,11 +441,12 @@ def test_addresses_can_be_left_to_the_kernel(place):
     lab = place.lab
     gw = lab.gateway(f"""machine = {{ memory = "64MiB"; packets = 2048; ports = (
         {{ name = "down"; device = "ring"; ring_peer = "up"; kernel_interface = "edge1"; kernel_addresses = false;
-          addresses = [ "10.7.0.1/24" ]; }},
+          mtu = 9000; addresses = [ "10.7.0.1/24" ]; }},
         {{ name = "up"; device = "ring"; ring_peer = "down"; }} ); }};
         control = {{ socket = "{lab.tmp}/third.sock"; }};""", name="third")
     link = json.loads(lab.ns(GATEWAY, "ip", "-j", "addr", "show", "edge1").stdout)[0]
     assert "UP" in link["flags"] and not link["addr_info"]
+    assert link["mtu"] == 1500  # DPDK's TAP takes no more
     assert lab.stop(gw) == 0
 
 
