@@ -91,7 +91,7 @@ static int start(struct kernel_if *k, uint16_t mtu, struct rte_mempool *mempool)
     int rc = rte_eth_dev_configure(k->ethdev, 1, 1, &eth);
 
     if (rc == 0)
-        rc = rte_eth_dev_set_mtu(k->ethdev, MIN(mtu, KERNEL_MTU_MAX));
+        rc = rte_eth_dev_set_mtu(k->ethdev, mtu);
     if (rc == 0)
         rc = rte_eth_rx_queue_setup(k->ethdev, 0, DESCRIPTORS, SOCKET_ID_ANY, NULL, mempool);
     if (rc == 0)
@@ -121,6 +121,8 @@ int kernel_if_open(struct kernel_if *k, const struct port_conf *conf, uint32_t i
         return cfg_err_set(err, &conf->where, "port %s: kernel_interface %s does not start: %s",
                            conf->name, conf->kernel_interface, rte_strerror(-rc));
     k->name = conf->kernel_interface;
+    mtu = MIN(mtu, KERNEL_MTU_MAX);
+    k->max_len = mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN;
     quieten(conf);
     rc = start(k, mtu, mempool);
     if (rc < 0)
@@ -161,7 +163,8 @@ unsigned kernel_if_tx(struct kernel_if *k, struct pkt *p)
 {
     unsigned lost = 0;
 
-    if (k->name == NULL) {
+    /* One that is too long would keep DPDK from sending those behind it. */
+    if (k->name == NULL || p->len > k->max_len) {
         p->pool->ops->put_shared(p->pool, p);
         return 1;
     }

@@ -23,6 +23,7 @@ struct kernel_if {
     const char *name; /* NULL: this port has none */
     uint16_t ethdev;
     bool started;
+    uint32_t max_len; /* of a frame */
     unsigned n_tx;
     struct pkt *tx[KERNEL_BURST];
 };
@@ -39,6 +40,9 @@ void kernel_if_close(struct kernel_if *k, uint32_t index);
 /* Up to KERNEL_BURST packets that the kernel has sent, which are said to be of @port. */
 unsigned kernel_if_rx(struct kernel_if *k, struct pkt_pool *pool, uint8_t port, struct pkt **pkts);
 
-/* Takes @p; kernel_if_flush() returns how many of those taken were not sent, and freed. */
+/*
+ * Takes @p for the interface, to be sent by kernel_if_flush(). One that is too long for it (which a
+ * datagram that came in fragments may be) is freed. Both return how many packets were dropped.
+ */
 unsigned kernel_if_tx(struct kernel_if *k, struct pkt *p);
 unsigned kernel_if_flush(struct kernel_if *k);

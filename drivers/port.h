@@ -75,7 +75,7 @@ void ports_stats(struct ports *p, uint32_t i, struct port_stats *ret);
     X(punt_dropped, "packets for the kernel dropped: the first worker's ring was full")            \
     X(kernel_tx, "packets given to interfaces of the kernel")                                      \
     X(kernel_rx, "packets taken from interfaces of the kernel")                                    \
-    X(kernel_tx_dropped, "packets dropped: the kernel's interface was full")
+    X(kernel_tx_dropped, "packets dropped: too long for the kernel's interface, or it was full")
 
 #define PORT_COUNTER_FIELD(name, text) uint64_t name;
 struct port_counters {

@@ -224,6 +224,14 @@ def test_datagrams_of_a_listed_port_are_the_kernels(place):
     assert done.stdout.strip() == "hello"
 
 
+def test_a_datagram_that_is_too_long_for_the_interface_is_dropped_and_counted(place):
+    """One of 1,600 bytes, in fragments: put together, it is longer than a frame may be."""
+    script = ECHO.replace('s.send(b"hello")', 's.send(b"x" * 1600); s.send(b"hello")')
+    before = place.lab.stats(place.gw)["port.kernel_tx_dropped"]
+    assert place.lab.ns(CLIENT, PYTHON, "-c", script, US, 3784).stdout.strip() == "hello"
+    assert place.lab.stats(place.gw)["port.kernel_tx_dropped"] > before
+
+
 def test_the_kernel_can_ping_and_ask_for_neighbours(place):
     lab = place.lab
     lab.ns(GATEWAY, "ip", "neigh", "flush", "dev", "edge0")
