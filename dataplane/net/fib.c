@@ -384,7 +384,7 @@ static uint32_t add_interface(struct fib_entry *to, const struct iface *i, uint3
 int fib_of_machine(const struct machine_conf *machine, const struct iface_table *ifaces,
                    const struct fib_entry *more, uint32_t n_more, struct fib **ret)
 {
-    const size_t max = (size_t)IFACE_MAX * IFACE_ADDRS6_MAX + machine->n_routes + n_more;
+    const size_t max = (size_t)MACHINE_MAX_PORTS * MACHINE_MAX_ADDRS + machine->n_routes + n_more;
     struct fib_entry *entries = calloc(max, sizeof(*entries));
     uint32_t n = 0;
     int rc = 0;

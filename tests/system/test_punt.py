@@ -398,11 +398,19 @@ def test_a_reload_leaves_it_alone_and_a_listener_on_a_punted_port_is_refused(pla
     good = place.gw.conf.read_text()
     place.gw.conf.write_text(refused)
     done = lab.ctl(place.gw, "reload", check=False)
+    changed = []
+    for a, b in (("ports = [ 3784 ]", "ports = [ 3785 ]"), ("punt_rate = 5000", "punt_rate = 5001"),
+                 ('kernel_interface = "edge0"', 'kernel_interface = "edge9"'), ("mirror_routes = true;", "")):
+        assert a in good
+        place.gw.conf.write_text(good.replace(a, b))
+        changed.append(lab.ctl(place.gw, "reload", check=False).stderr)
     place.gw.conf.write_text(good)
     wait_for("some traffic", lambda: len(codes) > 5)
     stop.set()
     t.join()
     assert done.returncode == 1 and "TCP port 22 cannot be the kernel's: listener ssh has it" in done.stderr
+    for setting, said in zip(("punt", "punt_rate", "ports", "mirror_routes"), changed):
+        assert f"machine.{setting} changed: that takes a restart" in said
     assert set(codes) == {("200 10", "SSH-2.0-kernel")}
     after = lab.ctl_json(place.gw, "punt")
     assert after["interfaces"] == before["interfaces"]
