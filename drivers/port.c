@@ -35,7 +35,8 @@ struct ports {
     struct ring *outbound[MACHINE_MAX_WORKERS];
     /* Used by the first worker; from the others to it: frames for the kernel. */
     struct kernel_if kernel[MACHINE_MAX_PORTS];
-    struct ring *punted; /* NULL: no port has such an interface */
+    bool has_kernel; /* has any port? */
+    struct ring *punted;
 };
 
 struct tx_batch {
@@ -223,10 +224,7 @@ static int open_kernel(struct ports *p, uint32_t i, struct pktpool **pools, stru
 
     if (port->conf->kernel_interface == NULL)
         return 0;
-    if (p->punted == NULL)
-        p->punted = ring_new(PUNT_RING, RING_MANY_PRODUCERS);
-    if (p->punted == NULL)
-        return cfg_err_set(err, NULL, "ports: no memory");
+    p->has_kernel = true;
     hear_groups(port);
     return kernel_if_open(&p->kernel[i], port->conf, i, port->info.mac, port->info.mtu,
                           pktpool_mempool(pools[0]), err);
@@ -263,6 +261,11 @@ struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools
     }
     p->conf = conf;
     steer_init(&p->steer, conf->n_workers);
+    p->punted = ring_new(PUNT_RING, RING_MANY_PRODUCERS);
+    if (p->punted == NULL) {
+        cfg_err_set(err, NULL, "ports: no memory");
+        goto err_ports;
+    }
     for (uint32_t w = 0; w < conf->n_workers; w++) {
         p->redirect[w] = ring_new(REDIRECT_RING, RING_MANY_PRODUCERS);
         p->outbound[w] = ring_new(REDIRECT_RING, RING_MANY_PRODUCERS);
@@ -545,7 +548,7 @@ void port_flush(struct port_io *io)
         send_for_others(io);
     for (uint32_t i = 0; i < io->ports->n; i++)
         flush_port(io, i);
-    if (io->ports->punted != NULL && io->worker == 0)
+    if (io->ports->has_kernel && io->worker == 0)
         for (uint32_t i = 0; i < io->ports->n; i++)
             io->counters.kernel_tx_dropped += kernel_if_flush(&io->ports->kernel[i]);
 }
@@ -586,7 +589,7 @@ unsigned port_punted(struct port_io *io, struct pkt **pkts)
 {
     unsigned n = 0;
 
-    if (io->ports->punted != NULL && io->ports->steer.n_workers > 1)
+    if (io->ports->steer.n_workers > 1)
         n = ring_pop_burst(io->ports->punted, (void **)pkts, PORT_BURST);
     for (unsigned i = 0; i < n; i++)
         pkt_adopt(pkts[i], io->pool);
