@@ -5,6 +5,7 @@
 #include "config/model/dump.h"
 #include "dataplane/base/log.h"
 #include "dataplane/daemon.h"
+#include "dataplane/kernel.h"
 #include "dataplane/survey.h"
 #include "dataplane/telemetry/prom.h"
 #include "drivers/eal.h"
@@ -455,6 +456,7 @@ struct commands *commands_open(struct daemon *d, struct cfg_err *err)
     list_init(&c->reloads);
     add_rows(c, cmds, ARRAY_SIZE(cmds), c);
     add_rows(c, survey_cmds, survey_n_cmds, d);
+    add_rows(c, &kernel_side_cmd, 1, d);
     c->control = control_open(&d->loop, &d->gateway.snapshot->control, &c->set, err);
     if (c->control == NULL) {
         free(c);

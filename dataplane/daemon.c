@@ -4,6 +4,7 @@
 #include "config/file/watch.h"
 #include "dataplane/base/log.h"
 #include "dataplane/commands.h"
+#include "dataplane/kernel.h"
 #include "dataplane/net/net.h"
 #include "drivers/eal.h"
 #include "tls/ticket.h"
@@ -211,6 +212,7 @@ static void on_tick(uv_timer_t *t)
         tell_to_drain(d);
     read_packets_in_use(d);
     gateway_tick(&d->gateway);
+    kernel_side_tick(d->kernel);
     if (uv_now(&d->loop) >= d->rotate_at_ms) {
         d->rotate_at_ms = uv_now(&d->loop) + ROTATE_MS;
         tls_tickets_rotate(d->tickets);
@@ -334,6 +336,7 @@ static int start_workers(struct daemon *d, struct cfg_err *err)
             .lib = d->libs[i],
             .quiesce = g->quiesce,
             .published = &g->published,
+            .punt = kernel_side_punt(d->kernel),
             .answers = d->answers,
         };
 
@@ -400,7 +403,9 @@ int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err)
     if (eal_start(m, err) < 0 || start_pools(d, err) < 0)
         goto err_daemon;
     d->ports = ports_open(m, d->pools, err);
-    if (d->ports == NULL || start_workers(d, err) < 0 || start_configuration(d, err) < 0)
+    if (d->ports == NULL || kernel_side_start(d, &d->kernel, err) < 0 ||
+        start_workers(d, err) < 0 || start_configuration(d, err) < 0 ||
+        kernel_side_follow(d->kernel, err) < 0)
         goto err_daemon;
 
     for (uint32_t i = 0; i < m->n_workers; i++) {
@@ -468,6 +473,7 @@ void daemon_stop(struct daemon *d)
 {
     notify("STOPPING=1");
     commands_close(d->commands); /* first: what it shows goes now */
+    kernel_side_close(d->kernel);
     stop_workers(d);
     if (d->gateway.quiesce != NULL)
         gateway_fini(&d->gateway);
@@ -491,6 +497,7 @@ void daemon_stop(struct daemon *d)
     uv_walk(&d->loop, close_handle, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
+    kernel_side_free(d->kernel);
     commands_free(d->commands);
     snapshot_put(d->first);
     eal_stop();

@@ -18,6 +18,7 @@
 
 struct watch;
 struct commands;
+struct kernel_side;
 
 enum daemon_state { DAEMON_RUNNING, DAEMON_DRAINING, DAEMON_STOPPING };
 
@@ -30,6 +31,7 @@ struct daemon {
     struct gateway gateway;
     struct snapshot *first; /* the machine's settings: those the process was started with */
     struct ports *ports;
+    struct kernel_side *kernel; /* NULL: no port has a kernel_interface */
     struct pktpool *pools[MACHINE_MAX_WORKERS];
     struct tls_lib *libs[MACHINE_MAX_WORKERS];
     struct tls_tickets *tickets;

@@ -59,6 +59,8 @@ static int run(const char *path)
     /* Private keys are in this memory: no core dump, no ptrace by others. */
     prctl(PR_SET_DUMPABLE, 0);
     signal(SIGPIPE, SIG_IGN);
+    /* What DPDK's TAP is told by; the kernel falls back on it when its own queue is full. */
+    signal(SIGIO, SIG_IGN);
     if (daemon_start(&d, path, &err) < 0) {
         log_error("daemon", "%s", err.text);
         return 1;

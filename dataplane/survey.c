@@ -1,6 +1,7 @@
 #include "dataplane/survey.h"
 
 #include "dataplane/daemon.h"
+#include "dataplane/kernel.h"
 #include "dataplane/net/neigh.h"
 #include "dataplane/net/net.h"
 
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 
 #define SESSIONS_PER_TURN 64
+#define ROUTES_PER_TURN 256
 #define SLACK 64 /* what may come between counting and asking */
 
 struct survey;
@@ -454,16 +456,17 @@ static bool fill_routes(struct worker *w, struct mail *m)
 {
     struct letter *l = container_of(m, struct letter, mail);
 
-    net_each_route(w->net, copy_route, l);
-    l->done = true;
-    return true;
+    l->done = net_each_route(w->net, &l->at, ROUTES_PER_TURN, copy_route, l);
+    return l->done;
 }
 
 static uint32_t expected_routes(const struct daemon *d, uint32_t worker)
 {
     const struct machine_conf *m = &d->first->machine;
+    const uint64_t n = (uint64_t)kernel_side_hops(d->kernel) + m->n_ports * MACHINE_MAX_ADDRS +
+                       m->n_routes * MACHINE_MAX_HOPS + SLACK;
 
-    return m->n_ports * MACHINE_MAX_ADDRS + m->n_routes * MACHINE_MAX_HOPS + SLACK;
+    return (uint32_t)MIN(n, SURVEY_ROWS_MAX);
 }
 
 /* A next hop may be known to one worker and not to another. */

@@ -3,6 +3,7 @@
 #include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
 #include "dataplane/base/ring.h"
+#include "drivers/kernel.h"
 #include "drivers/offload.h"
 #include "drivers/pktpool.h"
 #include "drivers/vdev.h"
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 
 #define REDIRECT_RING 1024
+#define PUNT_RING 256 /* a flood of it must not hold many packets */
 #define TX_BATCH 128
 #define ETH_OVERHEAD (RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN)
 #define TSO_SEGMENT_MIN 256 /* some NICs take shorter segments for an attack */
@@ -35,6 +37,10 @@ struct ports {
      * has. */
     struct ring *redirect[MACHINE_MAX_WORKERS];
     struct ring *outbound[MACHINE_MAX_WORKERS];
+    /* Used by the first worker; from the others to it: frames for the kernel. */
+    struct kernel_if kernel[MACHINE_MAX_PORTS];
+    bool has_kernel; /* has any port? */
+    struct ring *punted;
 };
 
 struct tx_batch {
@@ -129,7 +135,8 @@ static void more_offloads(const struct rte_eth_dev_info *dev, const struct machi
     if (machine->tcp.segmentation_offload)
         segmentation(dev, eth, &port->info);
     port->merge = machine->tcp.receive_offload;
-    merging(dev, eth, port->merge, jumbo, &port->info);
+    /* The kernel gets frames as they came. */
+    merging(dev, eth, port->merge && port->conf->kernel_interface == NULL, jumbo, &port->info);
 }
 
 /* Asks for RSS by our key. Whether the port keeps to it is seen after the start, by upload_reta().
@@ -248,6 +255,21 @@ static void read_mac(struct port *port)
     port->info.mac[0] = 0x02;
 }
 
+/* Those of neighbour discovery, and those that only the kernel is a member of; a virtual device
+ * takes all frames anyway. */
+static void hear_groups(struct port *port)
+{
+    bool wanted = port->conf->kernel_interface != NULL || port->conf->router_advertisements;
+    int rc;
+
+    for (uint32_t i = 0; i < port->conf->n_addrs; i++)
+        wanted |= port->conf->addrs[i].addr.family == IP_V6;
+    rc = wanted ? rte_eth_allmulticast_enable(port->ethdev) : 0;
+    if (rc < 0 && rc != -ENOTSUP)
+        log_warning("port", "%s: does not take frames to groups (%s)", port->conf->name,
+                    rte_strerror(-rc));
+}
+
 static int configure(struct ports *p, struct port *port, struct pktpool **pools)
 {
     struct rte_eth_conf eth = { .rxmode.mq_mode = RTE_ETH_MQ_RX_NONE };
@@ -287,9 +309,21 @@ static int configure(struct ports *p, struct port *port, struct pktpool **pools)
                     port->conf->name);
     if (port->conf->device == PORT_RING) /* demultiplex() has our key and table */
         port->info.rss = port->info.n_queues >= p->conf->n_workers;
+    hear_groups(port);
     read_mac(port);
     log_capabilities(port, p->conf->n_workers);
     return 0;
+}
+
+static int open_kernel(struct ports *p, uint32_t i, struct pktpool **pools, struct cfg_err *err)
+{
+    struct port *port = &p->port[i];
+
+    if (port->conf->kernel_interface == NULL)
+        return 0;
+    p->has_kernel = true;
+    return kernel_if_open(&p->kernel[i], port->conf, i, port->info.mac, port->info.mtu,
+                          pktpool_mempool(pools[0]), err);
 }
 
 static int open_port(struct ports *p, uint32_t i, struct pktpool **pools, struct cfg_err *err)
@@ -309,7 +343,7 @@ static int open_port(struct ports *p, uint32_t i, struct pktpool **pools, struct
     if (rc < 0)
         return cfg_err_set(err, NULL, "port %s: the device cannot be started: %s", port->conf->name,
                            rte_strerror(-rc));
-    return 0;
+    return open_kernel(p, i, pools, err);
 }
 
 struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools,
@@ -327,6 +361,11 @@ struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools
     wrong = steer_self_test(&p->steer);
     if (wrong != NULL) {
         cfg_err_set(err, NULL, "ports: the self-test of steering fails: %s", wrong);
+        goto err_ports;
+    }
+    p->punted = ring_new(PUNT_RING, RING_MANY_PRODUCERS);
+    if (p->punted == NULL) {
+        cfg_err_set(err, NULL, "ports: no memory");
         goto err_ports;
     }
     for (uint32_t w = 0; w < conf->n_workers; w++) {
@@ -374,6 +413,7 @@ static void free_ring(struct ring *r)
 void ports_close(struct ports *p)
 {
     for (uint32_t i = 0; i < p->n; i++) {
+        kernel_if_close(&p->kernel[i], i);
         if (p->port[i].started)
             rte_eth_dev_stop(p->port[i].ethdev);
         rte_eth_dev_close(p->port[i].ethdev);
@@ -383,6 +423,7 @@ void ports_close(struct ports *p)
         free_ring(p->redirect[w]);
         free_ring(p->outbound[w]);
     }
+    free_ring(p->punted);
     free(p);
 }
 
@@ -673,6 +714,9 @@ void port_flush(struct port_io *io)
         send_for_others(io);
     for (uint32_t i = 0; i < io->ports->n; i++)
         flush_port(io, i);
+    if (io->ports->has_kernel && io->worker == 0)
+        for (uint32_t i = 0; i < io->ports->n; i++)
+            io->counters.kernel_tx_dropped += kernel_if_flush(&io->ports->kernel[i]);
 }
 
 void port_share(struct port_io *io, const struct pkt *p)
@@ -693,6 +737,43 @@ void port_share(struct port_io *io, const struct pkt *p)
             pkt_free(copy);
         }
     }
+}
+
+/* --- the kernel's interfaces ------------------------------------------------------------------ */
+
+void port_punt(struct port_io *io, struct pkt *p)
+{
+    if (likely(ring_push(io->ports->punted, p))) {
+        io->counters.punt_out++;
+        return;
+    }
+    io->counters.punt_dropped++;
+    pkt_free(p);
+}
+
+unsigned port_punted(struct port_io *io, struct pkt **pkts)
+{
+    unsigned n = 0;
+
+    if (io->ports->steer.n_workers > 1)
+        n = ring_pop_burst(io->ports->punted, (void **)pkts, PORT_BURST);
+    for (unsigned i = 0; i < n; i++)
+        pkt_adopt(pkts[i], io->pool);
+    return n;
+}
+
+unsigned port_kernel_rx(struct port_io *io, uint32_t i, struct pkt **pkts)
+{
+    const unsigned n = kernel_if_rx(&io->ports->kernel[i], io->pool, (uint8_t)i, pkts);
+
+    io->counters.kernel_rx += n;
+    return n;
+}
+
+void port_kernel_tx(struct port_io *io, struct pkt *p)
+{
+    io->counters.kernel_tx++;
+    io->counters.kernel_tx_dropped += kernel_if_tx(&io->ports->kernel[p->port], p);
 }
 
 const struct port_counters *port_counters(const struct port_io *io)

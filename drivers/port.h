@@ -11,6 +11,9 @@
  * the port cannot steer, or steers by another key) go to it through a ring and
  * are counted; the owner gets them from its own port_rx().
  *
+ * Where a port has an interface of the kernel's (kernel.h), the first worker reads
+ * and writes it; the others send to it by a ring.
+ *
  * Sending: port_tx() collects; port_flush() at the end of the turn sends, and
  * frees and counts what the port did not take. Trains (base/pkt.h) go to a port that
  * cuts them up itself as they are, and are cut up in port_tx() for any other.
@@ -73,7 +76,12 @@ void ports_stats(struct ports *p, uint32_t i, struct port_stats *ret);
     X(redirect_dropped, "packets dropped: the other worker's ring was full")                       \
     X(shared_out, "ARP and neighbour discovery frames copied to other workers")                    \
     X(misdirected, "packets the port steered to a worker that does not own them")                  \
-    X(hash_wrong, "ports whose hash is not ours: flows are hashed in software")
+    X(hash_wrong, "ports whose hash is not ours: flows are hashed in software")                    \
+    X(punt_out, "packets for the kernel handed to the first worker")                               \
+    X(punt_dropped, "packets for the kernel dropped: the first worker's ring was full")            \
+    X(kernel_tx, "packets given to interfaces of the kernel")                                      \
+    X(kernel_rx, "packets taken from interfaces of the kernel")                                    \
+    X(kernel_tx_dropped, "packets dropped: too long for the kernel's interface, or it was full")
 
 #define PORT_COUNTER_FIELD(name, text) uint64_t name;
 struct port_counters {
@@ -100,5 +108,16 @@ bool port_steer(struct port_io *io, struct pkt *p);
 
 /* A copy of @p for every other worker. Does not take @p. */
 void port_share(struct port_io *io, const struct pkt *p);
+
+/* Takes @p, a frame for the kernel, to the first worker. */
+void port_punt(struct port_io *io, struct pkt *p);
+
+/* The first worker's: up to PORT_BURST packets that others have punted; some that the kernel has
+ * sent by its interface of port @i. */
+unsigned port_punted(struct port_io *io, struct pkt **pkts);
+unsigned port_kernel_rx(struct port_io *io, uint32_t i, struct pkt **pkts);
+
+/* The first worker's: takes @p to the kernel's interface of p->port, at the end of the turn. */
+void port_kernel_tx(struct port_io *io, struct pkt *p);
 
 const struct port_counters *port_counters(const struct port_io *io);

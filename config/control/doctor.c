@@ -100,6 +100,14 @@ static void check_vfio(struct report *r)
          "for vfio: turn it on in the firmware, and intel_iommu=on for the kernel");
 }
 
+static void check_tun(struct report *r)
+{
+    const bool there = access("/dev/net/tun", R_OK | W_OK) == 0;
+
+    tell(r, "tun", there ? "ok" : "optional", there ? "/dev/net/tun" : "no /dev/net/tun",
+         "for a kernel_interface, and for ports of device = \"tap\": modprobe tun");
+}
+
 static unsigned long long effective_caps(void)
 {
     unsigned long long caps = 0;
@@ -121,7 +129,8 @@ static void check_rights(struct report *r)
         int cap;
         const char *name, *advice;
     } needed[] = {
-        { CAP_NET_ADMIN, "CAP_NET_ADMIN", "for af_packet, af_xdp, tap: run the daemon as root" },
+        { CAP_NET_ADMIN, "CAP_NET_ADMIN",
+          "for af_packet, af_xdp, tap, kernel_interface: run the daemon as root" },
         { CAP_NET_RAW, "CAP_NET_RAW", "for af_packet, af_xdp: run the daemon as root" },
         { CAP_IPC_LOCK, "CAP_IPC_LOCK", "to keep keys and packets in memory" },
         { CAP_SYS_NICE, "CAP_SYS_NICE", "to place workers on cores" },
@@ -176,6 +185,7 @@ json_t *doctor(bool *ready)
     check_cores(&r);
     check_hugepages(&r);
     check_vfio(&r);
+    check_tun(&r);
     check_rights(&r);
     check_memlock(&r);
     *ready = r.ready;

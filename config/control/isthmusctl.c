@@ -73,6 +73,8 @@ static const struct verb verbs[] = {
       "addresses of ours: in use, tentative, duplicate or deprecated" },
     { "routes", "filter", false, NULL, "worker prefix type via port vlan neighbor origin", 0,
       "routes, and what is known of their next hops" },
+    { "punt", NULL, false, NULL, "rule to_kernel limited from_kernel", 0,
+      "what the kernel is given, and what is taken over from it" },
     { "reopen", NULL, false, NULL, NULL, 0, "open the access logs again, after they were moved" },
     { "drain", NULL, false, NULL, NULL, 0, "no new connections; the open ones go on" },
     { "stop", NULL, false, NULL, NULL, 0, "drain, then end the daemon" },

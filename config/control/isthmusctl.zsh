@@ -18,6 +18,7 @@ _arguments -C \
         neighbors\:"link-layer addresses of next hops"
         addresses\:"addresses of ours, and are they in use"
         routes\:"routes and their next hops"
+        punt\:"what the kernel is given"
         reopen\:"open the access logs again"
         drain\:"no new connections"
         stop\:"drain, then end the daemon"

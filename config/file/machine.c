@@ -80,6 +80,48 @@ static int read_via(struct reader *r, const config_setting_t *s, void *obj)
     return rc;
 }
 
+static int read_protocol(struct reader *r, const config_setting_t *s, void *obj)
+{
+    struct punt_conf *to = obj;
+    int64_t number = 0;
+    const char *name;
+    int rc;
+
+    if (config_setting_type(s) != CONFIG_TYPE_STRING) {
+        rc = field_integer(r, s, 1, 254, &number);
+        to->protocol = (uint8_t)number;
+        return rc;
+    }
+    rc = field_text(r, s, &name);
+    if (rc < 0)
+        return rc;
+    if (!ip_protocol_parse(name, &to->protocol))
+        return field_err(r, s, "\"%s\" is not an IP protocol known by name: its number will do",
+                         name);
+    return 0;
+}
+
+/* Ethernet's types are written in hexadecimal by everybody. */
+static int read_ethertype(struct reader *r, const config_setting_t *s, void *obj)
+{
+    struct punt_conf *to = obj;
+    const int value = config_setting_get_int(s);
+
+    if (config_setting_type(s) != CONFIG_TYPE_INT || value < 0x600 || value > 0xffff)
+        return field_err(r, s, "must be a number from 0x0600 to 0xffff");
+    to->ethertype = (uint16_t)value;
+    return 0;
+}
+
+static int read_punt_port(struct reader *r, const config_setting_t *s, void *element)
+{
+    int64_t port = 0;
+    int rc = field_integer(r, s, 1, UINT16_MAX, &port);
+
+    *(uint16_t *)element = (uint16_t)port;
+    return rc;
+}
+
 /* Cores alone say how many workers there are; a number alone leaves the cores to the kernel. */
 static int check_machine(struct reader *r, const config_setting_t *s, void *obj)
 {
@@ -147,6 +189,12 @@ static const struct field port_fields[] = {
                .form = "texts, such as \"192.0.2.1/24\" or \"2001:db8::1/64 vlan 5\"",
                .help = "Our addresses on this port, of both families, each with the length of its "
                        "prefix. Where there is one of IPv6 there also is a link-local one."),
+    FIELD(FIELD_TEXT, P, kernel_interface,
+          .help = "Make an interface of this name, by which the kernel has its share of the port: "
+                  "what `punt` names, and what the kernel sends."),
+    FIELD(FIELD_BOOL, P, kernel_addresses, .def = 1,
+          .help = "Give that interface the port's (untagged) addresses, so that programs can bind "
+                  "and announce them."),
 };
 static const struct object port_object =
     OBJECT("ports", struct port_conf, port_fields, .where_at = offsetof(P, where),
@@ -174,6 +222,32 @@ static const struct object route_object =
            .help = "A fixed route of our own IP stack. The prefixes of the ports' addresses need "
                    "none.");
 #undef R
+
+#define U struct punt_conf
+static const struct field punt_fields[] = {
+    FIELD_AS("protocol", FIELD_CUSTOM, U, protocol, .read = read_protocol,
+             .form = "a name (`tcp`, `udp`, `ospf`, `vrrp`, `igmp`, `pim`, `gre`, `esp`, `ah`, "
+                     "`sctp`, ...) or a number",
+             .help = "What the IP header says is in the packet."),
+    FIELD_MANY("ports", FIELD_EACH, U, ports, n_ports, .max = MACHINE_MAX_PUNT_PORTS,
+               .each = read_punt_port, .form = "numbers",
+               .help = "`tcp`, `udp`: ports of ours that the kernel serves, and ports elsewhere "
+                       "that it may connect to."),
+    FIELD_AS("ethertype", FIELD_CUSTOM, U, ethertype, .read = read_ethertype,
+             .form = "number, such as `0x88cc` (LLDP) or `0x8809` (LACP)",
+             .help = "Instead of `protocol`: frames that carry no IP."),
+    FIELD(FIELD_TEXT, U, port,
+          .help = "Port that they arrive at. Absent: every one with a `kernel_interface`."),
+    FIELD(FIELD_NUMBER, U, rate, .max = 10000000,
+          .help = "Packets a second of this rule, so that one does not take the share of the "
+                  "others. 0: only `punt_rate` counts."),
+};
+static const struct object punt_object =
+    OBJECT("punt", U, punt_fields, .where_at = offsetof(U, where),
+           .help = "Packets that are the kernel's, among those that are sent to an address of ours "
+                   "(or to a group). What is not named is answered by the gateway, or dropped. A "
+                   "TCP port on which a listener listens cannot be named.");
+#undef U
 
 /* What a buffer may grow to is no less than what it starts with; by default it is raised to that.
  */
@@ -281,6 +355,19 @@ static const struct field machine_fields[] = {
                .object = &port_object, .help = "The ports, at least one."),
     FIELD_MANY("routes", FIELD_LIST, M, routes, n_routes, .max = MACHINE_MAX_ROUTES,
                .may_be_empty = true, .object = &route_object, .help = "Routes of the IP stack."),
+    FIELD_MANY("punt", FIELD_LIST, M, punts, n_punts, .max = MACHINE_MAX_PUNTS,
+               .may_be_empty = true, .object = &punt_object,
+               .help = "What is given to the kernel, by the ports' `kernel_interface`."),
+    FIELD(FIELD_NUMBER, M, punt_rate, .min = 10, .max = 10000000, .def = 10000,
+          .help = "Packets a second that the kernel is given, of all rules together."),
+    FIELD(FIELD_NUMBER, M, punt_burst, .min = 1, .max = 100000, .def = 1000,
+          .help = "Of them, so many at once."),
+    FIELD(FIELD_BOOL, M, mirror_routes,
+          .help = "Take over routes that the kernel has by a `kernel_interface` (those of BIRD, of "
+                  "FRR, of `ip route`). A route of this file wins over one to the same prefix."),
+    FIELD(FIELD_BOOL, M, mirror_neighbors,
+          .help = "Take over neighbours that were given to the kernel for good (`ip neigh add ... "
+                  "nud permanent`)."),
     { .name = "tcp", .type = FIELD_GROUP, .object = &tcp_object, .help = "TCP of every worker." },
 };
 const struct object object_machine = OBJECT(

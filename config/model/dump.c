@@ -87,6 +87,9 @@ static json_t *dump_port(const struct port_conf *p)
         (void)json_array_append_new(addrs, addr);
     }
     set(to, "addresses", addrs);
+    set_text(to, "kernel_interface", p->kernel_interface);
+    if (p->kernel_interface != NULL)
+        set_bool(to, "kernel_addresses", p->kernel_addresses);
     set_where(to, &p->where);
     return to;
 }
@@ -104,6 +107,23 @@ static json_t *dump_fixed_route(const struct fixed_route_conf *r)
     set_text(to, "port", r->port);
     set_text(to, "type", types[r->type]);
     set_where(to, &r->where);
+    return to;
+}
+
+static json_t *dump_punt(const struct punt_conf *u)
+{
+    json_t *to = json_object(), *ports = json_array();
+
+    if (u->protocol != 0)
+        set_number(to, "protocol", u->protocol);
+    else
+        set_number(to, "ethertype", u->ethertype);
+    for (uint32_t i = 0; i < u->n_ports; i++)
+        (void)json_array_append_new(ports, json_integer(u->ports[i]));
+    set(to, "ports", ports);
+    set_text(to, "port", u->port);
+    set_number(to, "rate", u->rate);
+    set_where(to, &u->where);
     return to;
 }
 
@@ -160,6 +180,11 @@ static json_t *dump_machine(const struct machine_conf *m)
     set_texts(to, "eal", m->n_eal, m->eal);
     SET_EACH(to, "ports", m->ports, m->n_ports, dump_port);
     SET_EACH(to, "routes", m->routes, m->n_routes, dump_fixed_route);
+    SET_EACH(to, "punt", m->punts, m->n_punts, dump_punt);
+    set_number(to, "punt_rate", m->punt_rate);
+    set_number(to, "punt_burst", m->punt_burst);
+    set_bool(to, "mirror_routes", m->mirror_routes);
+    set_bool(to, "mirror_neighbors", m->mirror_neighbors);
     set(to, "tcp", dump_tcp(m));
     set_where(to, &m->where);
     return to;

@@ -1,5 +1,70 @@
 #include "config/model/machine.h"
 
+#include "dataplane/base/compiler.h"
+
+#include <stdio.h>
+
+/* IANA's numbers, of those that a router's programs speak. */
+static const struct {
+    const char *name;
+    uint8_t number;
+} protocols[] = {
+    { "igmp", 2 },   { "tcp", 6 },    { "udp", 17 },   { "rsvp", 46 }, { "gre", 47 },
+    { "esp", 50 },   { "ah", 51 },    { "eigrp", 88 }, { "ospf", 89 }, { "pim", 103 },
+    { "vrrp", 112 }, { "l2tp", 115 }, { "sctp", 132 },
+};
+
+bool ip_protocol_parse(const char *name, uint8_t *ret)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
+        if (strcmp(protocols[i].name, name) == 0) {
+            *ret = protocols[i].number;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *protocol_name(uint8_t number)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
+        if (protocols[i].number == number)
+            return protocols[i].name;
+    return NULL;
+}
+
+const char *punt_conf_text(const struct punt_conf *rule, char buf[PUNT_TEXT])
+{
+    const char *name = protocol_name(rule->protocol);
+    size_t n;
+
+    if (rule->protocol == 0)
+        n = (size_t)snprintf(buf, PUNT_TEXT, "ethertype 0x%04x", rule->ethertype);
+    else if (name != NULL)
+        n = (size_t)snprintf(buf, PUNT_TEXT, "%s", name);
+    else
+        n = (size_t)snprintf(buf, PUNT_TEXT, "protocol %u", rule->protocol);
+    for (uint32_t i = 0; i < rule->n_ports; i++)
+        n += (size_t)snprintf(buf + n, PUNT_TEXT - n, "%s%u", i == 0 ? " " : ",", rule->ports[i]);
+    if (rule->port != NULL)
+        snprintf(buf + n, PUNT_TEXT - n, " on %s", rule->port);
+    return buf;
+}
+
+bool machine_has_kernel_interface(const struct machine_conf *m)
+{
+    for (uint32_t i = 0; i < m->n_ports; i++)
+        if (m->ports[i].kernel_interface != NULL)
+            return true;
+    return false;
+}
+
+bool punt_conf_is_for(const struct punt_conf *rule, const struct port_conf *port)
+{
+    return port->kernel_interface != NULL &&
+           (rule->port == NULL || strcmp(rule->port, port->name) == 0);
+}
+
 static bool str_eq(const char *a, const char *b)
 {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
@@ -28,7 +93,8 @@ static bool port_eq(const struct port_conf *a, const struct port_conf *b)
            a->duplicate_probes == b->duplicate_probes &&
            a->router_advertisements == b->router_advertisements && a->queues == b->queues &&
            a->rx_descriptors == b->rx_descriptors && a->tx_descriptors == b->tx_descriptors &&
-           addrs_eq(a, b);
+           str_eq(a->kernel_interface, b->kernel_interface) &&
+           a->kernel_addresses == b->kernel_addresses && addrs_eq(a, b);
 }
 
 static bool route_eq(const struct fixed_route_conf *a, const struct fixed_route_conf *b)
@@ -51,6 +117,29 @@ static const char *ports_diff(const struct machine_conf *a, const struct machine
         if (!route_eq(&a->routes[i], &b->routes[i]))
             return "routes";
     return NULL;
+}
+
+static bool punt_eq(const struct punt_conf *a, const struct punt_conf *b)
+{
+    return a->protocol == b->protocol && a->ethertype == b->ethertype && a->n_ports == b->n_ports &&
+           memcmp(a->ports, b->ports, a->n_ports * sizeof(a->ports[0])) == 0 &&
+           str_eq(a->port, b->port) && a->rate == b->rate;
+}
+
+static const char *punt_diff(const struct machine_conf *a, const struct machine_conf *b)
+{
+    if (a->n_punts != b->n_punts)
+        return "punt";
+    for (uint32_t i = 0; i < a->n_punts; i++)
+        if (!punt_eq(&a->punts[i], &b->punts[i]))
+            return "punt";
+    if (a->punt_rate != b->punt_rate)
+        return "punt_rate";
+    if (a->punt_burst != b->punt_burst)
+        return "punt_burst";
+    if (a->mirror_routes != b->mirror_routes)
+        return "mirror_routes";
+    return a->mirror_neighbors != b->mirror_neighbors ? "mirror_neighbors" : NULL;
 }
 
 static const char *eal_diff(const struct machine_conf *a, const struct machine_conf *b)
@@ -98,5 +187,7 @@ const char *machine_conf_diff(const struct machine_conf *a, const struct machine
         a->tcp.rto_min_us != b->tcp.rto_min_us)
         return "tcp";
     setting = eal_diff(a, b);
-    return setting != NULL ? setting : ports_diff(a, b);
+    if (setting == NULL)
+        setting = ports_diff(a, b);
+    return setting != NULL ? setting : punt_diff(a, b);
 }

@@ -18,6 +18,8 @@
 #define MACHINE_MAX_ADDRS 16
 #define MACHINE_MAX_ROUTES 64
 #define MACHINE_MAX_HOPS 8 /* of one route */
+#define MACHINE_MAX_PUNTS 32
+#define MACHINE_MAX_PUNT_PORTS 32 /* of one rule */
 
 enum port_device {
     PORT_PCI,       /* a NIC bound to vfio-pci, or a bifurcated one: ->pci */
@@ -58,6 +60,19 @@ struct port_conf {
     uint16_t rx_descriptors, tx_descriptors;
     uint32_t n_addrs;
     struct addr_conf addrs[MACHINE_MAX_ADDRS];
+    const char *kernel_interface; /* made for what is the kernel's; NULL: none */
+    bool kernel_addresses;        /* it gets the untagged ones of ->addrs */
+    struct cfg_where where;
+};
+
+/* What is the kernel's, of what arrives for us or for a group. */
+struct punt_conf {
+    uint8_t protocol;   /* of IP; 0: ->ethertype says what */
+    uint16_t ethertype; /* 0: none */
+    uint32_t n_ports;
+    uint16_t ports[MACHINE_MAX_PUNT_PORTS]; /* of TCP and UDP */
+    const char *port;                       /* NULL: every one with a kernel_interface */
+    uint32_t rate;                          /* a second; 0: only punt_rate counts */
     struct cfg_where where;
 };
 
@@ -86,6 +101,10 @@ struct machine_conf {
     struct port_conf ports[MACHINE_MAX_PORTS];
     uint32_t n_routes;
     struct fixed_route_conf routes[MACHINE_MAX_ROUTES];
+    uint32_t n_punts;
+    struct punt_conf punts[MACHINE_MAX_PUNTS];
+    uint32_t punt_rate, punt_burst; /* of all rules: a second, at once */
+    bool mirror_routes, mirror_neighbors;
     struct {
         uint32_t max_connections; /* of one worker */
         uint32_t max_half_open;
@@ -99,6 +118,19 @@ struct machine_conf {
     } tcp;
     struct cfg_where where;
 };
+
+/* Has any port an interface of the kernel's? */
+bool machine_has_kernel_interface(const struct machine_conf *m);
+
+/* Does @rule count for what arrives at @port? */
+bool punt_conf_is_for(const struct punt_conf *rule, const struct port_conf *port);
+
+/* "tcp 22,179", "ospf", "ethertype 0x88cc", and "on PORT" if it is for one alone. Returns @buf. */
+#define PUNT_TEXT 320
+const char *punt_conf_text(const struct punt_conf *rule, char buf[PUNT_TEXT]);
+
+/* Of IP, by its name ("ospf"); false: it has none here. */
+bool ip_protocol_parse(const char *name, uint8_t *ret);
 
 /* The name of the first setting that differs; NULL: none does. */
 const char *machine_conf_diff(const struct machine_conf *a, const struct machine_conf *b);

@@ -253,6 +253,93 @@ static int check_fixed_route(const struct machine_conf *m, const struct fixed_ro
     return 0;
 }
 
+/* The kernel's share */
+
+static bool is_interface_name(const char *s)
+{
+    for (const char *c = s; *c != '\0'; c++)
+        if (*c <= ' ' || *c > '~' || strchr("/:%", *c) != NULL)
+            return false;
+    return strlen(s) <= 15 && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && is_plain(s);
+}
+
+static int check_kernel_interface(const struct machine_conf *m, const struct port_conf *p,
+                                  struct cfg_err *err)
+{
+    if (!is_interface_name(p->kernel_interface))
+        return cfg_err_set(err, &p->where, "port %s: \"%s\" cannot be a kernel_interface", p->name,
+                           p->kernel_interface);
+    for (const struct port_conf *q = m->ports; q < m->ports + m->n_ports; q++) {
+        if (q->interface != NULL && strcmp(q->interface, p->kernel_interface) == 0)
+            return cfg_err_set(err, &p->where,
+                               "port %s: %s is the interface of port %s and cannot be a "
+                               "kernel_interface",
+                               p->name, p->kernel_interface, q->name);
+        if (q < p && q->kernel_interface != NULL &&
+            strcmp(q->kernel_interface, p->kernel_interface) == 0)
+            return cfg_err_set(err, &p->where, "port %s: kernel_interface %s is port %s's already",
+                               p->name, p->kernel_interface, q->name);
+    }
+    return 0;
+}
+
+/* Those that the gateway itself answers, and headers that others follow. */
+static bool is_ours(uint8_t protocol)
+{
+    static const uint8_t ours[] = { 1, 43, 44, 58, 59, 60 };
+
+    return memchr(ours, protocol, sizeof(ours)) != NULL;
+}
+
+static int check_punt_kind(const struct punt_conf *u, struct cfg_err *err)
+{
+    const bool has_ports = u->protocol == 6 || u->protocol == 17;
+
+    if ((u->protocol != 0) == (u->ethertype != 0))
+        return cfg_err_set(err, &u->where, "a rule has a protocol or an ethertype, one of the two");
+    if (u->ethertype == 0x0800 || u->ethertype == 0x0806 || u->ethertype == 0x86dd ||
+        u->ethertype == 0x8100)
+        return cfg_err_set(err, &u->where,
+                           "ethertype 0x%04x is the gateway's own (IP, ARP, VLAN tags)",
+                           u->ethertype);
+    if (is_ours(u->protocol))
+        return cfg_err_set(err, &u->where, "protocol %u is answered by the gateway itself",
+                           u->protocol);
+    if (has_ports && u->n_ports == 0)
+        return cfg_err_set(err, &u->where,
+                           "all of TCP or UDP cannot be the kernel's: which ports?");
+    if (!has_ports && u->n_ports > 0)
+        return cfg_err_set(err, &u->where, "only tcp and udp have ports");
+    return 0;
+}
+
+static int check_punt(const struct machine_conf *m, const struct punt_conf *u, struct cfg_err *err)
+{
+    TRY(check_punt_kind(u, err));
+    if (u->port != NULL && find_port(m, u->port) == NULL)
+        return cfg_err_set(err, &u->where, "there is no port \"%s\"", u->port);
+    for (uint32_t i = 0; i < m->n_ports; i++)
+        if (punt_conf_is_for(u, &m->ports[i]))
+            return 0;
+    return cfg_err_set(err, &u->where,
+                       u->port != NULL ? "port %s has no kernel_interface"
+                                       : "no port has a kernel_interface%s",
+                       u->port != NULL ? u->port : "");
+}
+
+static int check_kernel(const struct machine_conf *m, struct cfg_err *err)
+{
+    for (uint32_t i = 0; i < m->n_ports; i++)
+        if (m->ports[i].kernel_interface != NULL)
+            TRY(check_kernel_interface(m, &m->ports[i], err));
+    for (uint32_t i = 0; i < m->n_punts; i++)
+        TRY(check_punt(m, &m->punts[i], err));
+    if ((m->mirror_routes || m->mirror_neighbors) && !machine_has_kernel_interface(m))
+        return cfg_err_set(err, &m->where, "%s: no port has a kernel_interface",
+                           m->mirror_routes ? "mirror_routes" : "mirror_neighbors");
+    return 0;
+}
+
 static int check_machine(const struct machine_conf *m, struct cfg_err *err)
 {
     UNIQUE("port", m->ports, m->n_ports);
@@ -264,7 +351,7 @@ static int check_machine(const struct machine_conf *m, struct cfg_err *err)
         TRY(check_port(m, &m->ports[i], err));
     for (uint32_t i = 0; i < m->n_routes; i++)
         TRY(check_fixed_route(m, &m->routes[i], err));
-    return 0;
+    return check_kernel(m, err);
 }
 
 /* Secrets and TLS */
@@ -583,8 +670,23 @@ static int check_listener(const struct snapshot *s, const struct listener_conf *
     return rc;
 }
 
+/* Whose is the port? Two answers would be one too many. */
+static int check_not_punted(const struct machine_conf *m, const struct listener_conf *l,
+                            struct cfg_err *err)
+{
+    for (uint32_t i = 0; i < m->n_punts; i++)
+        for (uint32_t k = 0; m->punts[i].protocol == 6 && k < m->punts[i].n_ports; k++)
+            if (m->punts[i].ports[k] == l->address.port)
+                return cfg_err_set(err, &m->punts[i].where,
+                                   "TCP port %u cannot be the kernel's: listener %s has it",
+                                   l->address.port, l->name);
+    return 0;
+}
+
 static int check_bindings(const struct snapshot *s, struct cfg_err *err)
 {
+    for (uint32_t i = 0; i < s->n_listeners; i++)
+        TRY(check_not_punted(&s->machine, &s->listeners[i], err));
     for (uint32_t i = 0; i < s->n_listeners; i++)
         for (uint32_t k = 0; k < i; k++)
             if (ipport_eq(&s->listeners[i].address, &s->listeners[k].address))

@@ -155,6 +155,8 @@ enum drop arp_rx(struct net *net, const struct iface *i, struct pkt *p)
     answer(net, i, &arp, p);
     /* Also what this worker did not want to know: another one may have asked. */
     share(net, p);
+    if (arp.op == ARP_OP_REPLY || gratuitous)
+        net_punt_copy(net, p, p->data - p->l2_len);
     if (!known)
         return arp.op == ARP_OP_REQUEST && for_us ? DROP_ARP_TABLE_FULL : DROP_ARP_NOT_ASKED;
     pkt_free(p);

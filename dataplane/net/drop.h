@@ -68,6 +68,10 @@
       "neighbour discovery: router advertisement, which this port does not believe")               \
     X(ND_NOT_ROUTER, "neighbour discovery: router solicitation, and we are a host")                \
     X(ND_REDIRECT, "neighbour discovery: a redirect, which we do not follow")                      \
+    X(PUNT_LIMITED, "for the kernel: beyond the rate")                                             \
+    X(PUNT_FORGOTTEN, "for the kernel: of a connection that was silent for too long")              \
+    X(KERNEL_SHORT, "from the kernel: shorter than its headers")                                   \
+    X(KERNEL_NOT_LISTED, "from the kernel: of no rule of machine.punt")                            \
     X(FRAG_TINY, "fragment: the first one holds no whole transport header")                        \
     X(FRAG_LENGTH, "fragment: impossible length, or beyond the end of its datagram")               \
     X(FRAG_OVERLAP, "fragment: overlaps another one")                                              \

@@ -7,6 +7,15 @@
 
 #define VID_MASK 0xfff
 
+/* Not for IP: is it the kernel's all the same? */
+static enum drop other_type(struct net *net, struct pkt *p, const uint8_t *eth, uint16_t type,
+                            enum drop why)
+{
+    if (net->punt != NULL && net_punt(net, p, eth, punt_find_type(net->punt, p->port, type)))
+        return DROP_NONE;
+    return why;
+}
+
 enum drop eth_rx(struct net *net, struct pkt *p)
 {
     const uint8_t *eth = p->data;
@@ -25,10 +34,10 @@ enum drop eth_rx(struct net *net, struct pkt *p)
         type = get16(eth + 16);
         hdr_len = ETH_HDR + ETH_VLAN_TAG;
     }
+    group = eth_is_group(eth);
     i = iface_find(&net->ifaces, p->port, vlan);
     if (unlikely(i == NULL))
-        return DROP_ETH_VLAN;
-    group = eth_is_group(eth);
+        return group ? other_type(net, p, eth, type, DROP_ETH_VLAN) : DROP_ETH_VLAN;
     if (unlikely(!group && memcmp(eth, i->mac, sizeof(i->mac)) != 0))
         return DROP_ETH_NOT_OURS;
 
@@ -42,7 +51,7 @@ enum drop eth_rx(struct net *net, struct pkt *p)
     case ETH_TYPE_ARP:
         return arp_rx(net, i, p);
     default:
-        return DROP_ETH_TYPE;
+        return other_type(net, p, eth, type, DROP_ETH_TYPE);
     }
 }
 

@@ -160,12 +160,14 @@ static void add(struct fib *f, const struct fib_entry *e)
     struct fib_route *last = f->n_routes > 0 ? &f->routes[f->n_routes - 1] : NULL;
 
     if (last != NULL && same_prefix(&last->prefix, &e->prefix)) {
-        if (has_gateways(f, last) && e->kind == FIB_FORWARD && e->hops[0].via.family != IP_NONE)
+        if (e->from_kernel == last->from_kernel && has_gateways(f, last) &&
+            e->kind == FIB_FORWARD && e->hops[0].via.family != IP_NONE)
             add_hops(f, last, e);
         return;
     }
-    f->routes[f->n_routes] =
-        (struct fib_route){ .prefix = e->prefix, .kind = e->kind, .first_hop = f->n_hops };
+    f->routes[f->n_routes] = (struct fib_route){
+        .prefix = e->prefix, .kind = e->kind, .from_kernel = e->from_kernel, .first_hop = f->n_hops
+    };
     add_hops(f, &f->routes[f->n_routes++], e);
 }
 
@@ -380,9 +382,9 @@ static uint32_t add_interface(struct fib_entry *to, const struct iface *i, uint3
 }
 
 int fib_of_machine(const struct machine_conf *machine, const struct iface_table *ifaces,
-                   struct fib **ret)
+                   const struct fib_entry *more, uint32_t n_more, struct fib **ret)
 {
-    const size_t max = MACHINE_MAX_PORTS * MACHINE_MAX_ADDRS + machine->n_routes;
+    const size_t max = (size_t)MACHINE_MAX_PORTS * MACHINE_MAX_ADDRS + machine->n_routes + n_more;
     struct fib_entry *entries = calloc(max, sizeof(*entries));
     uint32_t n = 0;
     int rc = 0;
@@ -393,8 +395,10 @@ int fib_of_machine(const struct machine_conf *machine, const struct iface_table 
         n += add_interface(&entries[n], &ifaces->ifaces[i], i);
     for (uint32_t i = 0; i < machine->n_routes && rc == 0; i++)
         rc = entry_of(&entries[n++], machine, ifaces, &machine->routes[i]);
+    if (rc == 0 && n_more > 0)
+        memcpy(&entries[n], more, n_more * sizeof(*more));
     if (rc == 0)
-        rc = fib_new(entries, n, ret);
+        rc = fib_new(entries, n + n_more, ret);
     free(entries);
     return rc;
 }

@@ -27,6 +27,7 @@ struct fib_hop {
 struct fib_entry {
     struct ipprefix prefix;
     enum fib_kind kind;
+    bool from_kernel;
     uint32_t n_hops; /* of equal worth; 0 unless FIB_FORWARD */
     struct fib_hop hops[FIB_HOPS_MAX];
 };
@@ -34,6 +35,7 @@ struct fib_entry {
 struct fib_route {
     struct ipprefix prefix;
     enum fib_kind kind;
+    bool from_kernel;
     uint32_t n_hops, first_hop; /* in fib->hops */
 };
 
@@ -59,14 +61,15 @@ struct fib {
 
 /*
  * Of two routes to the same prefix that both have next hops, the hops are put together, as far as
- * there is room; otherwise the first one wins. 0, -ENOMEM, or -E2BIG beyond FIB_MAX.
+ * there is room; otherwise the first one wins, and always over one of the kernel's. 0, -ENOMEM, or
+ * -E2BIG beyond FIB_MAX.
  */
 NODISCARD int fib_new(const struct fib_entry *entries, uint32_t n, struct fib **ret);
 
-/* The prefixes of our interfaces and the routes of the configuration. 0 or negative, with a line in
- * the log. */
+/* The prefixes of our interfaces and the routes of the configuration; then @more, which may say the
+ * same and lose. 0 or negative, with a line in the log. */
 NODISCARD int fib_of_machine(const struct machine_conf *machine, const struct iface_table *ifaces,
-                             struct fib **ret);
+                             const struct fib_entry *more, uint32_t n_more, struct fib **ret);
 void fib_free(struct fib *f);
 
 /* The route to @addr, or NULL. */

@@ -6,6 +6,7 @@
 #include "dataplane/net/ip4.h"
 #include "dataplane/net/ip6.h"
 #include "dataplane/net/net_impl.h"
+#include "dataplane/net/punt.h"
 
 enum {
     TCP_MIN = 20,
@@ -172,7 +173,7 @@ static void wait_for_more(struct burst *b, struct pkt *p, const struct place *at
 }
 
 /* True: it is in a train now. */
-static bool take(struct burst *b, struct pkt *p)
+static bool take(struct burst *b, const struct punt *punt, struct pkt *p)
 {
     struct place at;
     struct open *o;
@@ -181,6 +182,8 @@ static bool take(struct burst *b, struct pkt *p)
         b->n = 0; /* of whichever flow it is */
         return false;
     }
+    if (punt != NULL && punt_may_have_tcp(punt, get16(at.tcp + 2), get16(at.tcp)))
+        return false;
     o = find_open(b, p, &at);
     if (o != NULL && p->n_more == 0 && goes_on(o, p, &at)) {
         couple(o, p, &at);
@@ -204,7 +207,7 @@ unsigned gro_merge(struct net *net, struct pkt **pkts, unsigned n)
         if (i + AHEAD < n)
             __builtin_prefetch(pkts[i + AHEAD]->data);
         net_peek(net, pkts[i]);
-        if (!take(&b, pkts[i]))
+        if (!take(&b, net->punt, pkts[i]))
             pkts[kept++] = pkts[i];
     }
     return kept;

@@ -102,11 +102,12 @@ static uint16_t next_plateau(uint16_t total_len)
 }
 
 /* An error quotes the packet it is about: ours, if anything is true about it. */
-static enum drop error(struct net *net, struct pkt *p)
+static enum drop error(struct net *net, struct pkt *p, const struct ip4 *outer)
 {
     const uint8_t *icmp = p->data, *ip = icmp + ICMP_HDR, *l4;
     struct ipport local, remote;
     const struct net_proto *proto;
+    struct flow_key key;
     uint32_t hdr_len;
     uint16_t mtu = 0;
     int err;
@@ -119,12 +120,15 @@ static enum drop error(struct net *net, struct pkt *p)
     if (!iface_any_has(&net->ifaces, get32(ip + 12)))
         return DROP_ICMP4_NOT_OURS;
 
-    proto = &net->protos[ip[9]];
-    if (proto->error == NULL)
-        return DROP_ICMP4_NOT_OURS;
     l4 = ip + hdr_len;
     local = (struct ipport){ ipaddr_v4(get32(ip + 12)), get16(l4) };
     remote = (struct ipport){ ipaddr_v4(get32(ip + 16)), get16(l4 + 2) };
+    flow_key_init(&key, ip[9], &remote, &local);
+    if (net_punt_quoted(net, p, ip4_frame(p, outer), &key))
+        return DROP_NONE;
+    proto = &net->protos[ip[9]];
+    if (proto->error == NULL)
+        return DROP_ICMP4_NOT_OURS;
     err = error_of(icmp[0], icmp[1]);
     if (err == -EMSGSIZE)
         mtu = get16(icmp + 6) != 0 ? get16(icmp + 6) : next_plateau(get16(ip + 2));
@@ -147,7 +151,12 @@ enum drop icmp4_rx(struct net *net, const struct iface *i, struct pkt *p, const 
     case ICMP4_UNREACHABLE:
     case ICMP4_TIME_EXCEEDED:
     case ICMP4_PARAMETER:
-        return error(net, p);
+        return error(net, p, ip);
+    case ICMP_ECHO_REPLY: /* we never ask */
+        if (net->punt != NULL &&
+            net_punt(net, p, ip4_frame(p, ip), punt_other(net->punt, p->port, PUNT_ECHO_REPLIES)))
+            return DROP_NONE;
+        return DROP_ICMP4_TYPE;
     case ICMP_REDIRECT:
         return DROP_ICMP4_REDIRECT;
     default:

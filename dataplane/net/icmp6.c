@@ -92,6 +92,7 @@ static enum drop error(struct net *net, struct pkt *p, const struct ip6 *outer)
     const uint32_t len = p->len - ICMP_HDR;
     struct ipport local, remote;
     const struct net_proto *proto;
+    struct flow_key key;
     uint8_t protocol;
     uint16_t mtu = 0;
     uint32_t at;
@@ -103,8 +104,13 @@ static enum drop error(struct net *net, struct pkt *p, const struct ip6 *outer)
     local = (struct ipport){ ipaddr_v6(ip + 8), get16(ip + at) };
     remote = (struct ipport){ ipaddr_v6(ip + 24), get16(ip + at + 2) };
     net_set_scopes(outer->dst.scope, &local.addr, &remote.addr);
+    if (iface6_any_find(&net->ifaces, &local.addr) == NULL)
+        return DROP_ICMP6_NOT_OURS;
+    flow_key_init(&key, protocol, &remote, &local);
+    if (net_punt_quoted(net, p, ip6_frame(p, outer), &key))
+        return DROP_NONE;
     proto = &net->protos[protocol];
-    if (iface6_any_find(&net->ifaces, &local.addr) == NULL || proto->error == NULL)
+    if (proto->error == NULL)
         return DROP_ICMP6_NOT_OURS;
 
     err = error_of(icmp[0], icmp[1]);
@@ -116,6 +122,15 @@ static enum drop error(struct net *net, struct pkt *p, const struct ip6 *outer)
     return DROP_NONE;
 }
 
+/* We never ask: the kernel may have. */
+static enum drop echo_reply(struct net *net, struct pkt *p, const struct ip6 *ip)
+{
+    if (net->punt != NULL &&
+        net_punt(net, p, ip6_frame(p, ip), punt_other(net->punt, p->port, PUNT_ECHO_REPLIES)))
+        return DROP_NONE;
+    return DROP_ICMP6_TYPE;
+}
+
 static enum drop from_one(struct net *net, struct pkt *p, const struct ip6 *ip)
 {
     if (ip->own || addr6_is_unspecified(&ip->src))
@@ -124,7 +139,9 @@ static enum drop from_one(struct net *net, struct pkt *p, const struct ip6 *ip)
         return DROP_IP6_TENTATIVE;
     if (p->data[0] == ICMP6_ECHO)
         return echo(net, p, ip);
-    return addr6_is_group(&ip->dst) ? DROP_ICMP6_NOT_OURS : error(net, p, ip);
+    if (addr6_is_group(&ip->dst))
+        return DROP_ICMP6_NOT_OURS;
+    return p->data[0] == ICMP6_ECHO_REPLY ? echo_reply(net, p, ip) : error(net, p, ip);
 }
 
 enum drop icmp6_rx(struct net *net, const struct iface *i, struct pkt *p, const struct ip6 *ip)
@@ -137,6 +154,7 @@ enum drop icmp6_rx(struct net *net, const struct iface *i, struct pkt *p, const 
 
     switch ((enum icmp6_type)p->data[0]) {
     case ICMP6_ECHO:
+    case ICMP6_ECHO_REPLY:
     case ICMP6_UNREACHABLE:
     case ICMP6_TOO_BIG:
     case ICMP6_TIME_EXCEEDED:
@@ -150,7 +168,6 @@ enum drop icmp6_rx(struct net *net, const struct iface *i, struct pkt *p, const 
         return nd_rx(net, i, p, ip);
     case ICMP6_MLD_QUERY:
         return mld_rx(net, i, p, ip);
-    case ICMP6_ECHO_REPLY:
     case ICMP6_MLD_REPORT:
     case ICMP6_MLD_DONE:
     case ICMP6_MLD2_REPORT:

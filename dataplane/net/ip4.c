@@ -85,6 +85,39 @@ static enum drop check_addresses(const struct net *net, const struct iface *i, c
     return DROP_NONE;
 }
 
+/* TCP and UDP, whose header is at @l4 with @len bytes behind it: the ports; of others none. */
+static struct flow_key key_of(const struct ip4 *ip, const uint8_t *l4, uint32_t len)
+{
+    const bool has_ports =
+        (ip->protocol == IP4_PROTO_TCP || ip->protocol == IP4_PROTO_UDP) && len >= 4;
+
+    return (struct flow_key){ .remote = ipaddr_v4(ip->src),
+                              .local = ipaddr_v4(ip->dst),
+                              .remote_port = has_ports ? get16(l4) : 0,
+                              .local_port = has_ports ? get16(l4 + 2) : 0,
+                              .protocol = ip->protocol };
+}
+
+/* Of no flow of ours: is it the kernel's? @l4 of @len bytes is behind the IP header. */
+static bool punt(struct net *net, struct pkt *p, const struct ip4 *ip, const uint8_t *l4,
+                 uint32_t len)
+{
+    struct flow_key key;
+
+    if (net->punt == NULL)
+        return false;
+    key = key_of(ip, l4, len);
+    return net_punt(net, p, ip4_frame(p, ip), punt_find(net->punt, p->port, &key));
+}
+
+/* To a group: no fragment, from a machine. */
+static bool punt_group(struct net *net, struct pkt *p, const struct ip4 *ip)
+{
+    return ip->group && ip->dst >> 28 == 0xe && (get16(ip->hdr + 6) & IP4_MF_OFFSET) == 0 &&
+           ip4_is_host(net, ip->src) &&
+           punt(net, p, ip, p->data + ip->hdr_len, p->len - ip->hdr_len);
+}
+
 /* To its flow, or to whoever handles the protocol. */
 static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
                          const struct ip4 *ip)
@@ -111,6 +144,8 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
     }
     if (ip->protocol == IP4_PROTO_ICMP)
         return icmp4_rx(net, i, p, ip);
+    if (punt(net, p, ip, p->data, p->len))
+        return DROP_NONE;
     if (likely(proto->fn != NULL))
         return proto->fn(proto->ctx, p, &src, &dst);
     icmp4_error(net, ip, p->len, ICMP4_UNREACHABLE,
@@ -146,7 +181,7 @@ enum drop ip4_rx(struct net *net, const struct iface *i, struct pkt *p, bool gro
         return why;
     why = check_addresses(net, i, &ip);
     if (unlikely(why != DROP_NONE))
-        return why;
+        return why == DROP_IP4_NOT_OURS && punt_group(net, p, &ip) ? DROP_NONE : why;
     if (unlikely(ip.hdr_len > IP4_HDR)) {
         why = check_options(ip.hdr + IP4_HDR, ip.hdr_len - (unsigned)IP4_HDR);
         if (why != DROP_NONE)

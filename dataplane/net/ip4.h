@@ -44,6 +44,12 @@ void ip4_undeliverable(struct net *net, const struct pkt *p);
 /* May @addr be the address of another machine? */
 bool ip4_is_host(const struct net *net, uint32_t addr);
 
+/* Where the frame begins that holds @ip. */
+static inline const uint8_t *ip4_frame(const struct pkt *p, const struct ip4 *ip)
+{
+    return ip->hdr - p->l2_len;
+}
+
 /* icmp4.c: @p's data starts at the ICMP header; taken only if DROP_NONE. */
 enum drop icmp4_rx(struct net *net, const struct iface *i, struct pkt *p, const struct ip4 *ip);
 

@@ -113,6 +113,30 @@ static enum drop fragment(struct net *net, const struct iface *i, struct pkt *p,
     return frag_rx(net, i, p, &f);
 }
 
+/* Of no flow of ours: is it the kernel's? @l4 of @len bytes is behind the headers. */
+static bool punt(struct net *net, struct pkt *p, const struct ip6 *ip, const uint8_t *l4,
+                 uint32_t len)
+{
+    const bool has_ports = (ip->protocol == IP6_TCP || ip->protocol == IP6_UDP) && len >= 4;
+    struct flow_key key;
+
+    if (net->punt == NULL)
+        return false;
+    key = (struct flow_key){ .remote = ip->src,
+                             .local = ip->dst,
+                             .remote_port = has_ports ? get16(l4) : 0,
+                             .local_port = has_ports ? get16(l4 + 2) : 0,
+                             .protocol = ip->protocol };
+    return net_punt(net, p, ip6_frame(p, ip), punt_find(net->punt, p->port, &key));
+}
+
+/* To a group that is none of ours: whole, from a machine. */
+static bool punt_group(struct net *net, struct pkt *p, const struct ip6 *ip)
+{
+    return ip->group && addr6_is_group(&ip->dst) && ip6_is_host(net, &ip->src) &&
+           ip->protocol != IP6_ICMP && punt(net, p, ip, p->data + IP6_HDR, p->len - IP6_HDR);
+}
+
 static enum drop nobody(struct net *net, const struct pkt *p, const struct ip6 *ip)
 {
     if (ip->protocol == IP6_NONE)
@@ -140,8 +164,11 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
         return DROP_IP6_TENTATIVE;
     if (unlikely(addr6_is_group(&ip->dst)))
         return DROP_IP6_NOT_OURS;
-    if (unlikely(ip->protocol != IP6_TCP && proto->fn == NULL))
+    if (unlikely(ip->protocol != IP6_TCP && proto->fn == NULL)) {
+        if (punt(net, p, ip, p->data + ip->hdr_len, p->len - ip->hdr_len))
+            return DROP_NONE;
         return nobody(net, p, ip);
+    }
 
     if ((ip->hdr[1] >> IP6_ECN_SHIFT & 3) == IP6_CE)
         p->flags |= PKT_RX_CE;
@@ -163,6 +190,8 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
         if (likely(f != NULL))
             return f->ops->rx(f, p);
     }
+    if (punt(net, p, ip, p->data, p->len))
+        return DROP_NONE;
     if (unlikely(proto->fn == NULL))
         return DROP_IP6_PROTOCOL;
     return proto->fn(proto->ctx, p, &ip->src, &ip->dst);
@@ -178,7 +207,7 @@ enum drop ip6_rx(struct net *net, const struct iface *i, struct pkt *p, bool gro
         return why;
     why = check_addresses(net, i, &ip);
     if (unlikely(why != DROP_NONE))
-        return why;
+        return why == DROP_IP6_NOT_OURS && punt_group(net, p, &ip) ? DROP_NONE : why;
     if (unlikely(ip.protocol != IP6_TCP && ip.protocol != IP6_ICMP)) {
         why = ext6_walk(net, p, &ip);
         if (why != DROP_NONE)

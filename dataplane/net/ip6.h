@@ -43,6 +43,12 @@ struct ip6 {
     bool tentative; /* to an address that is not in use */
 };
 
+/* Where the frame begins that holds @ip. */
+static inline const uint8_t *ip6_frame(const struct pkt *p, const struct ip6 *ip)
+{
+    return ip->hdr - p->l2_len;
+}
+
 /* @group: the frame was not for us alone. Taken only if DROP_NONE. */
 enum drop ip6_rx(struct net *net, const struct iface *i, struct pkt *p, bool group);
 

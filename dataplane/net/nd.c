@@ -347,8 +347,9 @@ static enum drop advertised(const struct nd *m, const uint8_t *opts, uint32_t le
     }
     if (!is_on_link(m, &m->target))
         return DROP_ND_STRANGER;
-    /* Also what this worker did not want to know: another one may have asked. */
+    /* Also what this worker did not want to know: another one may have asked, or the kernel. */
     share(m);
+    net_punt_copy(m->net, m->p, m->ip->hdr - m->p->l2_len);
     if (!neigh_advertised(m->net, m->i, &m->target, mac, (flags & NA_SOLICITED) != 0,
                           (flags & NA_OVERRIDE) != 0))
         return DROP_ND_NOT_ASKED;

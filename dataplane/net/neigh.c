@@ -129,7 +129,7 @@ static bool make_room(struct neigh_table *t)
     for (unsigned i = 0; i < SEARCH_MAX; i++) {
         t->hand = (t->hand + 1) % NEIGH_BUCKETS;
         for (struct neigh *n = t->buckets[t->hand]; n != NULL; n = n->next) {
-            if (n->refs > 0)
+            if (n->refs > 0 || n->given != 0)
                 continue;
             if (victim == NULL || is_unanswered(n) > is_unanswered(victim) ||
                 (is_unanswered(n) == is_unanswered(victim) && n->used_us < victim->used_us))
@@ -171,7 +171,7 @@ static void failed(struct neigh *n)
 
 static void on_idle(struct neigh *n, uint64_t now_us)
 {
-    if (n->refs == 0 && now_us - n->used_us >= IDLE_US)
+    if (n->refs == 0 && n->given == 0 && now_us - n->used_us >= IDLE_US)
         forget(n);
     else
         arm(n, IDLE_US);
@@ -365,6 +365,46 @@ static void send_waiting(struct net *net, struct neigh *n)
     for (unsigned i = 0; i < n->n_waiting; i++)
         send(net, n, n->waiting[i]);
     n->n_waiting = 0;
+}
+
+static void give(struct net *net, const struct net_mirror_neigh *g, uint32_t round)
+{
+    struct neigh *n = find(net, g->iface, &g->addr);
+
+    if (n == NULL)
+        n = make(net, g->iface, &g->addr);
+    if (n == NULL || (n->state == NEIGH_PERMANENT && n->given == 0)) /* the configuration wins */
+        return;
+    memcpy(n->mac, g->mac, sizeof(n->mac));
+    if (n->state != NEIGH_PERMANENT)
+        move(n, NEIGH_PERMANENT);
+    n->given = round;
+    send_waiting(net, n);
+}
+
+/* They are there, but must show it from now on. */
+static void take_back(struct net *net, uint32_t round)
+{
+    for (unsigned i = 0; i < NEIGH_BUCKETS; i++) {
+        for (struct neigh *n = net->neighs.buckets[i]; n != NULL; n = n->next) {
+            if (n->given == 0 || n->given == round)
+                continue;
+            n->given = 0;
+            move(n, NEIGH_STALE);
+        }
+    }
+}
+
+void neigh_give(struct net *net, const struct net_mirror_neigh *neighs, uint32_t n)
+{
+    struct neigh_table *t = &net->neighs;
+
+    if (n == 0 && t->round == 0) /* there never were any */
+        return;
+    t->round = t->round + 1 != 0 ? t->round + 1 : 1;
+    for (uint32_t i = 0; i < n; i++)
+        give(net, &neighs[i], t->round);
+    take_back(net, t->round);
 }
 
 bool neigh_heard(struct net *net, const struct iface *i, const struct ipaddr *addr,

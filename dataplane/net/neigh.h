@@ -22,7 +22,7 @@
  * (neigh_is_dead()), and asked again from time to time until it does.
  *
  * What net_set_static_neigh() has said is PERMANENT: it is never asked for, and nobody on
- * the wire can change it.
+ * the wire can change it. So is what the kernel has for good (neigh_give()), until it has not.
  */
 #pragma once
 
@@ -37,13 +37,13 @@
 
 /* State, then the states it may move to. */
 #define NEIGH_STATES(X)                                                                            \
-    X(INCOMPLETE, TO(REACHABLE) | TO(STALE) | TO(FAILED))                                          \
-    X(REACHABLE, TO(STALE))                                                                        \
-    X(STALE, TO(REACHABLE) | TO(DELAY))                                                            \
-    X(DELAY, TO(REACHABLE) | TO(STALE) | TO(PROBE))                                                \
-    X(PROBE, TO(REACHABLE) | TO(STALE) | TO(FAILED))                                               \
+    X(INCOMPLETE, TO(REACHABLE) | TO(STALE) | TO(FAILED) | TO(PERMANENT))                          \
+    X(REACHABLE, TO(STALE) | TO(PERMANENT))                                                        \
+    X(STALE, TO(REACHABLE) | TO(DELAY) | TO(PERMANENT))                                            \
+    X(DELAY, TO(REACHABLE) | TO(STALE) | TO(PROBE) | TO(PERMANENT))                                \
+    X(PROBE, TO(REACHABLE) | TO(STALE) | TO(FAILED) | TO(PERMANENT))                               \
     X(FAILED, TO(INCOMPLETE) | TO(REACHABLE) | TO(STALE) | TO(PERMANENT))                          \
-    X(PERMANENT, 0)
+    X(PERMANENT, TO(STALE))
 
 #define NEIGH_ENUM(name, next) NEIGH_##name,
 enum neigh_state { NEIGH_STATES(NEIGH_ENUM) };
@@ -57,6 +57,7 @@ struct neigh {
     uint8_t mac[6];
     uint8_t tries; /* requests sent in this state */
     uint8_t n_waiting;
+    uint32_t given;    /* the round of neigh_give() that named it; 0: none did */
     bool dead;         /* it failed, and has not been heard of since */
     uint64_t heard_us; /* when it last showed that it is there */
     uint64_t used_us;  /* when we last sent to it, or looked it up */
@@ -76,6 +77,7 @@ struct neigh_table {
     struct slab slab;
     uint32_t n_statics;
     struct neigh_static statics[NEIGH_STATICS];
+    uint32_t round;   /* of neigh_give() */
     uint32_t n, hand; /* @hand: bucket where the search for room goes on */
     struct neigh *buckets[NEIGH_BUCKETS];
 };
@@ -92,6 +94,9 @@ void neigh_tx(struct net *net, struct neigh *n, struct pkt *p);
 
 /* Did it fail when it was last asked? If that was a while ago it is asked again. */
 bool neigh_is_dead(struct net *net, uint8_t iface, const struct ipaddr *addr);
+
+/* These are PERMANENT from now on, and those named the last time no more. At most 256. */
+void neigh_give(struct net *net, const struct net_mirror_neigh *neighs, uint32_t n);
 
 /* What is above has seen an answer from @n. */
 void neigh_confirm(struct neigh *n);

@@ -39,6 +39,7 @@ struct net *net_new(struct core *core, const struct net_conf *conf)
     net->ops = conf->ops;
     net->ctx = conf->ctx;
     net->merge = conf->merge;
+    net->punt = conf->punt;
     limit_init(&net->echo, ECHO_RATE, core->now_us);
     limit_init(&net->errors, ERROR_RATE, core->now_us);
     limit_init(&net->echo6, ECHO_RATE, core->now_us);
@@ -48,7 +49,7 @@ struct net *net_new(struct core *core, const struct net_conf *conf)
     routers_init(&net->routers, net);
 
     if (iface_table_init(&net->ifaces, conf->machine, conf->ports) < 0 ||
-        fib_of_machine(conf->machine, &net->ifaces, &net->conf_fib) < 0)
+        fib_of_machine(conf->machine, &net->ifaces, NULL, 0, &net->conf_fib) < 0)
         goto err_net;
     net->fib = net->conf_fib;
     if (neigh_table_init(&net->neighs, net) < 0)
@@ -101,6 +102,12 @@ void net_start(struct net *net, bool first)
 void net_set_fib(struct net *net, const struct fib *fib)
 {
     net->fib = fib != NULL ? fib : net->conf_fib;
+}
+
+void net_set_mirror(struct net *net, const struct net_mirror *m)
+{
+    net_set_fib(net, m->fib);
+    neigh_give(net, m->neighs, m->n_neighs);
 }
 
 void net_peek(const struct net *net, struct pkt *p)
@@ -179,6 +186,78 @@ void net_rx(struct net *net, struct pkt **pkts, unsigned n)
         why = eth_rx(net, pkts[i]);
         if (unlikely(why != DROP_NONE))
             net_drop(net, pkts[i], why);
+    }
+}
+
+/* ---- the kernel's share */
+
+bool net_punt(struct net *net, struct pkt *p, const uint8_t *frame, uint32_t ticket)
+{
+    if (likely(ticket == PUNT_NO))
+        return false;
+    pkt_push(p, (uint32_t)(p->data - frame));
+    p->flags = 0;
+    p->hash = ticket;
+    net->ops->punt(net->ctx, p);
+    return true;
+}
+
+bool net_punt_quoted(struct net *net, struct pkt *p, const uint8_t *frame,
+                     const struct flow_key *key)
+{
+    if (net->punt == NULL ||
+        (key->protocol == IP4_PROTO_TCP && flow_table_find(&net->flows, key) != NULL))
+        return false;
+    return net_punt(net, p, frame, punt_find(net->punt, p->port, key));
+}
+
+void net_punt_copy(struct net *net, struct pkt *p, const uint8_t *frame)
+{
+    const uint32_t front = (uint32_t)(p->data - frame);
+    const uint32_t ticket =
+        net->punt != NULL ? punt_other(net->punt, p->port, PUNT_NEIGHBORS) : PUNT_NO;
+    struct pkt *copy;
+
+    if (ticket == PUNT_NO || (p->flags & PKT_STEERED) != 0)
+        return;
+    pkt_push(p, front);
+    copy = pkt_copy(net->core->pool, p);
+    pkt_pull(p, front);
+    if (copy == NULL) {
+        net->counters.drops[DROP_TX_NO_PKT]++;
+        return;
+    }
+    copy->port = p->port;
+    net_punt(net, copy, copy->data, ticket);
+}
+
+void net_to_kernel(struct net *net, struct pkt **pkts, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const enum drop why = punt_admit(net->punt, pkts[i]->hash, net->core->now_us);
+
+        if (why != DROP_NONE)
+            net_drop(net, pkts[i], why);
+        else
+            net->ops->to_kernel(net->ctx, pkts[i]);
+    }
+}
+
+void net_from_kernel(struct net *net, struct pkt **pkts, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct pkt *p = pkts[i];
+        const enum drop why =
+            punt_may_leave(net->punt, p->port, p->data, p->len, net->core->now_us);
+
+        if (why != DROP_NONE) {
+            net_drop(net, p, why);
+            continue;
+        }
+        p->flags = 0;
+        net->counters.pkts_out++;
+        net->counters.bytes_out += p->len;
+        net->ops->tx(net->ctx, p->port, p);
     }
 }
 

@@ -33,6 +33,7 @@
 
 struct net;
 struct flow_table;
+struct punt;
 
 /* What net needs from the ports below it; the worker (or a test) fills it in. */
 struct net_port_ops {
@@ -51,6 +52,11 @@ struct net_port_ops {
     /* Hands @p, a frame that was put together from fragments, to the worker that owns its flow.
      * True: it is taken. May be NULL: all flows are this worker's. */
     bool (*steer)(void *ctx, struct pkt *p);
+    /* @p, the frame as it came in, is the kernel's; ->hash is its ticket (punt.h). Takes it to the
+     * first worker's net_to_kernel(). Only if there is a punt. */
+    void (*punt)(void *ctx, struct pkt *p);
+    /* Takes @p to the kernel's interface of p->port. First worker, only if there is a punt. */
+    void (*to_kernel)(void *ctx, struct pkt *p);
 };
 
 struct net_port_info {
@@ -65,6 +71,7 @@ struct net_conf {
     const struct net_port_info *ports;  /* by port index, as in machine->ports */
     const struct net_port_ops *ops;
     void *ctx;
+    struct punt *punt;  /* of all workers; NULL: nothing is the kernel's */
     uint32_t max_flows; /* of the flow table; 0: twice the machine's connections and half-open */
     bool merge;         /* what belongs together in a received burst becomes a train (gro.h) */
 };
@@ -82,8 +89,29 @@ void net_start(struct net *net, bool first);
 struct fib;
 void net_set_fib(struct net *net, const struct fib *fib);
 
+/*
+ * What the kernel has, made ready for lookups: immutable, of whoever built it. net_set_mirror()
+ * puts it in the place of the last one, as net_set_fib(). On the worker.
+ */
+struct net_mirror_neigh {
+    struct ipaddr addr; /* with its scope, if it is link-local */
+    uint8_t iface;
+    uint8_t mac[6];
+};
+struct net_mirror {
+    struct fib *fib; /* the configuration's routes are in it, too */
+    uint32_t n_neighs;
+    struct net_mirror_neigh neighs[];
+};
+void net_set_mirror(struct net *net, const struct net_mirror *m);
+
 /* Takes every packet. */
 void net_rx(struct net *net, struct pkt **pkts, unsigned n);
+
+/* The first worker's: what any of them has punted, if the rates allow; and what the kernel sends
+ * (p->port says by which port), if the list does. Take every packet. */
+void net_to_kernel(struct net *net, struct pkt **pkts, unsigned n);
+void net_from_kernel(struct net *net, struct pkt **pkts, unsigned n);
 
 /* Where packets to one destination leave. Small enough to live in a connection. */
 struct net_dst {
@@ -220,15 +248,16 @@ struct net_addr_info {
 void net_each_addr(struct net *net, void (*fn)(const struct net_addr_info *a, void *ctx),
                    void *ctx);
 
-/* For `isthmusctl routes`: one call for each next hop. */
+/* For `isthmusctl routes`: one call for each next hop of @n routes from the *@at-th on, which moves
+ * on; true: there are no more. */
 struct net_route_info {
     struct ipprefix prefix;
     struct ipaddr via; /* IP_NONE: on link */
     uint8_t port;
     uint16_t vlan;
     const char *kind;   /* "forward", "blackhole", "unreachable" */
-    const char *origin; /* "fixed", "router" */
+    const char *origin; /* "fixed", "router", "kernel" */
     const char *state;  /* of the next hop as a neighbour; "": it is none yet */
 };
-void net_each_route(struct net *net, void (*fn)(const struct net_route_info *r, void *ctx),
-                    void *ctx);
+bool net_each_route(struct net *net, uint32_t *at, uint32_t n,
+                    void (*fn)(const struct net_route_info *r, void *ctx), void *ctx);

@@ -12,6 +12,7 @@
 #include "dataplane/net/neigh.h"
 #include "dataplane/net/net.h"
 #include "dataplane/net/pmtu.h"
+#include "dataplane/net/punt.h"
 
 #define NET_PROTOCOLS 256
 
@@ -29,6 +30,7 @@ struct net {
     void *ctx;
     struct iface_table ifaces;
     struct fib *conf_fib; /* of the configuration */
+    struct punt *punt;    /* of all workers, or NULL */
     bool merge;
 
     /* owned by the worker */
@@ -58,6 +60,18 @@ void net_set_scopes(uint8_t scope, struct ipaddr *a, struct ipaddr *b);
 /* net.c: sets ->hash of a TCP frame without options of IP, and asks for what will be needed of the
  * flow table. */
 void net_peek(const struct net *net, struct pkt *p);
+/*
+ * net.c: gives @p to the kernel, as the frame that starts at @frame, if @ticket says so. True: it
+ * is taken.
+ */
+bool net_punt(struct net *net, struct pkt *p, const uint8_t *frame, uint32_t ticket);
+
+/* The same for a packet of ours that others quote; a flow of ours wins. */
+bool net_punt_quoted(struct net *net, struct pkt *p, const uint8_t *frame,
+                     const struct flow_key *key);
+
+/* A copy for the kernel of an answer about a neighbour, which it may have asked for. */
+void net_punt_copy(struct net *net, struct pkt *p, const uint8_t *frame);
 
 /* Counts and frees. */
 static inline void net_drop(struct net *net, struct pkt *p, enum drop why)

@@ -434,25 +434,28 @@ static void tell_hop(struct net *net, struct net_route_info *info, const struct 
     fn(info, ctx);
 }
 
-void net_each_route(struct net *net, void (*fn)(const struct net_route_info *r, void *ctx),
-                    void *ctx)
+static void tell_route(struct net *net, const struct fib_route *r,
+                       void (*fn)(const struct net_route_info *r, void *ctx), void *ctx)
 {
     static const char *const kinds[] = {
         [FIB_FORWARD] = "forward", [FIB_BLACKHOLE] = "blackhole", [FIB_UNREACHABLE] = "unreachable"
     };
+    struct net_route_info info = { .prefix = r->prefix,
+                                   .kind = kinds[r->kind],
+                                   .origin = r->from_kernel ? "kernel" : "fixed",
+                                   .state = "" };
+
+    if (r->n_hops == 0)
+        fn(&info, ctx);
+    for (uint32_t h = 0; h < r->n_hops; h++)
+        tell_hop(net, &info, &fib_hops(net->fib, r)[h], fn, ctx);
+}
+
+static void tell_learned(struct net *net, void (*fn)(const struct net_route_info *r, void *ctx),
+                         void *ctx)
+{
     const struct router *router;
 
-    for (uint32_t k = 0; k < net->fib->n_routes; k++) {
-        const struct fib_route *r = &net->fib->routes[k];
-        struct net_route_info info = {
-            .prefix = r->prefix, .kind = kinds[r->kind], .origin = "fixed", .state = ""
-        };
-
-        if (r->n_hops == 0)
-            fn(&info, ctx);
-        for (uint32_t h = 0; h < r->n_hops; h++)
-            tell_hop(net, &info, &fib_hops(net->fib, r)[h], fn, ctx);
-    }
     for (unsigned k = 0; k < ROUTER_PREFIXES_MAX; k++) {
         const struct router_prefix *p = &net->routers.prefixes[k];
         struct net_route_info info = { .prefix = p->prefix, .kind = "forward", .origin = "router" };
@@ -467,4 +470,15 @@ void net_each_route(struct net *net, void (*fn)(const struct net_route_info *r, 
 
         tell_hop(net, &info, &(struct fib_hop){ router->addr, router->iface }, fn, ctx);
     }
+}
+
+bool net_each_route(struct net *net, uint32_t *at, uint32_t n,
+                    void (*fn)(const struct net_route_info *r, void *ctx), void *ctx)
+{
+    for (; n > 0 && *at < net->fib->n_routes; n--, ++*at)
+        tell_route(net, &net->fib->routes[*at], fn, ctx);
+    if (*at < net->fib->n_routes)
+        return false;
+    tell_learned(net, fn, ctx);
+    return true;
 }

@@ -52,6 +52,18 @@ static unsigned check_published(struct worker *w)
     return 1;
 }
 
+static void check_mirror(struct worker *w)
+{
+    /* pairs with the release in publish_mirror(): it is complete */
+    const struct net_mirror *m =
+        atomic_load_explicit(&w->conf.published->mirror, memory_order_acquire);
+
+    if (likely(m == w->mirror))
+        return;
+    net_set_mirror(w->net, m);
+    w->mirror = m;
+}
+
 static unsigned read_mail(struct worker *w)
 {
     void *letter = w->unfinished;
@@ -83,6 +95,22 @@ static unsigned receive(struct worker *w)
     return total;
 }
 
+/* What others have for the kernel, and what the kernel has sent. */
+static unsigned exchange_with_kernel(struct worker *w)
+{
+    struct pkt *pkts[PORT_BURST];
+    unsigned total = port_punted(w->io, pkts);
+
+    net_to_kernel(w->net, pkts, total);
+    for (uint32_t i = 0; i < ports_count(w->conf.ports); i++) {
+        const unsigned n = port_kernel_rx(w->io, i, pkts);
+
+        net_from_kernel(w->net, pkts, n);
+        total += n;
+    }
+    return total;
+}
+
 static void read_gauges(struct worker *w)
 {
     w->gauges.connections = tcp_n_conns(w->tcp);
@@ -105,10 +133,13 @@ static unsigned turn(struct worker *w, unsigned *timers)
 {
     unsigned n = check_published(w);
 
+    check_mirror(w);
     look_at_pool(w);
     n += read_mail(w);
     *timers = wheel_run(&w->core.wheel, w->core.now_us, TIMERS_PER_TURN);
     n += receive(w);
+    if (w->conf.punt != NULL && w->core.id == 0)
+        n += exchange_with_kernel(w);
     n += transports_run(w->transports, HANDSHAKES_PER_TURN);
     n += core_run_work(&w->core, WORK_PER_TURN);
     tcp_flush(w->tcp);

@@ -44,8 +44,29 @@ static bool net_port_steer(void *ctx, struct pkt *p)
     return port_steer(w->io, p);
 }
 
-static const struct net_port_ops port_ops = { net_port_tx, net_port_share, net_port_local_ports,
-                                              net_port_steer };
+static void net_port_punt(void *ctx, struct pkt *p)
+{
+    struct worker *w = ctx;
+
+    if (w->core.id == 0)
+        net_to_kernel(w->net, &p, 1);
+    else
+        port_punt(w->io, p);
+}
+
+static void net_port_to_kernel(void *ctx, struct pkt *p)
+{
+    struct worker *w = ctx;
+
+    port_kernel_tx(w->io, p);
+}
+
+static const struct net_port_ops port_ops = { .tx = net_port_tx,
+                                              .share = net_port_share,
+                                              .local_ports = net_port_local_ports,
+                                              .steer = net_port_steer,
+                                              .punt = net_port_punt,
+                                              .to_kernel = net_port_to_kernel };
 
 static struct net *new_net(struct worker *w)
 {
@@ -54,7 +75,8 @@ static struct net *new_net(struct worker *w)
                              .ports = info,
                              .ops = &port_ops,
                              .ctx = w,
-                             .merge = w->conf.snapshot->machine.tcp.receive_offload };
+                             .merge = w->conf.snapshot->machine.tcp.receive_offload,
+                             .punt = w->conf.punt };
 
     for (uint32_t i = 0; i < ports_count(w->conf.ports); i++) {
         struct port_info port;

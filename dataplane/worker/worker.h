@@ -2,7 +2,8 @@
  * worker.h - one core and everything it owns
  *
  * One turn of its loop, in order: read the clock, adopt a new runtime, answer
- * the mailbox, timers, receive and process one burst per port, TLS work, deferred
+ * the mailbox, timers, receive and process one burst per port (and, the
+ * first worker, of the kernel's interfaces), TLS work, deferred
  * work, TCP output, send, report a quiet point, account cycles. Every step is
  * bounded.
  *
@@ -64,10 +65,11 @@ struct mail {
     void (*answered)(struct mail *m); /* on the control thread */
 };
 
-/* Where the newest runtime is: one pointer, stored by control, loaded by every worker once a turn.
- */
+/* Where the newest is: one pointer each, stored by control, loaded by every worker once a turn. */
+struct net_mirror;
 struct published {
     _Atomic(struct runtime *) runtime;
+    _Atomic(const struct net_mirror *) mirror; /* of the kernel's tables; NULL: none is kept */
 };
 
 struct worker_conf {
@@ -78,6 +80,7 @@ struct worker_conf {
     struct tls_lib *lib;
     struct quiesce *quiesce;
     struct published *published;
+    struct punt *punt;    /* of all workers; NULL: nothing is the kernel's */
     struct ring *answers; /* mail on its way back, from all workers */
 };
 
@@ -93,8 +96,9 @@ struct worker {
     struct proxy *proxy;
     struct accesslog_ring *log;
     struct ring *mailbox;
-    struct runtime *runtime; /* adopted, and pinned */
-    struct mail *unfinished; /* letter to be called again */
+    struct runtime *runtime;         /* adopted, and pinned */
+    const struct net_mirror *mirror; /* adopted */
+    struct mail *unfinished;         /* letter to be called again */
     struct worker_counters counters;
     struct worker_gauges gauges;
     _Atomic uint64_t adopted; /* version of ->runtime */

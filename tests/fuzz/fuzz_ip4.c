@@ -10,6 +10,18 @@
 
 #define PACKET_MAX 256
 
+/* Some of it is the kernel's. */
+static void share_with_kernel(struct machine_conf *m)
+{
+    m->ports[0].kernel_interface = "k0";
+    m->punt_rate = 1000000;
+    m->punt_burst = 1000;
+    m->n_punts = 3;
+    m->punts[0] = (struct punt_conf){ .protocol = 6, .n_ports = 2, .ports = { 22, 179 } };
+    m->punts[1] = (struct punt_conf){ .protocol = 17, .n_ports = 1, .ports = { 3784 }, .rate = 9 };
+    m->punts[2] = (struct punt_conf){ .protocol = 89 };
+}
+
 static enum drop take(void *ctx, struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst)
 {
     struct stack *s = ctx;
@@ -46,7 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz in = { data, size };
     struct stack s;
 
-    stack_init(&s);
+    stack_defaults(&s);
+    share_with_kernel(&s.machine);
+    if (!stack_start(&s))
+        abort();
     s.answer_arp = true;
     net_set_proto(s.net, 6, take, &s);
     net_set_error(s.net, 6, on_error, &s);
@@ -61,6 +76,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         frame_bytes(&f, body, len);
         if ((how & 4) != 0 && (how & 2) == 0)
             repair(&f);
+        if ((how & 0xf0) == 0xf0)
+            stack_from_kernel(&s, &f);
         stack_rx_flags(&s, &f, (how & 8) != 0 ? PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD : 0);
         s.at = s.n_out;
         s.core.now_us += how >> 4;

@@ -12,6 +12,18 @@
 
 #include <stdlib.h>
 
+/* Some of it is the kernel's. */
+static void share_with_kernel(struct machine_conf *m)
+{
+    m->ports[0].kernel_interface = "k0";
+    m->punt_rate = 1000000;
+    m->punt_burst = 1000;
+    m->n_punts = 3;
+    m->punts[0] = (struct punt_conf){ .protocol = 6, .n_ports = 2, .ports = { 22, 179 } };
+    m->punts[1] = (struct punt_conf){ .protocol = 17, .n_ports = 1, .ports = { 3784 }, .rate = 9 };
+    m->punts[2] = (struct punt_conf){ .protocol = 89 };
+}
+
 static enum drop take(void *ctx, struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst)
 {
     struct stack *s = ctx;
@@ -76,6 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     s.machine.ports[0].duplicate_probes = (uint16_t)(size & 1);
     s.machine.ports[0].router_advertisements = (size & 2) != 0;
     s.first = true;
+    share_with_kernel(&s.machine);
     if (!stack_start(&s))
         abort();
     net_set_proto(s.net, 6, take, &s);
@@ -88,6 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             packet4(&f, &in);
         else
             packet6(&f, &in, how);
+        if ((how & 0x60) == 0x60)
+            stack_from_kernel(&s, &f);
         stack_rx_flags(&s, &f, (how & 16) != 0 ? PKT_STEERED : 0);
         s.at = s.n_out;
         if (how >= 0xe0)

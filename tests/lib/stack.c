@@ -22,6 +22,25 @@ static void share(void *ctx, const struct pkt *p)
     s->n_shared++;
 }
 
+static void punt(void *ctx, struct pkt *p)
+{
+    struct stack *s = ctx;
+
+    net_to_kernel(s->net, &p, 1);
+}
+
+static void to_kernel(void *ctx, struct pkt *p)
+{
+    struct stack *s = ctx;
+
+    assert(p->len <= FRAME_MAX);
+    s->n_to_kernel++;
+    memcpy(s->to_kernel.b, p->data, p->len);
+    s->to_kernel.len = p->len;
+    s->to_kernel.at_us = s->core.now_us;
+    pkt_free(p);
+}
+
 void stack_defaults(struct stack *s)
 {
     struct port_conf *port = &s->machine.ports[0];
@@ -43,15 +62,20 @@ void stack_defaults(struct stack *s)
         (struct fixed_route_conf){ .prefix = { ipaddr_v4(0), 0 }, .via = { ipaddr_v4(GATEWAY) } };
     s->port = (struct net_port_info){ .mtu = 1500 };
     memcpy(s->port.mac, stack_mac, 6);
-    s->ops = (struct net_port_ops){ .tx = tx, .share = share };
+    s->ops =
+        (struct net_port_ops){ .tx = tx, .share = share, .punt = punt, .to_kernel = to_kernel };
 }
 
 bool stack_start(struct stack *s)
 {
-    const struct net_conf net_conf = {
+    struct net_conf net_conf = {
         .machine = &s->machine, .ports = &s->port, .ops = &s->ops, .ctx = s, .merge = s->merge
     };
 
+    s->punt_is_others = s->punt != NULL;
+    if (s->punt == NULL && machine_has_kernel_interface(&s->machine))
+        s->punt = punt_new(&s->machine, s->core.now_us);
+    net_conf.punt = s->punt;
     s->net = net_new(&s->core, &net_conf);
     if (s->net != NULL)
         net_start(s->net, s->first);
@@ -85,6 +109,8 @@ void stack_fini(struct stack *s)
 {
     send_all(s);
     net_free(s->net);
+    if (!s->punt_is_others)
+        punt_free(s->punt);
     if (s->core.wheel.n != 0) {
         fprintf(stderr, "%u timers still run\n", s->core.wheel.n);
         abort();
@@ -147,6 +173,14 @@ void stack_rx_flags(struct stack *s, const struct frame *f, uint16_t flags)
 
     p->flags = flags;
     net_rx(s->net, &p, 1);
+    stack_flush(s);
+}
+
+void stack_from_kernel(struct stack *s, const struct frame *f)
+{
+    struct pkt *p = test_pkt(&s->pool, f->b, f->len);
+
+    net_from_kernel(s->net, &p, 1);
     stack_flush(s);
 }
 

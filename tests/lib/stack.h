@@ -11,6 +11,7 @@
 #pragma once
 
 #include "dataplane/net/net.h"
+#include "dataplane/net/punt.h"
 #include "tests/lib/frames.h"
 #include "tests/lib/pool.h"
 
@@ -40,6 +41,11 @@ struct stack {
     struct stack_frame out[STACK_OUT];
     unsigned n_out, at; /* those before ->at have been looked at */
     unsigned n_shared;  /* calls of ops.share */
+    /* Of a machine with a kernel_interface: what the kernel was given, and the last of it. */
+    struct punt *punt; /* set before the start: another worker's, which frees it */
+    bool punt_is_others;
+    unsigned n_to_kernel;
+    struct stack_frame to_kernel;
     bool answer_arp;    /* be everybody who is asked for, at peer_mac or where stack_teach() says */
     uint32_t taught[4]; /* by the last byte of the MAC address, from STACK_MAC on */
     bool first;         /* of the workers: speaks to the network at the start */
@@ -67,6 +73,8 @@ void stack_teach(struct stack *s, uint32_t addr, uint8_t mac);
 void stack_flush(struct stack *s);
 void stack_rx(struct stack *s, const struct frame *f);
 void stack_rx_flags(struct stack *s, const struct frame *f, uint16_t flags);
+/* The kernel sends it by port 0. */
+void stack_from_kernel(struct stack *s, const struct frame *f);
 void stack_run(struct stack *s, uint64_t for_us);
 
 /* The next frame that was sent, or NULL. */

@@ -9,14 +9,19 @@
  * upstream ports are chosen so that replies reach the opener (no redirect on a
  * port that steers), and everything comes home.
  *
+ * What is for the kernel (segments to port 22) reaches the first worker, whichever got it. There is
+ * no interface of the kernel's behind it here: it is dropped there, and counted.
+ *
  *   clients  --- 10.9.0.2:7 ---> gateway --- 10.9.0.1:7 ---> echo, on the clients' machine
  *
  * With --bad-wire a third machine stands in between, which relays every frame and
  * does to it what a bad wire does: 1 % loss, 20 ms for a round trip, 1 % reordered.
  */
 #include "config/file/file.h"
+#include "dataplane/base/bytes.h"
 #include "dataplane/base/log.h"
 #include "dataplane/net/net.h"
+#include "dataplane/net/punt.h"
 #include "dataplane/worker/publish.h"
 #include "drivers/eal.h"
 
@@ -28,6 +33,7 @@
 
 #define N_WORKERS 2
 #define N_CONNS 16 /* of each client worker: their windows fit the rings, so nothing is lost */
+#define N_PUNTS 32 /* of each client worker, from as many ports */
 #define BYTES (1024 * 1024)
 #define DEADLINE_S 60 /* it takes one, over a bad wire ten; a hang is told */
 #define N_MACHINES 3  /* the gateway, the clients', and the wire if it is bad */
@@ -70,7 +76,7 @@ struct client {
     struct port_io *io;
     struct net *net;
     struct tcp *tcp;
-    uint32_t started;
+    uint32_t started, n_punts;
     _Atomic uint32_t done, echoes;
     _Atomic bool stop;
 };
@@ -253,6 +259,25 @@ static void start_call(struct client *c)
           "a connection can be opened");
 }
 
+/* A lone SYN to a port that is the kernel's: nobody will answer. */
+static void send_punt(struct client *c)
+{
+    const struct ipaddr gateway = ipaddr_v4(0x0a090002);
+    struct ipaddr local = { .family = IP_NONE };
+    struct pkt *p = pkt_alloc(c->core.pool);
+    struct net_dst dst;
+    uint8_t *tcp;
+
+    check(p != NULL && net_route(c->net, &gateway, &local, &dst) == 0, "there is a way");
+    tcp = memset(pkt_put(p, 20), 0, 20);
+    put16(tcp, (uint16_t)(1024 + c->n_punts++));
+    put16(tcp + 2, 22);
+    tcp[12] = 0x50;
+    tcp[13] = 2;
+    net_tx(c->net, &dst, &local, &gateway, 6, p);
+    net_dst_put(c->net, &dst);
+}
+
 static int client_run(void *arg)
 {
     struct client *c = arg;
@@ -264,6 +289,8 @@ static int client_run(void *arg)
         pktpool_look(c->pool);
         if (c->started < N_CONNS)
             start_call(c);
+        else if (c->done > 0 && c->n_punts < N_PUNTS) /* the neighbour is known */
+            send_punt(c);
         wheel_run(&c->core.wheel, c->core.now_us, 256);
         for (uint32_t i = 0; i <= ports_count(c->ports); i++) {
             unsigned n = port_rx(c->io, i, pkts);
@@ -402,6 +429,21 @@ static struct gateway gateway;
 static struct ring *answers;
 static struct tls_lib *libs[N_WORKERS];
 
+static struct punt *punt;
+
+/* As if the gateway's port had an interface of the kernel's. */
+static void punt_open(const struct machine_conf *gateway_conf)
+{
+    struct machine_conf m = *gateway_conf;
+
+    m.ports[0].kernel_interface = "none";
+    m.punt_rate = m.punt_burst = 1000000;
+    m.n_punts = 1;
+    m.punts[0] = (struct punt_conf){ .protocol = 6, .n_ports = 1, .ports = { 22 } };
+    punt = punt_new(&m, 0);
+    check(punt != NULL, "a punt");
+}
+
 static void gateway_open(struct snapshot *s, struct ports *ports, struct pktpool **pools)
 {
     struct cfg_err err = { "" };
@@ -422,12 +464,19 @@ static void gateway_open(struct snapshot *s, struct ports *ports, struct pktpool
                                     .pool = pools[i],
                                     .quiesce = gateway.quiesce,
                                     .published = &gateway.published,
+                                    .punt = punt,
                                     .answers = answers };
 
         gateway.workers[i] = worker_new(&conf);
         check(gateway.workers[i] != NULL, "the gateway's workers start");
         gateway.n_workers++;
     }
+}
+
+/* By the rule, without copies of what is said about neighbours. The first worker counts. */
+static uint64_t punted(void)
+{
+    return __atomic_load_n(&punt->counters[0].to_kernel, __ATOMIC_RELAXED);
 }
 
 static uint64_t in_use(void)
@@ -509,6 +558,10 @@ static void look_at_counters(bool bad)
     /* A late copy, such as a tail loss probe, may find its connection closed. Nothing else may. */
     check(bad || resets <= resent, "no packet reached a worker that did not know it");
     check(total == N_WORKERS * N_CONNS, "every connection was accepted once");
+    check(port_counters(gateway.workers[1]->io)->punt_out > 0 &&
+              port_counters(gateway.workers[1]->io)->kernel_tx == 0,
+          "the second worker punts to the first");
+    check(bad || punted() == N_WORKERS * N_PUNTS, "all that is the kernel's reaches the first");
 }
 
 /* Machine @i of the test: @n of @all's ports, from @first. */
@@ -541,9 +594,10 @@ static void start_dpdk(const struct machine_conf *all, struct pktpool **pools)
     }
 }
 
-static bool all_done(void)
+static bool all_done(bool bad)
 {
-    return clients[0].done == N_CONNS && clients[1].done == N_CONNS && in_use() == 0;
+    return (bad || punted() == N_WORKERS * N_PUNTS) && clients[0].done == N_CONNS &&
+           clients[1].done == N_CONNS && in_use() == 0;
 }
 
 static void run_all(bool bad)
@@ -556,7 +610,7 @@ static void run_all(bool bad)
     }
     if (bad)
         check(eal_launch(2 * N_WORKERS, wire_run, NULL) == 0, "launch");
-    while (!all_done() && now_us() - start < DEADLINE_S * UINT64_C(1000000))
+    while (!all_done(bad) && now_us() - start < DEADLINE_S * UINT64_C(1000000))
         usleep(1000);
     for (uint32_t i = 0; i < N_WORKERS; i++) {
         clients[i].stop = true;
@@ -567,7 +621,7 @@ static void run_all(bool bad)
         eal_join(i);
     printf("after %lu ms\n", (unsigned long)(now_us() - start) / 1000);
 
-    if (!all_done())
+    if (!all_done(bad))
         show_what_hangs();
     check(clients[0].done == N_CONNS && clients[1].done == N_CONNS, "all is done in time");
     check(in_use() == 0, "sessions come home");
@@ -584,6 +638,7 @@ static void close_all(struct pktpool **pools, struct ports **ports, uint32_t n_p
         net_free(clients[i].net);
         port_io_free(clients[i].io);
     }
+    punt_free(punt);
     gateway_fini(&gateway);
     quiesce_free(gateway.quiesce);
     ring_free(answers);
@@ -620,6 +675,7 @@ int main(int argc, char **argv)
         wire_open(ports[2], pools + 2 * N_WORKERS);
     }
     s->machine = machines[0];
+    punt_open(&machines[0]);
     gateway_open(s, ports[0], pools);
     for (uint32_t i = 0; i < N_WORKERS; i++)
         client_open(&clients[i], i, &machines[1], ports[1], pools[N_WORKERS + i]);

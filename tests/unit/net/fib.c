@@ -55,7 +55,7 @@ static void the_longest_prefix_wins(void **state)
                                              .via = { ipaddr_v4(0x0a000002) },
                                              .port = "a" };
     assert_int_equal(iface_table_init(&ifaces, &m, ports), 0);
-    assert_int_equal(fib_of_machine(&m, &ifaces, &f), 0);
+    assert_int_equal(fib_of_machine(&m, &ifaces, NULL, 0, &f), 0);
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         const struct ipaddr addr = ipaddr_v4(cases[i].addr);
         const struct fib_route *r = fib_find(f, &addr);
@@ -93,7 +93,7 @@ static void routes_that_lead_nowhere_are_refused(void **state)
     m.n_routes = 1;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         m.routes[0] = cases[i];
-        assert_true(fib_of_machine(&m, &ifaces, &f) < 0);
+        assert_true(fib_of_machine(&m, &ifaces, NULL, 0, &f) < 0);
     }
 }
 
@@ -122,7 +122,7 @@ static void several_routes_to_one_prefix_are_one_with_several_hops(void **state)
     m.routes[4] = (struct fixed_route_conf){ .prefix = { v6("2001:db8:dead::"), 48 },
                                              .type = ROUTE_BLACKHOLE };
     assert_int_equal(iface_table_init(&ifaces, &m, ports), 0);
-    assert_int_equal(fib_of_machine(&m, &ifaces, &f), 0);
+    assert_int_equal(fib_of_machine(&m, &ifaces, NULL, 0, &f), 0);
     r = fib_find(f, &far);
     assert_int_equal(r->n_hops, 3);
     assert_int_equal(fib_hops(f, r)[2].via.scope, fib_hops(f, r)[2].iface + 1);
@@ -274,6 +274,49 @@ static void a_prefix_of_31_bits_has_no_broadcast(void **state)
     assert_null(iface_find(&ifaces, 1, 5));
 }
 
+static void the_configuration_wins_over_the_kernel(void **state)
+{
+    const struct fib_entry more[] = {
+        { .prefix = prefix(0x0a000000, 24),
+          .from_kernel = true,
+          .n_hops = 1, /* connected */
+          .hops = { { .via = ipaddr_v4(0xc0a80009), .iface = 2 } } },
+        { .prefix = prefix(0x0b000000, 8),
+          .from_kernel = true,
+          .n_hops = 1,
+          .hops = { { .via = ipaddr_v4(0xc0a80009), .iface = 2 } } },
+        { .prefix = prefix(0x0b010000, 16),
+          .from_kernel = true,
+          .n_hops = 1,
+          .hops = { { .via = ipaddr_v4(0xc0a80009), .iface = 2 } } },
+        { .prefix = prefix(0x0c000000, 8), .from_kernel = true, .kind = FIB_BLACKHOLE },
+    };
+    static struct iface_table ifaces;
+    struct machine_conf m;
+    const struct fib_route *r;
+    struct fib *f;
+
+    two_ports(&m);
+    m.n_routes = 1;
+    m.routes[0] = (struct fixed_route_conf){ .prefix = prefix(0x0b000000, 8),
+                                             .via = { ipaddr_v4(0xc0a80002) } };
+    assert_int_equal(iface_table_init(&ifaces, &m, ports), 0);
+    assert_int_equal(fib_of_machine(&m, &ifaces, more, ARRAY_SIZE(more), &f), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct ipaddr addr = ipaddr_v4(i == 0 ? 0x0a000009 : 0x0b000009);
+
+        r = fib_find(f, &addr);
+        assert_false(r->from_kernel);
+        assert_int_equal(r->n_hops, 1);
+    }
+    r = fib_find(f, &(struct ipaddr){ .family = IP_V4, .b = { 0x0b, 1, 0, 9 } });
+    assert_true(r->from_kernel); /* a longer prefix is another one */
+    assert_int_equal(fib_hops(f, r)->via.b[3], 9);
+    r = fib_find(f, &(struct ipaddr){ .family = IP_V4, .b = { 0x0c, 1, 0, 9 } });
+    assert_int_equal(r->kind, FIB_BLACKHOLE);
+    fib_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +327,7 @@ int main(void)
         cmocka_unit_test(it_holds_sixty_five_thousand_routes_and_no_more),
         cmocka_unit_test(addresses_that_make_no_sense_are_refused),
         cmocka_unit_test(a_prefix_of_31_bits_has_no_broadcast),
+        cmocka_unit_test(the_configuration_wins_over_the_kernel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
