@@ -17,8 +17,8 @@ struct tcp_flight *tcp_flight_get(struct tcp_conn *c)
     fl->reo_steps = 1;
     fl->high = fl->fack = fl->limited_end = c->snd_una;
     fl->reordering = TCP_DUP_ACKS;
-    fl->delivered = c->delivered;
-    fl->delivered_pkts = c->delivered_pkts;
+    fl->delivered = tcp_estats_get(c)->delivered;
+    fl->delivered_pkts = c->es->delivered_pkts;
     fl->min_rtt_us = c->min_rtt_us != 0 ? c->min_rtt_us : UINT32_MAX;
     fl->min_rtt_at_s = (uint32_t)(c->tcp->core->now_us / TCP_SECOND);
     c->fl = fl;
@@ -40,8 +40,10 @@ void tcp_flight_put(struct tcp_conn *c)
     }
     c->cwnd = fl->cc.cwnd;
     c->ssthresh = fl->cc.ssthresh;
-    c->delivered = fl->delivered;
-    c->delivered_pkts = fl->delivered_pkts;
+    if (fl->lim != TCP_LIM_SND)
+        tcp_estats_limit(c, TCP_LIM_SND);
+    tcp_estats_get(c)->delivered = fl->delivered;
+    c->es->delivered_pkts = fl->delivered_pkts;
     c->min_rtt_us = fl->min_rtt_us != UINT32_MAX ? fl->min_rtt_us : 0;
     slab_free(&c->tcp->flights, fl);
     c->fl = NULL;
@@ -363,7 +365,7 @@ static void take_dsack(struct tcp_conn *c, const struct tcp_sack *b, struct tcp_
     struct tcp_flight *fl = c->fl;
 
     news->dsack = true;
-    c->dsacks++;
+    c->es->dsacks++;
     c->tcp->counters.dsacks_in++;
     if (fl->undo_on && seq_gt(b->end, fl->undo_una) && fl->undo_resent > 0)
         fl->undo_resent -= (int32_t)MAX((b->end - b->start + c->mss - 1) / c->mss, 1);

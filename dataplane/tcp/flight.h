@@ -72,6 +72,7 @@ struct tcp_flight {
     /* recovery.c */
     uint8_t state; /* enum tcp_ca_state */
     uint8_t dup_acks;
+    uint8_t lim, lim_next; /* enum tcp_lim: what limits now (estats.h), and after this output */
     bool frto : 1;    /* the timeout may have been a mistake (RFC 5682) */
     bool undo_on : 1; /* ->undo_una counts */
     bool reordering_seen : 1;
@@ -81,6 +82,7 @@ struct tcp_flight {
     bool dsack_seen : 1;   /* in this round */
     bool cwr_owed : 1;     /* ECN: tell the peer that its echo was heard */
     bool resent_ts_on : 1;
+    bool dup_run : 1;    /* the last ACK was a duplicate */
     uint8_t reo_steps;   /* RACK: quarters of the round trip that reordering may take */
     uint8_t reo_persist; /* recoveries until that is forgotten */
     uint32_t high;       /* snd_nxt when this state was entered */

@@ -61,6 +61,18 @@ static uint32_t recv_room(const struct tcp_conn *c)
     return c->rxq.bytes < buf ? buf - (uint32_t)c->rxq.bytes : 0;
 }
 
+static void note_window(struct tcp_conn *c, uint32_t wnd)
+{
+    struct tcp_estats *es = c->es;
+
+    if (wnd == 0) {
+        c->tcp->counters.zero_windows++;
+        tcp_estats_get(c)->zero_rwin_sent++;
+    } else if (es != NULL && wnd > es->max_rwin_sent) {
+        es->max_rwin_sent = wnd;
+    }
+}
+
 /*
  * What the window field says. The right edge moves only in steps worth sending for (RFC 9293,
  * 3.8.6.2.2), and never back.
@@ -74,8 +86,7 @@ static uint16_t advertise(struct tcp_conn *c)
     field = MIN(wnd >> c->rcv_shift, (uint32_t)UINT16_MAX);
     wnd = field << c->rcv_shift;
     c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + wnd);
-    if (field == 0)
-        c->tcp->counters.zero_windows++;
+    note_window(c, wnd);
     return (uint16_t)field;
 }
 
@@ -91,8 +102,10 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags, ui
         c->ack_now = false;
         list_remove(&c->delayed_ack);
     }
-    if (c->ecn_echo)
+    if (c->ecn_echo) {
         h.flags |= TCP_ECE;
+        tcp_estats_get(c)->ece_sent++;
+    }
     if (c->ts_on) {
         h.opts.has_ts = true;
         h.opts.tsval = tcp_ts_now(c->tcp, c->ts_offset);
@@ -103,8 +116,13 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags, ui
     return h;
 }
 
-static void send_packet(struct tcp_conn *c, struct pkt *p, const struct tcp_hdr *h)
+/* Every segment of a connection leaves here, and is counted and recorded. */
+static void send_packet(struct tcp_conn *c, struct pkt *p, const struct tcp_hdr *h, bool again)
 {
+    tcp_estats_sent(c, p->len);
+    if (p->len > 0)
+        tcp_recorder_want(c);
+    tcp_record_out(c, h, p->len, again);
     push_header(c->tcp, p, &c->flow.key, h, &c->dst);
     net_tx(c->tcp->net, &c->dst, &c->flow.key.local, &c->flow.key.remote, TCP_PROTOCOL, p);
 }
@@ -134,12 +152,12 @@ void tcp_send_ctl(struct tcp *tcp, const struct flow_key *key, const struct tcp_
     net_dst_put(tcp->net, &dst);
 }
 
-void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s)
+bool tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s)
 {
     struct tcp_hdr h = { .flags = TCP_RST };
 
     if ((s->flags & TCP_RST) != 0 || !limit_pass(&tcp->resets, tcp->core->now_us))
-        return;
+        return false;
     if ((s->flags & TCP_ACK) != 0) {
         h.seq = s->ack;
     } else {
@@ -148,6 +166,7 @@ void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_se
     }
     tcp->counters.resets_out++;
     tcp_send_ctl(tcp, key, &h);
+    return true;
 }
 
 static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
@@ -158,7 +177,7 @@ static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
     if (p == NULL)
         return;
     h = header(c, seq, flags, 0);
-    send_packet(c, p, &h);
+    send_packet(c, p, &h, false);
 }
 
 /*
@@ -243,7 +262,7 @@ void tcp_send_syn(struct tcp_conn *c)
     } else if (tcp->conf.ecn && !c->syn_lost) {
         h.flags |= TCP_ECE | TCP_CWR; /* not when one was lost: maybe because of that (6.1.1.1) */
     }
-    send_packet(c, p, &h);
+    send_packet(c, p, &h, c->syn_lost);
 }
 
 void tcp_window_opened(struct tcp_conn *c)
@@ -291,17 +310,18 @@ static void account_new(struct tcp_conn *c, const struct pkt *p)
         c->answering = true;
     if (p->pay_len > 0 && p->pay_len < c->mss)
         c->snd_small = tcp_pkt_end(p);
-    c->bytes_out += p->pay_len;
+    c->es->bytes_out += p->pay_len;
     tcp->counters.bytes_out += p->pay_len;
 }
 
-static void account_again(struct tcp_conn *c)
+static void account_again(struct tcp_conn *c, const struct pkt *p)
 {
     struct tcp_flight *fl = c->fl;
     struct tcp *tcp = c->tcp;
 
     tcp->counters.retrans_segs++;
-    c->retransmits++;
+    c->es->segs_retrans++;
+    c->es->octets_retrans += p->pay_len;
     c->rtx_ts = tcp_ts_now(tcp, c->ts_offset);
     if (!fl->resent_ts_on) {
         fl->resent_ts_on = true;
@@ -342,14 +362,14 @@ static bool send_segment(struct tcp_conn *c, struct pkt *p)
         flags |= TCP_PSH;
     h = header(c, p->seq, flags, p->pay_len);
     if (again)
-        account_again(c);
+        account_again(c, p);
     else
         account_new(c, p);
     c->last_tx_us = c->tcp->core->now_us;
     tcp_flight_sent(c, p);
     c->fl->prr_out += tcp_pkt_span(p);
     tcp_pace_sent(c, p->pay_len);
-    send_packet(c, out, &h);
+    send_packet(c, out, &h, again);
     return true;
 }
 
@@ -379,8 +399,10 @@ static bool send_lost(struct tcp_conn *c)
 
     if (p == NULL || !fit(c, p, c->mss))
         return false;
+    c->fl->lim_next = TCP_LIM_CWND;
     if (cwnd_room(c) < MIN(tcp_pkt_span(p), c->mss) || is_paced_out(c))
         return false;
+    c->fl->lim_next = TCP_LIM_RWIN;
     /* Beyond a window that was taken back only the first may ask for room (RFC 9293, 3.8.6). */
     if (seq_gt(tcp_pkt_end(p), c->snd_una + c->snd_wnd) && p != c->fl->head)
         return false;
@@ -440,14 +462,24 @@ static bool send_new(struct tcp_conn *c, bool force)
     struct tcp_flight *fl = c->fl;
     struct pkt *p = fl->next;
 
+    fl->lim_next = TCP_LIM_SND;
     if (p == NULL || !fit(c, p, c->mss))
         return false;
     if (cwnd_room(c) < tcp_pkt_span(p) && tcp_pipe(c) > 0) {
         fl->cwnd_limited = true;
+        fl->lim_next = TCP_LIM_CWND;
         return false;
     }
-    if (is_paced_out(c) || (!force && is_held_back(c, p)) || !fits_window(c, p, force))
+    if (is_paced_out(c)) {
+        fl->lim_next = TCP_LIM_CWND;
         return false;
+    }
+    if (!force && is_held_back(c, p))
+        return false;
+    if (!fits_window(c, p, force)) {
+        fl->lim_next = TCP_LIM_RWIN;
+        return false;
+    }
     return send_segment(c, p);
 }
 
@@ -528,10 +560,13 @@ static bool begin_round(struct tcp_conn *c)
 static void note_use(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
+    struct tcp_estats *es = c->es;
+    const uint32_t pipe = tcp_pipe(c);
 
     fl->max_flight = MAX(fl->max_flight, fl->out.bytes);
-    if (fl->next == NULL && fl->lost.pkts == 0 && cwnd_room(c) >= c->mss)
-        fl->app_limited = MAX(fl->delivered + tcp_pipe(c), 1);
+    es->max_pipe = MAX(es->max_pipe, pipe);
+    if (fl->next == NULL && fl->lost.pkts == 0 && fl->cc.cwnd >= pipe + c->mss)
+        fl->app_limited = MAX(fl->delivered + pipe, 1);
 }
 
 /* Something in flight: probe or timeout. Something to send, and cannot: the persist timer. */
@@ -567,6 +602,7 @@ static void send_all(struct tcp_conn *c, bool force)
     bool sent_new = false, round;
 
     restart_after_idle(c);
+    c->fl->lim_next = TCP_LIM_SND;
     round = begin_round(c);
     note_use(c);
     if (c->new_first) {
@@ -587,6 +623,8 @@ static void send_all(struct tcp_conn *c, bool force)
     if (round)
         c->fl->limited_end = c->snd_nxt;
     note_use(c);
+    if (c->fl->lim_next != c->fl->lim)
+        tcp_estats_limit(c, (enum tcp_lim)c->fl->lim_next);
     set_timers(c, sent_new);
 }
 
