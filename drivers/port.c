@@ -3,6 +3,7 @@
 #include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
 #include "dataplane/base/ring.h"
+#include "drivers/capture.h"
 #include "drivers/pktpool.h"
 #include "drivers/vdev.h"
 
@@ -43,6 +44,8 @@ struct port_io {
     struct pkt_pool *pool;
     uint32_t worker;
     struct port_counters counters;
+    struct capture_tap *capture; /* NULL: none */
+    const uint64_t *wall_us;
     struct tx_batch tx[MACHINE_MAX_PORTS];
 };
 
@@ -413,6 +416,8 @@ unsigned port_rx(struct port_io *io, uint32_t i, struct pkt **pkts)
     for (unsigned k = 0; k < n; k++)
         pkts[k] = pkt_of_mbuf(burst[k], io->pool, (uint8_t)i);
     io->counters.rx += n;
+    if (unlikely(io->capture != NULL))
+        capture_received(io->capture, *io->wall_us, pkts, n);
     return io->ports->steer.n_workers > 1 ? steer_burst(io, port, pkts, n) : n;
 }
 
@@ -420,11 +425,16 @@ static void send_on(struct port_io *io, const struct port *port, uint16_t q, str
                     unsigned n)
 {
     struct rte_mbuf *burst[TX_BATCH];
+    uint64_t ends[TX_BATCH];
     unsigned sent;
 
+    if (unlikely(io->capture != NULL))
+        capture_stage(io->capture, *io->wall_us, pkts, n, ends);
     for (unsigned i = 0; i < n; i++)
         burst[i] = mbuf_of_pkt(pkts[i]);
     sent = rte_eth_tx_burst(port->ethdev, q, burst, (uint16_t)n);
+    if (unlikely(io->capture != NULL))
+        capture_commit(io->capture, ends, sent);
     io->counters.tx += sent;
     io->counters.tx_dropped += n - sent;
     for (unsigned i = sent; i < n; i++)
@@ -533,6 +543,12 @@ void port_share(struct port_io *io, const struct pkt *p)
             pkt_free(copy);
         }
     }
+}
+
+void port_capture(struct port_io *io, struct capture_tap *tap, const uint64_t *wall_us)
+{
+    io->capture = tap;
+    io->wall_us = wall_us;
 }
 
 const struct port_counters *port_counters(const struct port_io *io)

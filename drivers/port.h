@@ -22,6 +22,7 @@
 
 #define PORT_BURST 64
 
+struct capture_tap;
 struct pktpool;
 struct ports;
 struct port_io;
@@ -94,5 +95,12 @@ bool port_steer(struct port_io *io, struct pkt *p);
 
 /* A copy of @p for every other worker. Does not take @p. */
 void port_share(struct port_io *io, const struct pkt *p);
+
+/*
+ * From now on frames that this worker receives and sends are also copied into @tap, received ones
+ * as they come from the queue, sent ones as they are given to it; NULL: no more. @wall_us: where
+ * the worker keeps the time.
+ */
+void port_capture(struct port_io *io, struct capture_tap *tap, const uint64_t *wall_us);
 
 const struct port_counters *port_counters(const struct port_io *io);

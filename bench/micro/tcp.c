@@ -5,7 +5,7 @@
  * segments written here. Connections take turns in a random order, 32 at a time as in a burst, so
  * that with many of them each packet finds its connection outside the caches, as it does in life.
  *
- * usage: isthmus-micro-tcp [CONNECTIONS...]
+ * usage: isthmus-micro-tcp [--recorders N] [CONNECTIONS...]
  */
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/net/bytes.h"
@@ -43,7 +43,7 @@ static struct core core;
 static struct net *net;
 static struct tcp *tcp;
 static struct conn *conns;
-static uint32_t n_conns;
+static uint32_t n_conns, recorders;
 static const uint8_t us[6] = { 2, 0, 0, 0, 0, 1 }, router[6] = { 2, 0, 0, 0, 0, 2 };
 
 /* ---- packets from malloc, kept in a list when they are given back */
@@ -342,7 +342,9 @@ static void start_stack(uint32_t max)
     static const struct net_port_ops port_ops = { .tx = swallow };
     static struct net_port_info info = { .mtu = 1500, .tx_ip_csum = true, .tx_tcp_csum = true };
     static struct machine_conf machine;
-    const struct tcp_conf conf = { .max_conns = max + 1, .keepalive_us = UINT64_MAX };
+    const struct tcp_conf conf = { .max_conns = max + 1,
+                                   .keepalive_us = UINT64_MAX,
+                                   .recorders = recorders };
     const struct ipport any = { .port = 80 };
     struct pkt *arp;
     uint8_t *at;
@@ -413,9 +415,15 @@ static void measure(uint32_t n, double ret[ROWS])
 int main(int argc, char **argv)
 {
     static const char *const usual[] = { "1", "1000", "100000" };
-    const int n = argc > 1 ? argc - 1 : 3;
     double all[8][ROWS];
+    int n;
 
+    if (argc > 2 && strcmp(argv[1], "--recorders") == 0) {
+        recorders = (uint32_t)strtoul(argv[2], NULL, 10);
+        argc -= 2;
+        argv += 2;
+    }
+    n = argc > 1 ? argc - 1 : 3;
     if (n > 8)
         return 2;
     printf("%-16s", "cycles");

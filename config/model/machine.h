@@ -95,6 +95,8 @@ struct machine_conf {
         enum congestion_control congestion_control;
         bool pacing, ecn;
         uint64_t time_wait_us, keepalive_us, user_timeout_us, rto_min_us, delayed_ack_us;
+        /* of one worker: connections whose segments are recorded, records of each, episodes kept */
+        uint32_t recorders, recorder_records, recorder_episodes;
     } tcp;
     struct cfg_where where;
 };

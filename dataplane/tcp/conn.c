@@ -21,7 +21,7 @@ void tcp_conn_move(struct tcp_conn *c, enum tcp_state next)
 {
     assert(allowed[c->state] & (1u << next));
 
-    tcp_record(c, .kind = TCP_RECORD_STATE, .mark = (uint16_t)c->state, .len = (uint16_t)next);
+    tcp_record(c, TCP_RECORD_STATE, .mark = (uint16_t)c->state, .len = (uint16_t)next);
     c->state = next;
 }
 

@@ -91,14 +91,7 @@ static void unmark(struct tcp_flight *fl, struct pkt *p)
 
 uint32_t tcp_pipe(const struct tcp_conn *c)
 {
-    const struct tcp_flight *fl = c->fl;
-    uint32_t gone;
-
-    if (fl == NULL)
-        return 0;
-    /* Without SACK, what duplicate ACKs stand for is a guess, and may be more than there is. */
-    gone = fl->sacked.bytes + fl->lost.bytes;
-    return (fl->out.bytes > gone ? fl->out.bytes - gone : 0) + fl->resent.bytes;
+    return c->fl != NULL ? tcp_flight_pipe(c->fl) : 0;
 }
 
 static void link_tail(struct tcp_flight *fl, struct pkt *p)

@@ -139,6 +139,13 @@ uint32_t tcp_pkt_span(const struct pkt *p);
 uint32_t tcp_pkt_end(const struct pkt *p);
 
 /* What is in the network, as far as anybody can know. */
+static inline uint32_t tcp_flight_pipe(const struct tcp_flight *fl)
+{
+    /* Without SACK, what duplicate ACKs stand for is a guess, and may be more than there is. */
+    const uint32_t gone = fl->sacked.bytes + fl->lost.bytes;
+
+    return (fl->out.bytes > gone ? fl->out.bytes - gone : 0) + fl->resent.bytes;
+}
 uint32_t tcp_pipe(const struct tcp_conn *c);
 
 /* Appends @p, which holds payload, to the queue. */

@@ -382,7 +382,7 @@ static bool fit(struct tcp_conn *c, struct pkt *p, uint32_t max)
 /* What the congestion window still lets out. */
 static uint32_t cwnd_room(const struct tcp_conn *c)
 {
-    const uint32_t pipe = tcp_pipe(c), cwnd = c->fl->cc.cwnd;
+    const uint32_t pipe = tcp_flight_pipe(c->fl), cwnd = c->fl->cc.cwnd;
 
     return pipe < cwnd ? cwnd - pipe : 0;
 }
@@ -561,7 +561,7 @@ static void note_use(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
     struct tcp_estats *es = c->es;
-    const uint32_t pipe = tcp_pipe(c);
+    const uint32_t pipe = tcp_flight_pipe(fl);
 
     fl->max_flight = MAX(fl->max_flight, fl->out.bytes);
     es->max_pipe = MAX(es->max_pipe, pipe);

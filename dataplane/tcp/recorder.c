@@ -55,7 +55,8 @@ struct tcp_recorders *tcp_recorders_new(const struct tcp *tcp, int *err)
     r->n_episodes = (uint32_t)episodes;
     list_init(&r->by_use);
     for (size_t i = 0; i < n; i++) {
-        r->v[i].v = r->memory + i * r->n_records;
+        r->v[i].v = r->v[i].next = r->memory + i * r->n_records;
+        r->v[i].end = r->v[i].v + r->n_records;
         list_push_tail(&r->by_use, &r->v[i].link);
     }
     for (size_t i = 0; i < episodes; i++)
@@ -94,12 +95,17 @@ static void used(struct tcp_recorders *r, struct tcp_recorder *rec, uint64_t now
     list_push_tail(&r->by_use, &rec->link);
 }
 
+static const struct tcp_record *last_of(const struct tcp_recorder *rec)
+{
+    return (rec->next == rec->v ? rec->end : rec->next) - 1;
+}
+
 /* The one that is missed least; NULL: all are in use. */
 static struct tcp_recorder *find(struct tcp_recorders *r, uint64_t now_us)
 {
     for (unsigned i = 0; i < TRIES; i++) {
         struct tcp_recorder *rec = container_of(r->by_use.next, struct tcp_recorder, link);
-        const uint64_t quiet_us = now_us - rec->last_us;
+        const uint64_t quiet_us = now_us - MAX(rec->moved_us, tcp_record_us(last_of(rec)));
 
         if (rec->conn == NULL)
             return rec;
@@ -127,9 +133,8 @@ void tcp_recorder_take(struct tcp_conn *c)
         tcp->counters.recorders_taken++;
     }
     rec->conn = c;
-    rec->n = 0;
-    rec->at = 0;
-    rec->last_us = tcp->core->now_us;
+    rec->next = rec->v;
+    rec->rounds = 0;
     used(r, rec, tcp->core->now_us);
     c->rec = (uint16_t)(rec - r->v + 1);
 }
@@ -149,30 +154,27 @@ void tcp_recorder_leave(struct tcp_conn *c)
 
 /* ---- records */
 
-static struct tcp_record *next(struct tcp_conn *c)
+static inline struct tcp_record *next(struct tcp_conn *c, uint64_t kind, uint64_t flags)
 {
-    struct tcp_recorders *r = c->tcp->recorders;
     struct tcp_recorder *rec = recorder_of(c);
     const uint64_t now_us = c->tcp->core->now_us;
-    struct tcp_record *to = &rec->v[rec->at];
+    struct tcp_record *to = rec->next++;
 
-    rec->n++;
-    rec->at = rec->at + 1 == r->n_records ? 0 : rec->at + 1;
-    rec->last_us = now_us;
-    if (now_us - rec->moved_us >= MOVE_EVERY_US)
-        used(r, rec, now_us);
-    to->us_low = (uint32_t)now_us;
-    to->us_high = (uint16_t)(now_us >> 32);
+    if (unlikely(rec->next == rec->end)) {
+        rec->next = rec->v;
+        rec->rounds++;
+    }
+    if (unlikely(now_us - rec->moved_us >= MOVE_EVERY_US))
+        used(c->tcp->recorders, rec, now_us);
+    to->head = now_us | kind << TCP_RECORD_CLOCK | flags << 56;
     return to;
 }
 
 static void write_block(struct tcp_conn *c, enum tcp_record_kind kind, const struct tcp_sack *b,
                         uint32_t first)
 {
-    struct tcp_record *to = next(c);
+    struct tcp_record *to = next(c, kind, 0);
 
-    to->kind = (uint8_t)kind;
-    to->flags = 0;
     to->seq = b->start - first;
     to->ack = b->end - first;
     to->wnd = 0;
@@ -188,14 +190,12 @@ static void write_blocks(struct tcp_conn *c, enum tcp_record_kind kind, const st
 
 void tcp_record_in_slow(struct tcp_conn *c, const struct tcp_seg *s)
 {
-    struct tcp_record *to = next(c);
+    struct tcp_record *to = next(c, TCP_RECORD_IN, s->flags);
 
-    to->kind = TCP_RECORD_IN;
-    to->flags = s->flags;
     to->seq = s->seq - c->irs;
     to->ack = s->ack - c->iss;
-    to->wnd = (uint32_t)s->wnd << ((s->flags & TCP_SYN) != 0 ? 0 : c->snd_shift);
-    to->len = (uint16_t)MIN(s->len, (uint32_t)UINT16_MAX);
+    to->wnd = (uint32_t)s->wnd << c->snd_shift;
+    to->len = (uint16_t)s->len; /* of an IP packet */
     to->mark = s->ce;
     if (unlikely(s->opts.n_sacks > 0))
         write_blocks(c, TCP_RECORD_BLOCK_IN, &s->opts, c->iss);
@@ -203,44 +203,41 @@ void tcp_record_in_slow(struct tcp_conn *c, const struct tcp_seg *s)
 
 void tcp_record_out_slow(struct tcp_conn *c, const struct tcp_hdr *h, uint32_t len, bool again)
 {
-    struct tcp_record *to = next(c);
+    struct tcp_record *to = next(c, again ? TCP_RECORD_AGAIN : TCP_RECORD_OUT, h->flags);
 
-    to->kind = again ? TCP_RECORD_AGAIN : TCP_RECORD_OUT;
-    to->flags = h->flags;
     to->seq = h->seq - c->iss;
     to->ack = h->ack - c->irs;
-    to->wnd = (uint32_t)h->wnd << ((h->flags & TCP_SYN) != 0 ? 0 : c->rcv_shift);
-    to->len = (uint16_t)MIN(len, (uint32_t)UINT16_MAX);
+    to->wnd = (uint32_t)h->wnd << c->rcv_shift;
+    to->len = (uint16_t)len;
     to->mark = 0;
     if (unlikely(h->opts.n_sacks > 0))
         write_blocks(c, TCP_RECORD_BLOCK_OUT, &h->opts, c->irs);
 }
 
-void tcp_record_slow(struct tcp_conn *c, const struct tcp_record *what)
+void tcp_record_slow(struct tcp_conn *c, enum tcp_record_kind kind, const struct tcp_record *what)
 {
-    struct tcp_record *to = next(c);
+    struct tcp_record *to = next(c, kind, 0);
+    const uint64_t head = to->head;
 
-    to->kind = what->kind;
-    to->flags = what->flags;
-    to->seq = what->seq;
-    to->ack = what->ack;
-    to->wnd = what->wnd;
-    to->len = what->len;
-    to->mark = what->mark;
+    *to = *what;
+    to->head = head;
 }
 
 /* Many small ones are one. */
 void tcp_record_bytes_slow(struct tcp_conn *c, enum tcp_record_kind kind, uint64_t n)
 {
-    struct tcp_recorders *r = c->tcp->recorders;
-    struct tcp_recorder *rec = recorder_of(c);
-    struct tcp_record *last = &rec->v[rec->at == 0 ? r->n_records - 1 : rec->at - 1];
+    const struct tcp_recorder *rec = recorder_of(c);
+    struct tcp_record *last = (struct tcp_record *)(uintptr_t)last_of(rec), *to;
 
-    if (rec->n > 0 && last->kind == kind && last->seq <= UINT32_MAX - n)
-        last->seq += (uint32_t)n;
-    else
-        tcp_record_slow(c, &(struct tcp_record){ .kind = (uint8_t)kind,
-                                                 .seq = (uint32_t)MIN(n, UINT32_MAX) });
+    if (tcp_record_kind(last) == kind && last->seq <= TCP_QUEUE_MAX &&
+        (rec->next != rec->v || rec->rounds > 0)) {
+        last->seq += (uint32_t)MIN(n, TCP_QUEUE_MAX);
+        return;
+    }
+    to = next(c, kind, 0);
+    to->seq = (uint32_t)MIN(n, TCP_QUEUE_MAX);
+    to->ack = to->wnd = 0;
+    to->len = to->mark = 0;
 }
 
 /* ---- what is kept */
@@ -249,6 +246,7 @@ static struct tcp_log describe(const struct tcp_conn *c, const struct tcp_record
 {
     const struct core *core = c->tcp->core;
     const uint32_t max = c->tcp->recorders->n_records;
+    const uint64_t n = rec->rounds * max + (uint64_t)(rec->next - rec->v);
 
     return (struct tcp_log){
         .local = tcp_local(c),
@@ -261,19 +259,20 @@ static struct tcp_log describe(const struct tcp_conn *c, const struct tcp_record
         .ts_on = c->ts_on,
         .sack_on = c->sack_on,
         .active = c->active,
-        .n = (uint32_t)MIN(rec->n, max),
-        .overwritten = rec->n > max ? rec->n - max : 0,
+        .n = (uint32_t)MIN(n, max),
+        .overwritten = n - MIN(n, max),
     };
 }
 
 /* In order: the older half lies behind the place where the next record goes. */
-static struct tcp_log_pieces pieces_of(const struct tcp_recorders *r,
-                                       const struct tcp_recorder *rec)
+static struct tcp_log_pieces pieces_of(const struct tcp_recorder *rec)
 {
-    if (rec->n <= r->n_records)
-        return (struct tcp_log_pieces){ { rec->v, NULL }, { (uint32_t)rec->n, 0 } };
-    return (struct tcp_log_pieces){ { rec->v + rec->at, rec->v },
-                                    { r->n_records - rec->at, rec->at } };
+    const uint32_t newer = (uint32_t)(rec->next - rec->v);
+
+    if (rec->rounds == 0)
+        return (struct tcp_log_pieces){ { rec->v, NULL }, { newer, 0 } };
+    return (struct tcp_log_pieces){ { rec->next, rec->v },
+                                    { (uint32_t)(rec->end - rec->next), newer } };
 }
 
 /* The last @max of them. Returns how many. */
@@ -314,7 +313,7 @@ void tcp_recorder_keep(struct tcp_conn *c, enum tcp_log_why why)
     e->log = describe(c, rec);
     e->log.id = ++r->last_id;
     e->log.why = why;
-    pieces = pieces_of(r, rec);
+    pieces = pieces_of(rec);
     (void)copy_records(&pieces, e->v, r->n_records);
 }
 
@@ -334,7 +333,7 @@ static bool log_at(const struct tcp_recorders *r, uint32_t at, struct tcp_log *r
     if (r->v[at - r->n_episodes].conn == NULL)
         return false;
     *ret = describe(r->v[at - r->n_episodes].conn, &r->v[at - r->n_episodes]);
-    *pieces = pieces_of(r, &r->v[at - r->n_episodes]);
+    *pieces = pieces_of(&r->v[at - r->n_episodes]);
     return true;
 }
 

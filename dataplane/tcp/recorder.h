@@ -55,18 +55,26 @@ enum tcp_record_kind { TCP_RECORD_KINDS(TCP_RECORD_ENUM) TCP_RECORD_COUNT };
 
 /* Sequence numbers count from the sender's SYN. */
 struct tcp_record {
-    uint32_t us_low; /* of the worker's clock */
-    uint16_t us_high;
-    uint8_t kind;
-    uint8_t flags;
+    uint64_t head; /* 48 bits: the worker's clock, in us; 8: kind; 8: flags */
     uint32_t seq, ack, wnd;
     uint16_t len, mark;
 };
 _Static_assert(sizeof(struct tcp_record) == 24, "records are copied as they are");
 
+#define TCP_RECORD_CLOCK 48
 static inline uint64_t tcp_record_us(const struct tcp_record *r)
 {
-    return (uint64_t)r->us_high << 32 | r->us_low;
+    return r->head & ((UINT64_C(1) << TCP_RECORD_CLOCK) - 1);
+}
+
+static inline enum tcp_record_kind tcp_record_kind(const struct tcp_record *r)
+{
+    return (enum tcp_record_kind)(r->head >> TCP_RECORD_CLOCK & 0xff);
+}
+
+static inline uint8_t tcp_record_flags(const struct tcp_record *r)
+{
+    return (uint8_t)(r->head >> 56);
 }
 
 enum tcp_log_why { TCP_LOG_LIVE, TCP_LOG_REPAIRED, TCP_LOG_TIMED_OUT, TCP_LOG_RESET };
@@ -104,12 +112,12 @@ bool tcp_log_find(const struct tcp *tcp, uint32_t id, const struct ipport *end, 
 /* ---- for the files of this folder */
 
 struct tcp_recorder {
-    struct list link; /* in recorders->by_use, the one used longest ago first */
+    struct tcp_record *next; /* to be written */
+    struct tcp_record *v, *end;
+    uint64_t moved_us;     /* when it was put at the end of the list */
+    struct list link;      /* in recorders->by_use, the one used longest ago first */
     struct tcp_conn *conn; /* NULL: nobody's */
-    uint64_t last_us, moved_us; /* of the last record; when it was put at the end of the list */
-    uint64_t n;            /* records ever written */
-    uint32_t at;           /* where the next one goes */
-    struct tcp_record *v;
+    uint64_t rounds;       /* that ->next has made */
 };
 
 struct tcp_recorders; /* one worker's; NULL where there are none */
@@ -126,7 +134,7 @@ void tcp_recorder_leave(struct tcp_conn *c);
 /* Each does nothing for a connection without a recorder. */
 void tcp_record_in_slow(struct tcp_conn *c, const struct tcp_seg *s);
 void tcp_record_out_slow(struct tcp_conn *c, const struct tcp_hdr *h, uint32_t len, bool again);
-void tcp_record_slow(struct tcp_conn *c, const struct tcp_record *what);
+void tcp_record_slow(struct tcp_conn *c, enum tcp_record_kind kind, const struct tcp_record *what);
 void tcp_record_bytes_slow(struct tcp_conn *c, enum tcp_record_kind kind, uint64_t n);
 
 /* Its recorder's content is kept. */

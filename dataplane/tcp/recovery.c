@@ -66,7 +66,7 @@ static void note_undo(struct tcp_conn *c)
     uint16_t *n = fl->state == CA_LOSS ? &c->es->spurious_rto : &c->es->spurious_fr;
 
     *n += *n < UINT16_MAX;
-    tcp_record(c, .kind = TCP_RECORD_UNDO, .seq = fl->cc.cwnd, .ack = fl->cc.ssthresh);
+    tcp_record(c, TCP_RECORD_UNDO, .seq = fl->cc.cwnd, .ack = fl->cc.ssthresh);
 }
 
 /* The end of an episode, in which losses were repaired, is what a flight recorder is for. */
@@ -76,7 +76,7 @@ static void note_state(struct tcp_conn *c, uint8_t before)
 
     if (likely(fl->state == before))
         return;
-    tcp_record(c, .kind = TCP_RECORD_REPAIR, .mark = before, .len = fl->state,
+    tcp_record(c, TCP_RECORD_REPAIR, .mark = before, .len = fl->state,
                .seq = fl->cc.cwnd, .ack = fl->cc.ssthresh, .wnd = tcp_pipe(c));
     if (before >= CA_RECOVERY && fl->state < CA_RECOVERY)
         tcp_recorder_keep(c, TCP_LOG_REPAIRED);

@@ -383,10 +383,10 @@ static inline void tcp_record_bytes(struct tcp_conn *c, enum tcp_record_kind kin
         tcp_record_bytes_slow(c, kind, n);
 }
 
-#define tcp_record(c, ...)                                                                         \
+#define tcp_record(c, kind, ...)                                                                   \
     do {                                                                                           \
         if ((c)->rec != 0)                                                                         \
-            tcp_record_slow((c), &(struct tcp_record){ __VA_ARGS__ });                             \
+            tcp_record_slow((c), (kind), &(struct tcp_record){ __VA_ARGS__ });                     \
     } while (0)
 
 /* It carries data: it wants a recorder. */

@@ -58,18 +58,22 @@ static uint64_t pace_at(const struct tcp_conn *c)
     return fl->pace_at_us;
 }
 
-/* When what sending needs is given back. */
+/* When what sending needs is given back; after that, when what is counted is folded. */
 static uint64_t quiet_at(const struct tcp_conn *c)
 {
-    return c->fl != NULL && c->fl->head == NULL ? c->last_tx_us + TCP_QUIET_US : UINT64_MAX;
-}
-
-/* When what is counted is folded; after the above. */
-static uint64_t rest_at(const struct tcp_conn *c)
-{
-    if (c->es == NULL || c->fl != NULL || c->es->stays)
+    if (c->fl != NULL)
+        return c->fl->head == NULL ? c->last_tx_us + TCP_QUIET_US : UINT64_MAX;
+    if (c->es == NULL || c->es->stays)
         return UINT64_MAX;
     return MAX(c->last_rx_us, c->last_tx_us) + TCP_REST_US;
+}
+
+static void on_quiet(struct tcp_conn *c)
+{
+    if (c->fl != NULL)
+        tcp_flight_put(c);
+    else
+        tcp_estats_rest(c);
 }
 
 static uint64_t next_deadline(const struct tcp_conn *c)
@@ -82,7 +86,7 @@ static uint64_t next_deadline(const struct tcp_conn *c)
         at = MIN(at, c->give_up_at_us);
     at = MIN(at, user_timeout_at(c));
     at = MIN(at, pace_at(c));
-    at = MIN(at, c->fl != NULL ? quiet_at(c) : rest_at(c));
+    at = MIN(at, quiet_at(c));
     return MIN(at, cork_at(c));
 }
 
@@ -173,7 +177,7 @@ static void note_timeout(struct tcp_conn *c)
         c->es->timeouts++;
     else
         c->es->subsequent_timeouts++;
-    tcp_record(c, .kind = TCP_RECORD_TIMEOUT, .len = c->backoff);
+    tcp_record(c, TCP_RECORD_TIMEOUT, .len = c->backoff);
 }
 
 /* RFC 6298, 5.4 to 5.7. */
@@ -207,7 +211,7 @@ static void on_persist(struct tcp_conn *c)
     if (c->rtx != RTX_PERSIST)
         return;
     c->tcp->counters.zero_window_probes++;
-    tcp_record(c, .kind = TCP_RECORD_ASK);
+    tcp_record(c, TCP_RECORD_ASK);
     tcp_send_probe(c);
 }
 
@@ -244,12 +248,12 @@ static void on_rtx(struct tcp_conn *c)
     case RTX_NONE:
         return;
     case RTX_PROBE:
-        tcp_record(c, .kind = TCP_RECORD_PROBE);
+        tcp_record(c, TCP_RECORD_PROBE);
         tcp_recovery_on_probe_timer(c);
         tcp_rtx_restart(c);
         return;
     case RTX_REORDER:
-        tcp_record(c, .kind = TCP_RECORD_LATE);
+        tcp_record(c, TCP_RECORD_LATE);
         tcp_recovery_on_reorder_timer(c);
         if (c->rtx == RTX_REORDER && c->rtx_at_us <= c->tcp->core->now_us)
             tcp_rtx_rearm(c);
@@ -282,7 +286,7 @@ static void on_keepalive(struct tcp_conn *c)
     if (c->rtx_at_us != 0)
         return; /* the other timers ask already, and more often */
     c->tcp->counters.keepalive_probes++;
-    tcp_record(c, .kind = TCP_RECORD_KEEPALIVE);
+    tcp_record(c, TCP_RECORD_KEEPALIVE);
     tcp_send_probe(c);
 }
 
@@ -325,9 +329,7 @@ static void on_timer(struct wheel_timer *t, uint64_t wheel_now_us)
     else if (has_waited(c, now_us))
         tcp_output(c, false);
     else if (now_us >= quiet_at(c))
-        tcp_flight_put(c);
-    else if (now_us >= rest_at(c))
-        tcp_estats_rest(c);
+        on_quiet(c);
     else if (now_us >= keepalive_at(c))
         on_keepalive(c);
     tcp_events(c);
