@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define TICK_MS 10
-#define CAPTURE_LEASE_MS 3000
+#define TICK_MS 5
+#define CAPTURE_LEASE_MS 10000
 #define READ_WAIT_MS 500
-#define HOLD_BACK_US 20000 /* frames of another worker may be that much older */
-#define BUFFER (1u << 20)
-#define PIECE (192u << 10) /* of one answer */
+#define HOLD_BACK_US 5000 /* frames of another worker may be that much older */
+#define BUFFER (2u << 20)
+#define PIECE (512u << 10) /* of one answer */
 #define SNAPLEN_DEFAULT CAPTURE_SNAPLEN_MAX
 
 enum state { IDLE, STARTING, RUNNING, ENDING, DONE };
@@ -100,6 +100,12 @@ static bool take_frames(struct captures *c, uint64_t before_us)
         c->captured++;
     }
     return true;
+}
+
+/* What can be had now. */
+static void take_some(struct captures *c)
+{
+    (void)take_frames(c, c->n_letters > 1 ? wall_us() - HOLD_BACK_US : UINT64_MAX);
 }
 
 static bool write_head(struct captures *c, uint32_t snaplen)
@@ -282,7 +288,7 @@ static void on_timer(uv_timer_t *t)
     if (c->state == STARTING)
         see_start(c);
     if (c->state == RUNNING) {
-        take_frames(c, wall_us() - HOLD_BACK_US);
+        take_some(c);
         if (is_over(c))
             end(c);
     }
@@ -439,6 +445,8 @@ static void run_read(struct cmd_call *call)
     }
     c->reading = call;
     c->reading_until_ms = now_ms(c) + READ_WAIT_MS;
+    if (c->state == RUNNING)
+        take_some(c);
     if (c->out.len > 0)
         answer_reader(c);
 }
@@ -450,6 +458,8 @@ static void run_stop(struct cmd_call *call)
     if (!is_known(c, call))
         return;
     end(c);
+    if (cmd_arg_is_true(call, "discard"))
+        c->lease_until_ms = 0; /* nobody will read */
     cmd_reply(call, json_pack("{s:I}", "capture", (json_int_t)c->id));
 }
 
@@ -457,7 +467,7 @@ const struct cmd captures_cmds[] = {
     { "capture", "frames of a port; args.port, .program, .direction, .snaplen, .count, .seconds",
       run_capture, NULL },
     { "capture-read", "what a capture has; args.capture", run_read, NULL },
-    { "capture-stop", "ends one; args.capture", run_stop, NULL },
+    { "capture-stop", "ends one; args.capture, args.discard: what is not read yet", run_stop, NULL },
 };
 const unsigned captures_n_cmds = ARRAY_SIZE(captures_cmds);
 

@@ -6,7 +6,7 @@
  *   capture        args: port, program (classic BPF, base64), direction, snaplen, count, seconds
  *                  -> {"capture": ID}
  *   capture-read   args: capture -> {"data": base64, "done": false}; waits for something to come
- *   capture-stop   args: capture; what is there can still be read
+ *   capture-stop   args: capture; what is there can still be read, unless discard is true
  *
  *            attach: a letter to each worker       detach
  *   IDLE --> STARTING ------------> RUNNING ------------> ENDING ------> DONE --> IDLE

@@ -82,11 +82,6 @@ static json_t *question(json_t *args)
     return NULL;
 }
 
-static json_t *id_args(const struct capture *c)
-{
-    return json_pack("{s:I}", "capture", c->id);
-}
-
 /* --- the round ------------------------------------------------------------------------------- */
 
 static bool write_piece(struct capture *c, const json_t *text)
@@ -99,14 +94,16 @@ static bool write_piece(struct capture *c, const json_t *text)
     return done;
 }
 
-static bool stop(struct capture *c)
+/* @discard: nor is the rest wanted. */
+static bool stop(struct capture *c, bool discard)
 {
     json_t *result;
 
-    if (c->stopping)
+    if (c->stopping && !discard)
         return true;
     c->stopping = true;
-    result = ask_json(c->fd, c->conf, "capture-stop", id_args(c), &c->status);
+    result = ask_json(c->fd, c->conf, "capture-stop",
+                      json_pack("{s:I, s:b}", "capture", c->id, "discard", discard), &c->status);
     json_decref(result);
     return result != NULL;
 }
@@ -119,9 +116,10 @@ static void read_all(struct capture *c)
     while (!done) {
         json_t *result;
 
-        if (interrupted && !stop(c))
+        if (interrupted && !stop(c, false))
             return;
-        result = ask_json(c->fd, c->conf, "capture-read", id_args(c), &c->status);
+        result = ask_json(c->fd, c->conf, "capture-read", json_pack("{s:I}", "capture", c->id),
+                          &c->status);
         if (result == NULL)
             return;
         done = json_is_true(json_object_get(result, "done"));
@@ -131,7 +129,7 @@ static void read_all(struct capture *c)
             if (errno != EPIPE)
                 fprintf(stderr, "isthmusctl: capture: %s\n", strerror(errno));
             c->status = errno != EPIPE ? ASK_NOT_ASKED : 0;
-            (void)stop(c);
+            (void)stop(c, true);
             done = true;
         }
         json_decref(result);
