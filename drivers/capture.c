@@ -14,13 +14,44 @@ struct capture_filter {
 
 _Static_assert(sizeof(struct bpf_insn) == CAPTURE_INSN_SIZE, "as it comes from the compiler");
 
-/* bpf_validate() lets "ja" wrap around, which is a jump back. */
-static bool ends_for_sure(const struct capture_filter *f)
+/* bpf_validate() looks at classes alone, and bpf_filter() ends the process at what it does not
+ * know. */
+static bool is_known(uint16_t code)
 {
-    for (uint32_t i = 0; i < f->n; i++)
+    static const uint16_t both[] = { BPF_ALU | BPF_ADD, BPF_ALU | BPF_SUB, BPF_ALU | BPF_MUL,
+                                     BPF_ALU | BPF_DIV, BPF_ALU | BPF_MOD, BPF_ALU | BPF_AND,
+                                     BPF_ALU | BPF_OR,  BPF_ALU | BPF_XOR, BPF_ALU | BPF_LSH,
+                                     BPF_ALU | BPF_RSH, BPF_JMP | BPF_JEQ, BPF_JMP | BPF_JGT,
+                                     BPF_JMP | BPF_JGE, BPF_JMP | BPF_JSET };
+    static const uint16_t one[] = {
+        BPF_RET | BPF_K,          BPF_RET | BPF_A,          BPF_LD | BPF_W | BPF_ABS,
+        BPF_LD | BPF_H | BPF_ABS, BPF_LD | BPF_B | BPF_ABS, BPF_LD | BPF_W | BPF_LEN,
+        BPF_LD | BPF_W | BPF_IND, BPF_LD | BPF_H | BPF_IND, BPF_LD | BPF_B | BPF_IND,
+        BPF_LD | BPF_IMM,         BPF_LD | BPF_MEM,         BPF_LDX | BPF_W | BPF_LEN,
+        BPF_LDX | BPF_MSH | BPF_B, BPF_LDX | BPF_IMM,       BPF_LDX | BPF_MEM,
+        BPF_ST,                   BPF_STX,                  BPF_JMP | BPF_JA,
+        BPF_ALU | BPF_NEG,        BPF_MISC | BPF_TAX,       BPF_MISC | BPF_TXA,
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(both); i++)
+        if (code == (both[i] | BPF_K) || code == (both[i] | BPF_X))
+            return true;
+    for (unsigned i = 0; i < ARRAY_SIZE(one); i++)
+        if (code == one[i])
+            return true;
+    return false;
+}
+
+/* Nor does it mind a "ja" that wraps around, which is a jump back. */
+static bool is_sound(const struct capture_filter *f)
+{
+    for (uint32_t i = 0; i < f->n; i++) {
+        if (!is_known(f->insns[i].code))
+            return false;
         if (f->insns[i].code == (BPF_JMP | BPF_JA) && f->insns[i].k >= f->n - i - 1)
             return false;
-    return true;
+    }
+    return bpf_validate(f->insns, (int)f->n) != 0;
 }
 
 struct capture_filter *capture_filter_new(const void *bytes, size_t len, const char **why)
@@ -43,7 +74,7 @@ struct capture_filter *capture_filter_new(const void *bytes, size_t len, const c
     f->n = (uint32_t)n;
     if (n > 0)
         memcpy(f->insns, bytes, len);
-    if (n == 0 || (bpf_validate(f->insns, (int)n) != 0 && ends_for_sure(f)))
+    if (n == 0 || is_sound(f))
         return f;
     free(f);
     return NULL;

@@ -7,8 +7,9 @@
  * worker pays one branch a burst.
  *
  * Filters are classic BPF programs, run by libpcap's interpreter, which neither allocates nor
- * loops: capture_filter_new() refuses what could (also jumps back, which libpcap's own check lets
- * pass: its compiler makes them of "protochain"). So the work for a frame is bounded by
+ * loops: capture_filter_new() refuses what could. libpcap's own check is not enough for that: it
+ * lets jumps back pass, which its compiler makes of "protochain", and unknown instructions, at
+ * which its interpreter ends the process. So the work for a frame is bounded by
  * CAPTURE_INSNS_MAX instructions and the copy.
  *
  *      tail          head                      a frame never crosses the end: then the rest of

@@ -53,7 +53,6 @@ enum tcp_lim { TCP_LIM_SND, TCP_LIM_RWIN, TCP_LIM_CWND };
     X(uint32_t, lim_trans_snd)                                                                     \
     X(uint32_t, lim_trans_rwin)                                                                    \
     X(uint32_t, lim_trans_cwnd)                                                                    \
-    X(uint32_t, delivered)                                                                         \
     X(uint32_t, delivered_pkts)                                                                    \
     X(uint32_t, recv_rtt_us) /* window.c: distance of the sender, */                               \
     X(uint32_t, segs_retrans)                                                                      \

@@ -17,8 +17,7 @@ struct tcp_flight *tcp_flight_get(struct tcp_conn *c)
     fl->reo_steps = 1;
     fl->high = fl->fack = fl->limited_end = c->snd_una;
     fl->reordering = TCP_DUP_ACKS;
-    fl->delivered = tcp_estats_get(c)->delivered;
-    fl->delivered_pkts = c->es->delivered_pkts;
+    fl->delivered_pkts = tcp_estats_get(c)->delivered_pkts;
     fl->min_rtt_us = c->min_rtt_us != 0 ? c->min_rtt_us : UINT32_MAX;
     fl->min_rtt_at_s = (uint32_t)(c->tcp->core->now_us / TCP_SECOND);
     c->fl = fl;
@@ -42,8 +41,7 @@ void tcp_flight_put(struct tcp_conn *c)
     c->ssthresh = fl->cc.ssthresh;
     if (fl->lim != TCP_LIM_SND)
         tcp_estats_limit(c, TCP_LIM_SND);
-    tcp_estats_get(c)->delivered = fl->delivered;
-    c->es->delivered_pkts = fl->delivered_pkts;
+    tcp_estats_get(c)->delivered_pkts = fl->delivered_pkts;
     c->min_rtt_us = fl->min_rtt_us != UINT32_MAX ? fl->min_rtt_us : 0;
     slab_free(&c->tcp->flights, fl);
     c->fl = NULL;

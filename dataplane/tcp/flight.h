@@ -100,7 +100,7 @@ struct tcp_flight {
     uint32_t max_flight, limited_end; /* most in flight since then */
 
     /* rate.c */
-    uint32_t delivered, delivered_us, first_sent_us; /* bytes, ever; low bits of the clock */
+    uint32_t delivered, delivered_us, first_sent_us; /* bytes; low bits of the clock */
     uint32_t delivered_pkts;
     uint32_t app_limited; /* ->delivered at which the sample is good again; 0: it is */
     uint32_t rate_bytes, rate_us;
