@@ -58,8 +58,7 @@ static uint64_t wall_us(void)
 /* --- from the taps into the buffer ----------------------------------------------------------- */
 
 /* The tap whose next frame is the oldest; NULL: there is none, or none older than @before_us. */
-static struct capture_tap *oldest(struct captures *c, uint64_t before_us,
-                                  struct capture_frame *ret)
+static struct capture_tap *oldest(struct captures *c, uint64_t before_us, struct capture_frame *ret)
 {
     struct capture_tap *found = NULL;
     struct capture_frame f;
@@ -316,8 +315,7 @@ static bool read_number(const struct cmd_call *call, const char *name, uint64_t 
     *ret = 0;
     if (v == NULL)
         return true;
-    if (!json_is_integer(v) || json_integer_value(v) < 0 ||
-        (uint64_t)json_integer_value(v) > max)
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || (uint64_t)json_integer_value(v) > max)
         return false;
     *ret = (uint64_t)json_integer_value(v);
     return true;
@@ -467,7 +465,8 @@ const struct cmd captures_cmds[] = {
     { "capture", "frames of a port; args.port, .program, .direction, .snaplen, .count, .seconds",
       run_capture, NULL },
     { "capture-read", "what a capture has; args.capture", run_read, NULL },
-    { "capture-stop", "ends one; args.capture, args.discard: what is not read yet", run_stop, NULL },
+    { "capture-stop", "ends one; args.capture, args.discard: what is not read yet", run_stop,
+      NULL },
 };
 const unsigned captures_n_cmds = ARRAY_SIZE(captures_cmds);
 

@@ -278,9 +278,9 @@ static uint32_t put_frame(const struct tcp_log *log, const struct tcp_record *r,
     put32(tcp + 16, 0);
     memcpy(tcp + TCP_HDR, opts, tcp_len - TCP_HDR);
     if (r->len == 0)
-        cksum_store(tcp + 16, cksum_finish(cksum_add(cksum_pseudo(&from->addr, &at_end->addr,
-                                                                  TCP_PROTOCOL, tcp_len),
-                                                     tcp, tcp_len)));
+        cksum_store(tcp + 16, cksum_finish(cksum_add(
+                                  cksum_pseudo(&from->addr, &at_end->addr, TCP_PROTOCOL, tcp_len),
+                                  tcp, tcp_len)));
     return ETH + ip_len + tcp_len;
 }
 

@@ -4,17 +4,17 @@
  * As text, a line for each segment as tcpdump writes it, with the time and what passed since the
  * line before; what is no segment is a line that begins with "#".
  *
- * As pcapng, a frame for each segment: Ethernet (addresses that mean us and them), IP, TCP with SACK
- * blocks. Timestamps are not recorded: where they were on, there is room for them, filled with NOPs,
- * so that lengths are right. Nor is payload: such a frame is cut behind its header, and its
+ * As pcapng, a frame for each segment: Ethernet (addresses that mean us and them), IP, TCP with
+ * SACK blocks. Timestamps are not recorded: where they were on, there is room for them, filled with
+ * NOPs, so that lengths are right. Nor is payload: such a frame is cut behind its header, and its
  * checksum is 0. What is no segment is a comment of the next one, or of the last.
  *
  * Control thread.
  */
 #pragma once
 
-#include "dataplane/telemetry/pcapng.h"
 #include "dataplane/tcp/recorder.h"
+#include "dataplane/telemetry/pcapng.h"
 
 #include <stddef.h>
 

@@ -39,7 +39,8 @@ static bool read_id(struct slice text, struct question *q)
     const size_t dash = slice_find(text, '-');
     uint64_t worker, id;
 
-    if (dash == text.len || !num_u64(slice_head(text, dash), q->daemon->gateway.n_workers, &worker) ||
+    if (dash == text.len ||
+        !num_u64(slice_head(text, dash), q->daemon->gateway.n_workers, &worker) ||
         !num_u64(slice_skip(text, dash + 1), UINT32_MAX, &id) || id == 0)
         return false;
     q->worker = (uint32_t)worker;
@@ -108,11 +109,11 @@ static json_t *answer_of(const struct question *q, const struct letter *l)
     if (l->log.id != 0)
         snprintf(id, sizeof(id), "%u-%u", l->worker, l->log.id);
     strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&wall, &tm));
-    answer = json_pack("{s:s, s:I, s:o, s:o, s:s, s:s, s:I, s:I}", "flight", id, "worker",
-                       (json_int_t)l->worker, "local", survey_endpoint(&l->log.local), "remote",
-                       survey_endpoint(&l->log.remote), "why", flightlog_why(l->log.why), "when",
-                       when, "records", (json_int_t)l->log.n, "overwritten",
-                       (json_int_t)l->log.overwritten);
+    answer =
+        json_pack("{s:s, s:I, s:o, s:o, s:s, s:s, s:I, s:I}", "flight", id, "worker",
+                  (json_int_t)l->worker, "local", survey_endpoint(&l->log.local), "remote",
+                  survey_endpoint(&l->log.remote), "why", flightlog_why(l->log.why), "when", when,
+                  "records", (json_int_t)l->log.n, "overwritten", (json_int_t)l->log.overwritten);
     if (cmd_arg_is_true(q->call, "pcapng")) {
         json_object_set_new(answer, "pcapng", pcapng_json(l));
     } else {
@@ -224,8 +225,9 @@ static void run_flight(struct cmd_call *call)
     }
     if (!read_question(cmd_arg_string(call, "flight"), q)) {
         question_free(q);
-        cmd_fail(call, "that is no flight", "WORKER-NUMBER, as isthmusctl flights lists them, or "
-                                            "ADDRESS:PORT of one end");
+        cmd_fail(call, "that is no flight",
+                 "WORKER-NUMBER, as isthmusctl flights lists them, or "
+                 "ADDRESS:PORT of one end");
         return;
     }
     q->n_out = 1; /* ours, until all are sent */

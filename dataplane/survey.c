@@ -436,7 +436,9 @@ static bool make_table(struct survey *s, uint32_t worker)
     struct survey_letter *l = &s->letters[worker];
     size_t size;
 
-    *l = (struct survey_letter){ .mail = { s->kind->fill, letter_back }, .survey = s, .worker = worker };
+    *l = (struct survey_letter){ .mail = { s->kind->fill, letter_back },
+                                 .survey = s,
+                                 .worker = worker };
     l->max = s->kind->expected(s->daemon, worker);
     size = l->max * s->kind->row_size;
     l->rows = malloc(size);

@@ -109,10 +109,10 @@ static json_t *conn_json(uint32_t worker, const struct conn_row *r)
         "worker", (json_int_t)worker, "client", survey_endpoint(&r->remote), "local",
         survey_endpoint(&r->local), "listener", cmd_text(r->listener), "chain", cmd_text(r->chain),
         "state", cmd_text(r->state), "tls", cmd_text(r->tls), "sni", cmd_text(r->sni), "peer",
-        cmd_text(r->peer), "cluster", cmd_text(r->cluster), "upstream", survey_endpoint(&r->upstream),
-        "age_s", (double)(r->age_us / 1000) / 1e3, "requests", (json_int_t)r->requests, "rx",
-        (json_int_t)r->bytes_in, "tx", (json_int_t)r->bytes_out, "retransmits",
-        (json_int_t)r->retransmits, "rtt_us", (json_int_t)r->srtt_us, "send_queue",
+        cmd_text(r->peer), "cluster", cmd_text(r->cluster), "upstream",
+        survey_endpoint(&r->upstream), "age_s", (double)(r->age_us / 1000) / 1e3, "requests",
+        (json_int_t)r->requests, "rx", (json_int_t)r->bytes_in, "tx", (json_int_t)r->bytes_out,
+        "retransmits", (json_int_t)r->retransmits, "rtt_us", (json_int_t)r->srtt_us, "send_queue",
         (json_int_t)r->send_queue, "recv_queue", (json_int_t)r->recv_queue);
 
     if (row != NULL)
@@ -194,9 +194,9 @@ static void copy_upconn(const struct upconn_info *c, void *ctx)
 
     if (row == NULL)
         return;
-    *row = (struct upconn_row){
-        .endpoint = c->endpoint, .requests = c->requests, .streams = c->streams
-    };
+    *row = (struct upconn_row){ .endpoint = c->endpoint,
+                                .requests = c->requests,
+                                .streams = c->streams };
     SURVEY_KEEP(row->cluster, c->cluster);
     SURVEY_KEEP(row->state, c->state);
     row->tcp.state = "";
@@ -232,15 +232,15 @@ static uint32_t expected_upconns(const struct daemon *d, uint32_t worker)
 
 static json_t *upconn_json(uint32_t worker, const struct upconn_row *r)
 {
-    return json_pack(
-        "{s:I, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "worker",
-        (json_int_t)worker, "cluster", cmd_text(r->cluster), "endpoint",
-        survey_endpoint(&r->endpoint), "local", survey_endpoint(&r->local), "state", r->state,
-        "streams", (json_int_t)r->streams, "requests", (json_int_t)r->requests, "rx",
-        (json_int_t)r->tcp.bytes_in, "tx", (json_int_t)r->tcp.bytes_out, "retransmits",
-        (json_int_t)r->tcp.retransmits, "rtt_us", (json_int_t)r->tcp.srtt_us, "send_queue",
-        (json_int_t)r->tcp.send_queue, "recv_queue", (json_int_t)r->tcp.recv_queue, "tcp",
-        cmd_text(r->tcp.state));
+    return json_pack("{s:I, s:o, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+                     "worker", (json_int_t)worker, "cluster", cmd_text(r->cluster), "endpoint",
+                     survey_endpoint(&r->endpoint), "local", survey_endpoint(&r->local), "state",
+                     r->state, "streams", (json_int_t)r->streams, "requests",
+                     (json_int_t)r->requests, "rx", (json_int_t)r->tcp.bytes_in, "tx",
+                     (json_int_t)r->tcp.bytes_out, "retransmits", (json_int_t)r->tcp.retransmits,
+                     "rtt_us", (json_int_t)r->tcp.srtt_us, "send_queue",
+                     (json_int_t)r->tcp.send_queue, "recv_queue", (json_int_t)r->tcp.recv_queue,
+                     "tcp", cmd_text(r->tcp.state));
 }
 
 static void add_upconn(struct daemon *d, uint32_t worker, const void *of, json_t *rows,
@@ -325,10 +325,9 @@ static void add_flight(struct daemon *d, uint32_t worker, const void *of, json_t
         rows, json_pack("{s:I, s:s, s:o, s:o, s:s, s:s, s:f, s:I, s:I, s:I}", "worker",
                         (json_int_t)worker, "flight", id, "remote", survey_endpoint(&r->log.remote),
                         "local", survey_endpoint(&r->log.local), "why", flightlog_why(r->log.why),
-                        "when", when, "span_s",
-                        (double)((r->last_us - r->first_us) / 1000) / 1e3, "segments",
-                        (json_int_t)r->segments, "again", (json_int_t)r->again, "overwritten",
-                        (json_int_t)r->log.overwritten));
+                        "when", when, "span_s", (double)((r->last_us - r->first_us) / 1000) / 1e3,
+                        "segments", (json_int_t)r->segments, "again", (json_int_t)r->again,
+                        "overwritten", (json_int_t)r->log.overwritten));
 }
 
 static const struct survey_kind flights = { "flights", sizeof(struct flight_row), expected_flights,

@@ -30,8 +30,8 @@ struct capture_tap;
 
 enum {
     CAPTURE_INSNS_MAX = 2048,
-    CAPTURE_INSN_SIZE = 8,   /* of struct bpf_insn, as the compiler has left it in memory */
-    CAPTURE_RING = 4 << 20,  /* bytes, of one worker */
+    CAPTURE_INSN_SIZE = 8,  /* of struct bpf_insn, as the compiler has left it in memory */
+    CAPTURE_RING = 4 << 20, /* bytes, of one worker */
     CAPTURE_SNAPLEN_MAX = 65535,
 };
 

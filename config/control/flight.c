@@ -74,10 +74,9 @@ int flight_run(const struct ask_conf *conf, json_t *args)
     fd = ask_open(conf);
     if (fd < 0)
         return ask_cannot(conf, -fd);
-    result = ask_json(fd, conf, "flight",
-                      json_pack("{s:O, s:b}", "flight", json_object_get(args, "flight"), "pcapng",
-                                1),
-                      &status);
+    result = ask_json(
+        fd, conf, "flight",
+        json_pack("{s:O, s:b}", "flight", json_object_get(args, "flight"), "pcapng", 1), &status);
     close(fd);
     if (result != NULL)
         status = write_file(path, json_object_get(result, "pcapng"));

@@ -15,8 +15,8 @@ int flight_run(const struct ask_conf *conf, json_t *args);
 
 /* What the commands that write files share. */
 
-/* Asks @cmd on @fd. Returns the result, or NULL: *@status is what to exit with, and it was said why.
- * Takes @args. */
+/* Asks @cmd on @fd. Returns the result, or NULL: *@status is what to exit with, and it was said
+ * why. Takes @args. */
 json_t *ask_json(int fd, const struct ask_conf *conf, const char *cmd, json_t *args, int *status);
 
 /* The bytes of a result's base64, from malloc; NULL: it is none. */

@@ -29,9 +29,9 @@
 enum { DONE = 0, REFUSED = 1, NOT_ASKED = ASK_NOT_ASKED };
 
 enum verb_flag {
-    VERB_RAW = 1 << 0,   /* the answer is shown as JSON also to people */
-    VERB_PATH = 1 << 1,  /* the argument is a file: the daemon is told its full path */
-    VERB_ALONE = 1 << 2, /* it has something to say without a daemon */
+    VERB_RAW = 1 << 0,       /* the answer is shown as JSON also to people */
+    VERB_PATH = 1 << 1,      /* the argument is a file: the daemon is told its full path */
+    VERB_ALONE = 1 << 2,     /* it has something to say without a daemon */
     VERB_NEEDS_ALL = 1 << 3, /* none of its arguments may be left out */
 };
 
@@ -48,31 +48,29 @@ struct verb {
 
 static const struct verb verbs[] = {
     { "status", NULL, NULL, NULL, 0, "version, state, configuration, workers, ports", NULL },
-    { "reload", NULL, NULL, NULL, 0,
-      "read the configuration again; refused whole if wrong", NULL },
+    { "reload", NULL, NULL, NULL, 0, "read the configuration again; refused whole if wrong", NULL },
     { "check", "file", NULL, "check state found advice", VERB_PATH | VERB_ALONE,
       "would a reload accept it? Without a daemon: is the machine ready?", NULL },
     { "stats", "filter", "prometheus", NULL, 0, "counters whose name holds FILTER", NULL },
     { "conns", "filter", "verbose upstream",
-      "worker client cluster endpoint local listener state tls cluster upstream age_s requests rx "
-      "tx",
-      0, "connections of clients, or to endpoints; all there is about their TCP", NULL },
+      "worker client local listener state tls cluster upstream age_s requests rx tx", 0,
+      "connections of clients, or to endpoints; all there is about their TCP", NULL },
     { "flights", "filter", NULL,
       "worker flight remote local why when span_s segments again overwritten", 0,
       "what the flight recorders of TCP hold", NULL },
     { "flight", "flight", "pcapng=file", NULL, VERB_NEEDS_ALL,
       "one of them (WORKER-NUMBER), or the newest of ADDRESS:PORT; for Wireshark", flight_run },
-    { "capture", "port filter file", "count=n seconds=s snaplen=bytes direction=in|out|both", NULL, VERB_NEEDS_ALL,
-      "frames of PORT (any: of all) into FILE (-: stdout), as pcapng", capture_run },
+    { "capture", "port filter file", "count=n seconds=s snaplen=bytes direction=in|out|both", NULL,
+      VERB_NEEDS_ALL, "frames of PORT (any: of all) into FILE (-: stdout), as pcapng",
+      capture_run },
     { "listeners", "filter", NULL, "listener address state connections", 0,
       "listeners: do they listen, drain, or wait for their address?", NULL },
     { "clusters", "filter", NULL,
       "cluster endpoint state cx_active rq_active waiting cx_total rq_total cx_connect_fail "
       "rq_error",
       0, "clusters and their endpoints, all workers together", NULL },
-    { "certs", "filter", NULL,
-      "secret kind subject uri dns not_before not_after days_left serial", 0,
-      "certificates, and how long they are good", NULL },
+    { "certs", "filter", NULL, "secret kind subject uri dns not_before not_after days_left serial",
+      0, "certificates, and how long they are good", NULL },
     { "config", "filter", NULL, NULL, VERB_RAW,
       "the configuration in force: sections whose name holds FILTER", NULL },
     { "neighbors", "filter", NULL, "worker port vlan address mac state age_s", 0,
@@ -84,8 +82,8 @@ static const struct verb verbs[] = {
     { "reopen", NULL, NULL, NULL, 0, "open the access logs again, after they were moved", NULL },
     { "drain", NULL, NULL, NULL, 0, "no new connections; the open ones go on", NULL },
     { "stop", NULL, NULL, NULL, 0, "drain, then end the daemon", NULL },
-    { "log", "level", NULL, NULL, 0,
-      "log from now on: error, warning, info or debug; alone: tell", NULL },
+    { "log", "level", NULL, NULL, 0, "log from now on: error, warning, info or debug; alone: tell",
+      NULL },
     { "help", NULL, NULL, NULL, 0, "this text", NULL },
 };
 

@@ -291,7 +291,8 @@ static bool is_lines(json_t *v)
 /* An empty array is an empty table where columns are known. */
 static bool is_nested(json_t *v, const char *columns)
 {
-    return json_is_object(v) || is_lines(v) || (is_table(v) && (columns != NULL || json_array_size(v) > 0));
+    return json_is_object(v) || is_lines(v) ||
+           (is_table(v) && (columns != NULL || json_array_size(v) > 0));
 }
 
 /* Values first, in a column of their own; then whatever is larger, each with its name above. */
@@ -405,4 +406,3 @@ bool show_error(const json_t *answer)
     /* Told by the socket, before any command: see dialog.h. */
     return !json_is_false(json_object_get(answer, "asked"));
 }
-

@@ -18,7 +18,8 @@
  */
 void show(FILE *to, json_t *value, const char *columns);
 
-/* An object with tables, in whose rows objects of groups of numbers stand: they go below the row. */
+/* An object with tables, in whose rows objects of groups of numbers stand: they go below the row.
+ */
 void show_verbose(FILE *to, json_t *value, const char *columns);
 
 /* On stderr, why the daemon says no, and what to do. False: it did not even ask what was wanted. */

@@ -15,7 +15,7 @@ static inline size_t base64_len(size_t n)
 void base64_encode(const void *bytes, size_t n, char *to);
 
 /*
- * Strict: with padding, without blanks or lines, no bits left over. False: it is none, or takes more
- * than @room. *@ret bytes were written to @to.
+ * Strict: with padding, without blanks or lines, no bits left over. False: it is none, or takes
+ * more than @room. *@ret bytes were written to @to.
  */
 bool base64_decode(struct slice text, void *to, size_t room, size_t *ret);

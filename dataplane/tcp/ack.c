@@ -25,8 +25,7 @@ static void note_sample(struct tcp_conn *c, uint32_t rtt_us)
     es->min_rtt_us = MIN(es->min_rtt_us, rtt_us);
     es->max_rtt_us = MAX(es->max_rtt_us, rtt_us);
     if (rtt_us - c->rtt.srtt_us / 4 * 3 > c->rtt.srtt_us / 2)
-        tcp_record(c, TCP_RECORD_RTT, .wnd = rtt_us, .seq = c->rtt.srtt_us,
-                   .ack = c->rtt.rto_us);
+        tcp_record(c, TCP_RECORD_RTT, .wnd = rtt_us, .seq = c->rtt.srtt_us, .ack = c->rtt.rto_us);
 }
 
 static void note_rto(struct tcp_estats *es, uint32_t rto_us)

@@ -225,10 +225,9 @@ void tcp_estats_limit(struct tcp_conn *c, enum tcp_lim lim)
 static uint64_t state_of(const struct tcp_conn *c)
 {
     static const uint8_t numbers[] = {
-        [TCP_CLOSED] = 1,     [TCP_SYN_SENT] = 3,   [TCP_SYN_RCVD] = 4,
-        [TCP_ESTABLISHED] = 5, [TCP_FIN_WAIT_1] = 6, [TCP_FIN_WAIT_2] = 7,
-        [TCP_CLOSE_WAIT] = 8, [TCP_LAST_ACK] = 9,   [TCP_CLOSING] = 10,
-        [TCP_TIME_WAIT] = 11,
+        [TCP_CLOSED] = 1,     [TCP_SYN_SENT] = 3,   [TCP_SYN_RCVD] = 4,   [TCP_ESTABLISHED] = 5,
+        [TCP_FIN_WAIT_1] = 6, [TCP_FIN_WAIT_2] = 7, [TCP_CLOSE_WAIT] = 8, [TCP_LAST_ACK] = 9,
+        [TCP_CLOSING] = 10,   [TCP_TIME_WAIT] = 11,
     };
 
     return numbers[c->state];

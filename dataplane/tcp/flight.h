@@ -73,8 +73,8 @@ struct tcp_flight {
     uint8_t state; /* enum tcp_ca_state */
     uint8_t dup_acks;
     uint8_t lim, lim_next; /* enum tcp_lim: what limits now (estats.h), and after this output */
-    bool frto : 1;    /* the timeout may have been a mistake (RFC 5682) */
-    bool undo_on : 1; /* ->undo_una counts */
+    bool frto : 1;         /* the timeout may have been a mistake (RFC 5682) */
+    bool undo_on : 1;      /* ->undo_una counts */
     bool reordering_seen : 1;
     bool tlp_on : 1;       /* ->tlp_end counts */
     bool tlp_resent : 1;   /* the probe was a retransmission */

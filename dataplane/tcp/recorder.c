@@ -370,8 +370,7 @@ bool tcp_log_find(const struct tcp *tcp, uint32_t id, const struct ipport *end, 
     for (uint32_t at = 0; r != NULL && at < r->n_episodes + r->n; at++) {
         if (!log_at(r, at, &log, &pieces))
             continue;
-        if (id != 0 ? log.id != id
-                    : !ipport_eq(&log.remote, end) && !ipport_eq(&log.local, end))
+        if (id != 0 ? log.id != id : !ipport_eq(&log.remote, end) && !ipport_eq(&log.local, end))
             continue;
         if (any && newest_us(&pieces) < newest_us(&found))
             continue;

@@ -38,16 +38,16 @@ struct tcp_seg;
     X(AGAIN, "sent again")                                                                         \
     X(BLOCK_IN, "SACK") /* of the segment before: [seq, ack) */                                    \
     X(BLOCK_OUT, "SACK")                                                                           \
-    X(STATE, "state")         /* mark: from, len: to (enum tcp_state) */                           \
-    X(REPAIR, "repair")       /* the same (enum tcp_ca_state); seq: cwnd, ack: ssthresh, wnd: pipe */ \
-    X(UNDO, "undo")           /* seq: cwnd, ack: ssthresh, as they are again */                    \
-    X(TIMEOUT, "timeout")     /* len: how often in a row before */                                 \
+    X(STATE, "state")     /* mark: from, len: to (enum tcp_state) */                               \
+    X(REPAIR, "repair")   /* the same (enum tcp_ca_state); seq: cwnd, ack: ssthresh, wnd: pipe */  \
+    X(UNDO, "undo")       /* seq: cwnd, ack: ssthresh, as they are again */                        \
+    X(TIMEOUT, "timeout") /* len: how often in a row before */                                     \
     X(PROBE, "tail loss probe")                                                                    \
     X(LATE, "reordering timer")                                                                    \
     X(ASK, "zero window probe")                                                                    \
     X(KEEPALIVE, "keepalive")                                                                      \
-    X(RTT, "round trip")      /* wnd: sample, seq: smoothed, ack: RTO; only what is news */        \
-    X(WRITE, "written")       /* seq: octets; those in a row are one */                            \
+    X(RTT, "round trip") /* wnd: sample, seq: smoothed, ack: RTO; only what is news */             \
+    X(WRITE, "written")  /* seq: octets; those in a row are one */                                 \
     X(READ, "read")
 
 #define TCP_RECORD_ENUM(name, text) TCP_RECORD_##name,
@@ -88,7 +88,7 @@ struct tcp_log {
     uint16_t mss;
     uint8_t snd_shift, rcv_shift;
     bool ts_on, sack_on, active;
-    uint32_t n;          /* records */
+    uint32_t n;           /* records */
     uint64_t overwritten; /* before them */
 };
 

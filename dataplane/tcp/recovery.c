@@ -76,8 +76,8 @@ static void note_state(struct tcp_conn *c, uint8_t before)
 
     if (likely(fl->state == before))
         return;
-    tcp_record(c, TCP_RECORD_REPAIR, .mark = before, .len = fl->state,
-               .seq = fl->cc.cwnd, .ack = fl->cc.ssthresh, .wnd = tcp_pipe(c));
+    tcp_record(c, TCP_RECORD_REPAIR, .mark = before, .len = fl->state, .seq = fl->cc.cwnd,
+               .ack = fl->cc.ssthresh, .wnd = tcp_pipe(c));
     if (before >= CA_RECOVERY && fl->state < CA_RECOVERY)
         tcp_recorder_keep(c, TCP_LOG_REPAIRED);
 }

@@ -29,7 +29,7 @@ struct tcp_conn;
     X(perf, data_octets_in, "HCDataOctetsIn", "what has come twice counts twice")                  \
     X(perf, segs_retrans, "SegsRetrans", "SYNs and probes of old data included")                   \
     X(perf, octets_retrans, "OctetsRetrans", "")                                                   \
-    X(perf, elapsed_micro_secs, "ElapsedMicroSecs", "since our SYN, or the ACK of theirs")          \
+    X(perf, elapsed_micro_secs, "ElapsedMicroSecs", "since our SYN, or the ACK of theirs")         \
     X(perf, cur_mss, "CurMSS", "")                                                                 \
     X(perf, pipe_size, "PipeSize", "")                                                             \
     X(perf, max_pipe_size, "MaxPipeSize", "")                                                      \

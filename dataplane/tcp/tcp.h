@@ -84,7 +84,7 @@ typedef const struct tcp_ops *(*tcp_accept_fn)(void *listener_ctx, struct tcp_co
                                                void **owner);
 
 struct tcp_conf {
-    uint32_t max_conns;     /* default 65536 */
+    uint32_t max_conns; /* default 65536 */
     /* Flight recorders (recorder.h), default none; records of each, default 256; episodes kept,
      * default 64. */
     uint32_t recorders, recorder_records, recorder_episodes;

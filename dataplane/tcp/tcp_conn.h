@@ -182,7 +182,7 @@ struct tcp_conn {
     uint16_t peer_mss;
     uint16_t rcv_mss; /* payload of a full segment of the peer's, as far as seen */
     uint32_t iss, irs, rcv_fin;
-    struct tcp_sack dsack; /* what has come twice, and the next ACK is to tell; empty: nothing */
+    struct tcp_sack dsack;   /* what has come twice, and the next ACK is to tell; empty: nothing */
     uint32_t cwnd, ssthresh; /* while there is no ->fl */
     uint32_t recv_buf;       /* of now: from tuning->recv_buf to ->recv_buf_max */
     union {

@@ -1,9 +1,10 @@
 /*
  * pcapng.h - packets as Wireshark and tcpdump read them (draft-ietf-opsawg-pcapng)
  *
- * Blocks are written into memory of the caller's, whole or not at all, in this machine's byte order,
- * as the format allows. First the section, then its interfaces, which count from 0; then packets, in
- * any order of the two. Times are Unix time in microseconds, which is the format's default.
+ * Blocks are written into memory of the caller's, whole or not at all, in this machine's byte
+ * order, as the format allows. First the section, then its interfaces, which count from 0; then
+ * packets, in any order of the two. Times are Unix time in microseconds, which is the format's
+ * default.
  *
  * No I/O, no allocation; for any thread.
  */

@@ -616,7 +616,8 @@ static void tell_conn(const struct upconn *c, void (*fn)(const struct upconn_inf
     fn(&info, ctx);
 }
 
-/* Those of the endpoints in @list. @skip: so many come before the first, @left: so many are told. */
+/* Those of the endpoints in @list. @skip: so many come before the first, @left: so many are told.
+ */
 static void tell_conns_of(const struct list *list, uint32_t *skip, uint32_t *left,
                           void (*fn)(const struct upconn_info *c, void *ctx), void *ctx)
 {

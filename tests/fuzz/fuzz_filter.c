@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 
-
 static void run(const void *program, size_t len, const uint8_t *frame, uint32_t frame_len)
 {
     const char *why = NULL;

@@ -182,9 +182,9 @@ static void check(const struct tcp_conn *c, unsigned me)
     assert_int_equal(e.fast_retran, all->fast_retrans);
     assert_int_equal(e.dsack_dups, all->dsacks_in);
     assert_true(e.spurious_fr_detected + e.spurious_rto_detected <= all->undone);
-    assert_true(e.count_rtt == 0 || (e.min_rtt <= e.max_rtt && e.min_rto <= e.max_rto &&
-                                     e.sum_rtt >= e.min_rtt * e.count_rtt &&
-                                     e.sum_rtt <= e.max_rtt * e.count_rtt));
+    assert_true(e.count_rtt == 0 ||
+                (e.min_rtt <= e.max_rtt && e.min_rto <= e.max_rto &&
+                 e.sum_rtt >= e.min_rtt * e.count_rtt && e.sum_rtt <= e.max_rtt * e.count_rtt));
 }
 
 static void counters_are_what_a_tap_on_the_wire_counts(void **state)
@@ -332,8 +332,7 @@ static bool is_same(const struct tcp_record *r, const struct tapped *t, const st
 
     return out == (t->from == 0) && r->seq == t->s.seq - iss && r->ack == t->s.ack - irs &&
            r->len == t->s.len && tcp_record_flags(r) == t->s.flags &&
-           r->wnd == (uint32_t)t->s.wnd << shift &&
-           tcp_record_us(r) == t->at_us + (out ? 0 : 5000);
+           r->wnd == (uint32_t)t->s.wnd << shift && tcp_record_us(r) == t->at_us + (out ? 0 : 5000);
 }
 
 static void the_end_of_an_episode_keeps_what_the_wire_saw(void **state)
@@ -366,8 +365,8 @@ static void the_end_of_an_episode_keeps_what_the_wire_saw(void **state)
         for (unsigned i = 0; i < w.n_tap; i++) {
             if (w.tap[i].from != from || (from == 1 && w.tap[i].lost))
                 continue;
-            while (r < end && !(is_segment(r) &&
-                                (tcp_record_kind(r) == TCP_RECORD_IN) == (from == 1)))
+            while (r < end &&
+                   !(is_segment(r) && (tcp_record_kind(r) == TCP_RECORD_IN) == (from == 1)))
                 r++;
             assert_true(r < end && is_same(r, &w.tap[i], a));
             r++;

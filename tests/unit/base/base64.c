@@ -34,8 +34,9 @@ static void the_vectors_of_the_rfc(void **state)
 
 static void what_is_no_base64_is_refused(void **state)
 {
-    static const char *const bad[] = { "Z",    "Zg",   "Zg=",  "Zg===", "Zh==", "Zm9=",     "=g==",
-                                       "Z===", "====", "Zg==Zg==", "Zm9\n", "Zm 9", "Zm9-", "Zm\xc3\xa9" };
+    static const char *const bad[] = { "Z",     "Zg",   "Zg=",  "Zg===",     "Zh==",
+                                       "Zm9=",  "=g==", "Z===", "====",      "Zg==Zg==",
+                                       "Zm9\n", "Zm 9", "Zm9-", "Zm\xc3\xa9" };
     char bytes[16];
     size_t len;
 

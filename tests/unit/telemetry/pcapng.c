@@ -2,37 +2,53 @@
 
 #include "tests/lib/test.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static uint8_t memory[1024];
 
 /* Written by hand from draft-ietf-opsawg-pcapng, 4.1, 4.2, 4.3 and 4.6; little endian. */
-static const uint8_t file[] = {
-    /* section */
-    0x0a, 0x0d, 0x0d, 0x0a, 40, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, /* version 1.0 */
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,                           /* length unknown */
-    4, 0, 3, 0, 'a', 'p', 'p', 0,                                             /* application */
-    0, 0, 0, 0, 40, 0, 0, 0,
-    /* interface */
-    1, 0, 0, 0, 40, 0, 0, 0, 1, 0, 0, 0, 96, 0, 0, 0, /* Ethernet, 96 bytes */
-    2, 0, 4, 0, 'e', 'd', 'g', 'e',                   /* name */
-    9, 0, 1, 0, 6, 0, 0, 0,                           /* microseconds */
-    0, 0, 0, 0, 40, 0, 0, 0,
-    /* packet, cut, received, with a comment */
-    6, 0, 0, 0, 60, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, /* 2 * 2^32 + 1 us */
-    5, 0, 0, 0, 9, 0, 0, 0, 1, 2, 3, 4, 5, 0, 0, 0,              /* five bytes of nine */
-    1, 0, 2, 0, 'h', 'i', 0, 0,                                  /* comment */
-    2, 0, 4, 0, 1, 0, 0, 0,                                      /* inbound */
-    0, 0, 0, 0, 60, 0, 0, 0,
-    /* packet without anything */
-    6, 0, 0, 0, 36, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0,
-    4, 0, 0, 0, 4, 0, 0, 0, 9, 9, 9, 9, 36, 0, 0, 0,
-    /* statistics */
-    5, 0, 0, 0, 52, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0,
-    4, 0, 8, 0, 12, 0, 0, 0, 0, 0, 0, 0, /* received */
-    5, 0, 8, 0, 10, 0, 0, 0, 0, 0, 0, 0, /* dropped */
-    0, 0, 0, 0, 52, 0, 0, 0,
+static const char *const hex[] = {
+    "0a0d0d0a 28000000 4d3c2b1a 01000000", /* section, version 1.0 */
+    "ffffffff ffffffff",                   /* length unknown */
+    "04000300 61707000",                   /* application "app" */
+    "00000000 28000000",
+    "01000000 28000000 01000000 60000000", /* interface: Ethernet, 96 bytes */
+    "02000400 65646765",                   /* name "edge" */
+    "09000100 06000000",                   /* microseconds */
+    "00000000 28000000",
+    "06000000 3c000000 00000000",          /* packet of interface 0 */
+    "02000000 01000000",                   /* 2 * 2^32 + 1 us */
+    "05000000 09000000 01020304 05000000", /* five bytes of nine */
+    "01000200 68690000",                   /* comment "hi" */
+    "02000400 01000000",                   /* inbound */
+    "00000000 3c000000",
+    "06000000 24000000 00000000", /* packet without anything */
+    "00000000 07000000",
+    "04000000 04000000 09090909 24000000",
+    "05000000 34000000 00000000", /* statistics of interface 0 */
+    "00000000 08000000",
+    "04000800 0c000000 00000000", /* received */
+    "05000800 0a000000 00000000", /* dropped */
+    "00000000 34000000",
 };
+
+static uint8_t file[512];
+static size_t file_len;
+
+static int read_file(void **state)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(hex); i++) {
+        for (const char *at = hex[i]; *at != '\0'; at += 2) {
+            unsigned byte;
+
+            at += *at == ' ';
+            assert_int_equal(sscanf(at, "%2x", &byte), 1);
+            file[file_len++] = (uint8_t)byte;
+        }
+    }
+    return 0;
+}
 
 static bool write_all(struct pcapng *w)
 {
@@ -57,14 +73,14 @@ static void every_byte_is_as_the_draft_says(void **state)
 
     pcapng_init(&w, memory, sizeof(memory));
     assert_true(write_all(&w));
-    assert_int_equal(w.len, sizeof(file));
-    assert_memory_equal(memory, file, sizeof(file));
+    assert_int_equal(w.len, file_len);
+    assert_memory_equal(memory, file, file_len);
 }
 
 /* Whatever the room: whole blocks, and nothing behind them. */
 static void a_block_is_written_whole_or_not_at_all(void **state)
 {
-    for (size_t room = 0; room < sizeof(file); room++) {
+    for (size_t room = 0; room < file_len; room++) {
         size_t at = 0;
         struct pcapng w;
 
@@ -104,5 +120,5 @@ int main(void)
         cmocka_unit_test(a_packets_room_is_as_told),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, read_file, NULL);
 }
