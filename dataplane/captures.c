@@ -22,7 +22,6 @@ enum state { IDLE, STARTING, RUNNING, ENDING, DONE };
 
 struct letter {
     struct mail mail;
-    struct captures *captures;
     struct capture_tap *tap;
     bool attached, out; /* the worker has the tap; the letter is on its way */
 };
@@ -380,7 +379,7 @@ static bool make_taps(struct captures *c, const struct capture_conf *conf)
     for (; c->n_letters < c->daemon->gateway.n_workers; c->n_letters++) {
         struct letter *l = &c->letters[c->n_letters];
 
-        *l = (struct letter){ .captures = c, .tap = capture_tap_new(conf) };
+        *l = (struct letter){ .tap = capture_tap_new(conf) };
         if (l->tap == NULL)
             return false;
     }
