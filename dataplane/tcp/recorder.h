@@ -4,7 +4,8 @@
  * A worker has a fixed number of recorders, each a ring of a fixed number of records of 24
  * bytes. A connection takes one when it carries data and has none: a free one, or that of the
  * connection that was quiet the longest, if that was at least a second (a minute, where losses
- * are being repaired). If all are busy it goes without, which is counted.
+ * are being repaired): in a second no more are taken than there are. If all are busy it goes
+ * without, which is counted.
  *
  * When an episode is over, in which losses were repaired (RECOVERY or LOSS of recovery.c), or a
  * connection ends by a timeout, or by a reset with bytes in flight, the ring is copied to an
