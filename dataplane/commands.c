@@ -4,7 +4,9 @@
 #include "config/file/file.h"
 #include "config/model/dump.h"
 #include "dataplane/base/log.h"
+#include "dataplane/captures.h"
 #include "dataplane/daemon.h"
+#include "dataplane/flights.h"
 #include "dataplane/kernel.h"
 #include "dataplane/survey.h"
 #include "dataplane/telemetry/prom.h"
@@ -24,6 +26,7 @@ struct commands {
     struct cmd_set set;
     uv_timer_t poll;     /* runs while reloads wait */
     struct list reloads; /* answered once every worker has adopted */
+    struct captures *captures;
 };
 
 struct reload {
@@ -453,19 +456,33 @@ struct commands *commands_open(struct daemon *d, struct cfg_err *err)
         return NULL;
     }
     c->daemon = d;
-    list_init(&c->reloads);
-    add_rows(c, cmds, ARRAY_SIZE(cmds), c);
-    add_rows(c, survey_cmds, survey_n_cmds, d);
-    add_rows(c, &kernel_side_cmd, 1, d);
-    c->control = control_open(&d->loop, &d->gateway.snapshot->control, &c->set, err);
-    if (c->control == NULL) {
+    c->captures = captures_new(d);
+    if (c->captures == NULL) {
+        cfg_err_set(err, NULL, "no memory for the control socket");
         free(c);
         return NULL;
     }
+    list_init(&c->reloads);
+    add_rows(c, cmds, ARRAY_SIZE(cmds), c);
+    add_rows(c, survey_cmds, survey_n_cmds, d);
+    add_rows(c, survey_tcp_cmds, survey_tcp_n_cmds, d);
+    add_rows(c, flights_cmds, flights_n_cmds, d);
+    add_rows(c, captures_cmds, captures_n_cmds, c->captures);
+    add_rows(c, &kernel_side_cmd, 1, d);
+    c->control = control_open(&d->loop, &d->gateway.snapshot->control, &c->set, err);
+    if (c->control == NULL)
+        goto err_captures;
     uv_timer_init(&d->loop, &c->poll);
     c->poll.data = c;
     show_counters(c);
     return c;
+
+err_captures:
+    captures_close(c->captures); /* the loop closes its timer */
+    uv_run(&d->loop, UV_RUN_NOWAIT);
+    captures_free(c->captures);
+    free(c);
+    return NULL;
 }
 
 void commands_close(struct commands *c)
@@ -474,10 +491,14 @@ void commands_close(struct commands *c)
         return;
     control_close(c->control);
     answer_reloads(c); /* into the void: their clients are gone */
+    captures_close(c->captures);
     uv_close((uv_handle_t *)&c->poll, NULL);
 }
 
 void commands_free(struct commands *c)
 {
+    if (c == NULL)
+        return;
+    captures_free(c->captures);
     free(c);
 }

@@ -8,38 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SESSIONS_PER_TURN 64
 #define ROUTES_PER_TURN 256
 #define SLACK 64 /* what may come between counting and asking */
-
-struct survey;
-
-struct letter {
-    struct mail mail;
-    struct survey *survey;
-    uint32_t worker;
-    bool done;     /* the worker has seen it through */
-    uint32_t at;   /* where it goes on next turn */
-    uint32_t max;  /* rows that have room */
-    uint32_t seen; /* rows there were: more than @max are not kept */
-    char *rows;
-};
-
-struct survey_kind {
-    const char *name; /* of the table */
-    size_t row_size;
-    uint32_t (*expected)(const struct daemon *d, uint32_t worker);
-    bool (*fill)(struct worker *w, struct mail *m);
-    /* Adds a row to the array @rows, or to one that is there; @index: scratch, an object. */
-    void (*add)(struct daemon *d, uint32_t worker, const void *row, json_t *rows, json_t *index);
-};
 
 struct survey {
     struct cmd_call *call;
     struct daemon *daemon;
     const struct survey_kind *kind;
     uint32_t n_letters, n_out;
-    struct letter letters[];
+    struct survey_letter letters[];
 };
 
 /* --- text ------------------------------------------------------------------------------------ */
@@ -91,7 +68,7 @@ void cmd_filter_rows(json_t *rows, const char *filter)
     json_decref(kept);
 }
 
-static void keep(char *to, size_t room, const char *text)
+void survey_keep(char *to, size_t room, const char *text)
 {
     size_t len = text != NULL ? strnlen(text, room - 1) : 0;
 
@@ -100,103 +77,19 @@ static void keep(char *to, size_t room, const char *text)
     to[len] = '\0';
 }
 
-#define KEEP(to, text) keep(to, sizeof(to), text)
-
-static json_t *endpoint_text(const struct ipport *at)
+json_t *survey_endpoint(const struct ipport *at)
 {
     char text[IPPORT_STRLEN];
 
     return json_string(at->addr.family == IP_NONE ? "" : ipport_str(at, text));
 }
 
-/* The next row, or NULL: there is no room. */
-static void *next_row(struct letter *l)
+void *survey_next_row(struct survey_letter *l)
 {
     uint32_t i = l->seen++;
 
     return i < l->max ? l->rows + (size_t)i * l->survey->kind->row_size : NULL;
 }
-
-/* --- conns ----------------------------------------------------------------------------------- */
-
-struct conn_row {
-    struct ipport remote, local, upstream;
-    char listener[64], chain[64], state[24], tls[16], sni[128], peer[192], cluster[128], tcp[16];
-    uint64_t age_us, requests, bytes_in, bytes_out, retransmits;
-    uint32_t srtt_us, send_queue, recv_queue;
-};
-
-static void copy_session(const struct session_info *s, void *ctx)
-{
-    struct conn_row *row = next_row(ctx);
-
-    if (row == NULL)
-        return;
-    row->remote = s->remote;
-    row->local = s->local;
-    row->upstream = s->upstream;
-    KEEP(row->listener, s->listener);
-    KEEP(row->chain, s->chain);
-    KEEP(row->state, s->state);
-    KEEP(row->tls, s->tls);
-    KEEP(row->sni, s->sni);
-    KEEP(row->peer, s->peer);
-    KEEP(row->cluster, s->cluster);
-    KEEP(row->tcp, s->tcp.state);
-    row->age_us = s->age_us;
-    row->requests = s->requests;
-    row->bytes_in = s->tcp.bytes_in;
-    row->bytes_out = s->tcp.bytes_out;
-    row->retransmits = s->tcp.retransmits;
-    row->srtt_us = s->tcp.srtt_us;
-    row->send_queue = s->tcp.send_queue;
-    row->recv_queue = s->tcp.recv_queue;
-}
-
-/* Those beyond the table are not visited: how many there are is known without. */
-static bool fill_conns(struct worker *w, struct mail *m)
-{
-    struct letter *l = container_of(m, struct letter, mail);
-
-    if (l->seen < l->max &&
-        proxy_each(w->proxy, &l->at, MIN(SESSIONS_PER_TURN, l->max - l->seen), copy_session, l))
-        return false;
-    if (l->seen == l->max)
-        l->seen = MAX(l->seen, proxy_n_sessions(w->proxy));
-    l->done = true;
-    return true;
-}
-
-static uint32_t expected_conns(const struct daemon *d, uint32_t worker)
-{
-    uint64_t n =
-        __atomic_load_n(&d->gateway.workers[worker]->gauges.sessions, __ATOMIC_RELAXED) + SLACK;
-
-    return (uint32_t)MIN(n, SURVEY_ROWS_MAX);
-}
-
-static void add_conn(struct daemon *d, uint32_t worker, const void *of, json_t *rows, json_t *index)
-{
-    const struct conn_row *r = of;
-    json_t *row = json_pack(
-        "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:I, s:I, s:I, s:I, s:I, "
-        "s:I, s:I}",
-        "worker", (json_int_t)worker, "client", endpoint_text(&r->remote), "local",
-        endpoint_text(&r->local), "listener", cmd_text(r->listener), "chain", cmd_text(r->chain),
-        "state", cmd_text(r->state), "tls", cmd_text(r->tls), "sni", cmd_text(r->sni), "peer",
-        cmd_text(r->peer), "cluster", cmd_text(r->cluster), "upstream", endpoint_text(&r->upstream),
-        "age_s", (double)(r->age_us / 1000) / 1e3, "requests", (json_int_t)r->requests, "rx",
-        (json_int_t)r->bytes_in, "tx", (json_int_t)r->bytes_out, "retransmits",
-        (json_int_t)r->retransmits, "rtt_us", (json_int_t)r->srtt_us, "send_queue",
-        (json_int_t)r->send_queue, "recv_queue", (json_int_t)r->recv_queue);
-
-    if (row != NULL)
-        json_object_set_new(row, "tcp", cmd_text(r->tcp));
-    json_array_append_new(rows, row);
-}
-
-static const struct survey_kind conns = { "connections", sizeof(struct conn_row), expected_conns,
-                                          fill_conns, add_conn };
 
 /* --- clusters -------------------------------------------------------------------------------- */
 
@@ -207,19 +100,19 @@ struct endpoint_row {
 
 static void copy_endpoint(const struct endpoint_info *e, void *ctx)
 {
-    struct endpoint_row *row = next_row(ctx);
+    struct endpoint_row *row = survey_next_row(ctx);
 
     if (row == NULL)
         return;
     row->info = *e;
     row->info.cluster = NULL; /* the worker's */
-    KEEP(row->cluster, e->cluster);
+    SURVEY_KEEP(row->cluster, e->cluster);
 }
 
 /* In one go: as many as the configuration names, and those that are being let go. */
 static bool fill_endpoints(struct worker *w, struct mail *m)
 {
-    struct letter *l = container_of(m, struct letter, mail);
+    struct survey_letter *l = container_of(m, struct survey_letter, mail);
 
     upstreams_each(w->upstreams, copy_endpoint, l);
     l->done = true;
@@ -292,19 +185,19 @@ struct listener_row {
 
 static void copy_listener(const struct listener_info *l, void *ctx)
 {
-    struct listener_row *row = next_row(ctx);
+    struct listener_row *row = survey_next_row(ctx);
 
     if (row == NULL)
         return;
     row->address = l->address;
     row->state = l->state;
     row->sessions = l->sessions;
-    KEEP(row->name, l->name);
+    SURVEY_KEEP(row->name, l->name);
 }
 
 static bool fill_listeners(struct worker *w, struct mail *m)
 {
-    struct letter *l = container_of(m, struct letter, mail);
+    struct survey_letter *l = container_of(m, struct survey_letter, mail);
 
     proxy_each_listener(w->proxy, copy_listener, l);
     l->done = true;
@@ -357,7 +250,7 @@ static const struct survey_kind listeners = { "listeners", sizeof(struct listene
 
 static void copy_neigh(const struct neigh_info *n, void *ctx)
 {
-    struct neigh_info *row = next_row(ctx);
+    struct neigh_info *row = survey_next_row(ctx);
 
     if (row != NULL)
         *row = *n; /* ->state is a literal */
@@ -365,7 +258,7 @@ static void copy_neigh(const struct neigh_info *n, void *ctx)
 
 static bool fill_neighs(struct worker *w, struct mail *m)
 {
-    struct letter *l = container_of(m, struct letter, mail);
+    struct survey_letter *l = container_of(m, struct survey_letter, mail);
 
     net_each_neigh(w->net, copy_neigh, l);
     l->done = true;
@@ -399,7 +292,7 @@ static const struct survey_kind neighbors = { "neighbors", sizeof(struct neigh_i
 
 static void copy_addr(const struct net_addr_info *a, void *ctx)
 {
-    struct net_addr_info *row = next_row(ctx);
+    struct net_addr_info *row = survey_next_row(ctx);
 
     if (row != NULL)
         *row = *a; /* its texts are literals */
@@ -407,7 +300,7 @@ static void copy_addr(const struct net_addr_info *a, void *ctx)
 
 static bool fill_addrs(struct worker *w, struct mail *m)
 {
-    struct letter *l = container_of(m, struct letter, mail);
+    struct survey_letter *l = container_of(m, struct survey_letter, mail);
 
     net_each_addr(w->net, copy_addr, l);
     l->done = true;
@@ -446,7 +339,7 @@ static const struct survey_kind addresses = { "addresses", sizeof(struct net_add
 
 static void copy_route(const struct net_route_info *r, void *ctx)
 {
-    struct net_route_info *row = next_row(ctx);
+    struct net_route_info *row = survey_next_row(ctx);
 
     if (row != NULL)
         *row = *r; /* its texts are literals */
@@ -454,7 +347,7 @@ static void copy_route(const struct net_route_info *r, void *ctx)
 
 static bool fill_routes(struct worker *w, struct mail *m)
 {
-    struct letter *l = container_of(m, struct letter, mail);
+    struct survey_letter *l = container_of(m, struct survey_letter, mail);
 
     l->done = net_each_route(w->net, &l->at, ROUTES_PER_TURN, copy_route, l);
     return l->done;
@@ -504,7 +397,7 @@ static json_t *put_together(struct survey *s)
     uint64_t left_out = 0;
 
     for (uint32_t i = 0; i < s->n_letters; i++) {
-        const struct letter *l = &s->letters[i];
+        const struct survey_letter *l = &s->letters[i];
         uint32_t n = MIN(l->seen, l->max);
 
         left_out += l->seen - n;
@@ -534,7 +427,7 @@ static void finish(struct survey *s)
 
 static void letter_back(struct mail *m)
 {
-    struct survey *s = container_of(m, struct letter, mail)->survey;
+    struct survey *s = container_of(m, struct survey_letter, mail)->survey;
 
     if (--s->n_out == 0)
         finish(s);
@@ -543,10 +436,12 @@ static void letter_back(struct mail *m)
 /* Written to already, so that the worker meets no page fault. */
 static bool make_table(struct survey *s, uint32_t worker)
 {
-    struct letter *l = &s->letters[worker];
+    struct survey_letter *l = &s->letters[worker];
     size_t size;
 
-    *l = (struct letter){ .mail = { s->kind->fill, letter_back }, .survey = s, .worker = worker };
+    *l = (struct survey_letter){ .mail = { s->kind->fill, letter_back },
+                                 .survey = s,
+                                 .worker = worker };
     l->max = s->kind->expected(s->daemon, worker);
     size = l->max * s->kind->row_size;
     l->rows = malloc(size);
@@ -575,7 +470,7 @@ static struct survey *survey_new(struct cmd_call *call, const struct survey_kind
     return s;
 }
 
-static void start(struct cmd_call *call, const struct survey_kind *kind)
+void survey_start(struct cmd_call *call, const struct survey_kind *kind)
 {
     struct survey *s = survey_new(call, kind);
 
@@ -590,38 +485,32 @@ static void start(struct cmd_call *call, const struct survey_kind *kind)
         finish(s);
 }
 
-static void run_conns(struct cmd_call *call)
-{
-    start(call, &conns);
-}
-
 static void run_listeners(struct cmd_call *call)
 {
-    start(call, &listeners);
+    survey_start(call, &listeners);
 }
 
 static void run_clusters(struct cmd_call *call)
 {
-    start(call, &clusters);
+    survey_start(call, &clusters);
 }
 
 static void run_neighbors(struct cmd_call *call)
 {
-    start(call, &neighbors);
+    survey_start(call, &neighbors);
 }
 
 static void run_addresses(struct cmd_call *call)
 {
-    start(call, &addresses);
+    survey_start(call, &addresses);
 }
 
 static void run_routes(struct cmd_call *call)
 {
-    start(call, &routes);
+    survey_start(call, &routes);
 }
 
 const struct cmd survey_cmds[] = {
-    { "conns", "connections of clients", run_conns, NULL },
     { "listeners", "listeners: do they listen, drain, or wait for their address?", run_listeners,
       NULL },
     { "clusters", "clusters and their endpoints, all workers together", run_clusters, NULL },

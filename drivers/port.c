@@ -3,6 +3,7 @@
 #include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
 #include "dataplane/base/ring.h"
+#include "drivers/capture.h"
 #include "drivers/kernel.h"
 #include "drivers/offload.h"
 #include "drivers/pktpool.h"
@@ -53,6 +54,8 @@ struct port_io {
     struct pkt_pool *pool;
     uint32_t worker;
     struct port_counters counters;
+    struct capture_tap *capture; /* NULL: none */
+    const uint64_t *wall_us;
     struct steer_check check[MACHINE_MAX_PORTS];
     struct tx_batch tx[MACHINE_MAX_PORTS];
 };
@@ -577,6 +580,8 @@ unsigned port_rx(struct port_io *io, uint32_t i, struct pkt **pkts)
         return 0;
     io->counters.rx += n;
     n = take_burst(io, burst, n, (uint8_t)i, pkts);
+    if (unlikely(io->capture != NULL))
+        capture_received(io->capture, *io->wall_us, pkts, n);
     return io->ports->steer.n_workers > 1 ? steer_burst(io, port, &io->check[i], pkts, n) : n;
 }
 
@@ -584,14 +589,19 @@ static void send_on(struct port_io *io, const struct port *port, uint16_t q, str
                     unsigned n)
 {
     struct rte_mbuf *burst[TX_BATCH];
+    uint64_t ends[TX_BATCH];
     unsigned sent, frames = 0, dropped = 0;
 
+    if (unlikely(io->capture != NULL))
+        capture_stage(io->capture, *io->wall_us, pkts, n, ends);
     for (unsigned i = 0; i < n; i++) {
         frames += pkt_n(pkts[i]);
         io->counters.tx_trains += pkts[i]->n_more > 0;
         burst[i] = mbuf_of_pkt(pkts[i]);
     }
     sent = rte_eth_tx_burst(port->ethdev, q, burst, (uint16_t)n);
+    if (unlikely(io->capture != NULL))
+        capture_commit(io->capture, ends, sent);
     for (unsigned i = sent; i < n; i++) {
         dropped += burst[i]->nb_segs;
         rte_pktmbuf_free(burst[i]);
@@ -737,6 +747,12 @@ void port_share(struct port_io *io, const struct pkt *p)
             pkt_free(copy);
         }
     }
+}
+
+void port_capture(struct port_io *io, struct capture_tap *tap, const uint64_t *wall_us)
+{
+    io->capture = tap;
+    io->wall_us = wall_us;
 }
 
 /* --- the kernel's interfaces ------------------------------------------------------------------ */

@@ -26,6 +26,7 @@
 
 #define PORT_BURST 64
 
+struct capture_tap;
 struct pktpool;
 struct ports;
 struct port_io;
@@ -119,5 +120,12 @@ unsigned port_kernel_rx(struct port_io *io, uint32_t i, struct pkt **pkts);
 
 /* The first worker's: takes @p to the kernel's interface of p->port, at the end of the turn. */
 void port_kernel_tx(struct port_io *io, struct pkt *p);
+
+/*
+ * From now on frames that this worker receives and sends are also copied into @tap, received ones
+ * as they come from the queue, sent ones as they are given to it; NULL: no more. @wall_us: where
+ * the worker keeps the time.
+ */
+void port_capture(struct port_io *io, struct capture_tap *tap, const uint64_t *wall_us);
 
 const struct port_counters *port_counters(const struct port_io *io);

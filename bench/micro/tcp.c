@@ -6,9 +6,10 @@
  * that with many of them each packet finds its connection outside the caches, as it does in life.
  * The last two rows are four connections of a burst with eight whole segments each, out and in.
  *
- * usage: isthmus-micro-tcp [--software] [--no-trains] [CONNECTIONS...]
+ * usage: isthmus-micro-tcp [--software] [--no-trains] [--recorders N] [CONNECTIONS...]
  *
- * --software: the port computes and cuts nothing itself; --no-trains: each segment is a packet.
+ * --software: the port computes and cuts nothing itself; --no-trains: each segment is a packet;
+ * --recorders: flight recorders of TCP.
  */
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/base/bytes.h"
@@ -52,7 +53,7 @@ static struct core core;
 static struct net *net;
 static struct tcp *tcp;
 static struct conn *conns;
-static uint32_t n_conns;
+static uint32_t n_conns, recorders;
 static const uint8_t us[6] = { 2, 0, 0, 0, 0, 1 }, router[6] = { 2, 0, 0, 0, 0, 2 };
 
 /* ---- packets from malloc, kept in a list when they are given back */
@@ -427,7 +428,9 @@ static void start_stack(uint32_t max)
     static const struct net_port_ops port_ops = { .tx = swallow };
     static struct net_port_info info = { .mtu = 1500, .tx_ip_csum = true, .tx_tcp_csum = true };
     static struct machine_conf machine;
-    const struct tcp_conf conf = { .max_conns = max + 1, .keepalive_us = UINT64_MAX };
+    const struct tcp_conf conf = { .max_conns = max + 1,
+                                   .keepalive_us = UINT64_MAX,
+                                   .recorders = recorders };
     const struct ipport any = { .port = 80 };
     struct pkt *arp;
     uint8_t *at;
@@ -507,6 +510,11 @@ int main(int argc, char **argv)
     for (; argc > 1 && argv[1][0] == '-'; argc--, argv++) {
         software = software || strcmp(argv[1], "--software") == 0;
         no_trains = no_trains || strcmp(argv[1], "--no-trains") == 0;
+        if (strcmp(argv[1], "--recorders") == 0 && argc > 2) {
+            recorders = (uint32_t)strtoul(argv[2], NULL, 10);
+            argc--;
+            argv++;
+        }
     }
     n = argc > 1 ? argc - 1 : 3;
     if (n > 8)

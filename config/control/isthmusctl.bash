@@ -2,7 +2,7 @@
 
 _isthmusctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd= i
-    local cmds="status reload check stats conns listeners clusters certs config neighbors addresses routes punt reopen drain stop log help"
+    local cmds="status reload check stats conns flights flight capture listeners clusters certs config neighbors addresses routes punt reopen drain stop log help"
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -18,6 +18,19 @@ _isthmusctl() {
     case $cmd in
     "") COMPREPLY=($(compgen -W "--socket --timeout --json --help $cmds" -- "$cur")) ;;
     check) COMPREPLY=($(compgen -f -- "$cur")) ;;
+    conns) COMPREPLY=($(compgen -W "--verbose --upstream" -- "$cur")) ;;
+    flight)
+        case $prev in
+        --pcapng) COMPREPLY=($(compgen -f -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -W "--pcapng" -- "$cur")) ;;
+        esac ;;
+    capture)
+        case $prev in
+        --direction) COMPREPLY=($(compgen -W "in out both" -- "$cur")) ;;
+        --count | --seconds | --snaplen) ;;
+        capture) COMPREPLY=($(compgen -W "any --count --seconds --snaplen --direction" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -W "--count --seconds --snaplen --direction" -- "$cur") $(compgen -f -- "$cur")) ;;
+        esac ;;
     stats) COMPREPLY=($(compgen -W "--prometheus" -- "$cur")) ;;
     log) COMPREPLY=($(compgen -W "error warning info debug" -- "$cur")) ;;
     esac

@@ -8,7 +8,10 @@
  * Exit status: 0 done; 1 the daemon (or `check`, alone) says no; 2 it could not be asked (usage, no
  * daemon, no permission, no answer in time).
  */
+#include "config/control/ask.h"
+#include "config/control/capture.h"
 #include "config/control/doctor.h"
+#include "config/control/flight.h"
 #include "config/control/show.h"
 #include "dataplane/base/compiler.h"
 #include "dataplane/base/text.h"
@@ -19,75 +22,122 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #define DEFAULT_SOCKET "/run/isthmus/control.sock"
 #define DEFAULT_TIMEOUT_S 15
-#define ANSWER_MAX (256u << 20)
 
-enum { DONE = 0, REFUSED = 1, NOT_ASKED = 2 };
+enum { DONE = 0, REFUSED = 1, NOT_ASKED = ASK_NOT_ASKED };
 
 enum verb_flag {
-    VERB_RAW = 1 << 0,   /* the answer is shown as JSON also to people */
-    VERB_PATH = 1 << 1,  /* the argument is a file: the daemon is told its full path */
-    VERB_ALONE = 1 << 2, /* it has something to say without a daemon */
+    VERB_RAW = 1 << 0,       /* the answer is shown as JSON also to people */
+    VERB_PATH = 1 << 1,      /* the argument is a file: the daemon is told its full path */
+    VERB_ALONE = 1 << 2,     /* it has something to say without a daemon */
+    VERB_NEEDS_ALL = 1 << 3, /* none of its arguments may be left out */
 };
 
 struct verb {
     const char *name;
-    const char *arg;     /* name of its argument; NULL: it takes none */
-    bool arg_needed;     /* or else it may be left out */
-    const char *option;  /* a flag of its own, "--" aside; NULL: none */
+    const char *args;    /* names of its arguments, blanks between; NULL: it takes none */
+    const char *options; /* its own, "--" aside, "=what" behind those with a value; NULL: none */
     const char *columns; /* keys that come first in its table */
     unsigned flags;
     const char *help;
+    /* What it does instead of asking once; NULL: nothing. Takes the arguments. */
+    int (*run)(const struct ask_conf *conf, json_t *args);
 };
 
 static const struct verb verbs[] = {
-    { "status", NULL, false, NULL, NULL, 0, "version, state, configuration, workers, ports" },
-    { "reload", NULL, false, NULL, NULL, 0,
-      "read the configuration again; refused whole if wrong" },
-    { "check", "file", false, NULL, "check state found advice", VERB_PATH | VERB_ALONE,
-      "would a reload accept it? Without a daemon: is the machine ready?" },
-    { "stats", "filter", false, "prometheus", NULL, 0, "counters whose name holds FILTER" },
-    { "conns", "filter", false, NULL,
+    { "status", NULL, NULL, NULL, 0, "version, state, configuration, workers, ports", NULL },
+    { "reload", NULL, NULL, NULL, 0, "read the configuration again; refused whole if wrong", NULL },
+    { "check", "file", NULL, "check state found advice", VERB_PATH | VERB_ALONE,
+      "would a reload accept it? Without a daemon: is the machine ready?", NULL },
+    { "stats", "filter", "prometheus", NULL, 0, "counters whose name holds FILTER", NULL },
+    { "conns", "filter", "verbose upstream",
       "worker client local listener state tls cluster upstream age_s requests rx tx", 0,
-      "connections of clients" },
-    { "listeners", "filter", false, NULL, "listener address state connections", 0,
-      "listeners: do they listen, drain, or wait for their address?" },
-    { "clusters", "filter", false, NULL,
+      "connections of clients, or to endpoints; all there is about their TCP", NULL },
+    { "flights", "filter", NULL,
+      "worker flight remote local why when span_s segments again overwritten", 0,
+      "what the flight recorders of TCP hold", NULL },
+    { "flight", "flight", "pcapng=file", NULL, VERB_NEEDS_ALL,
+      "one of them (WORKER-NUMBER), or the newest of ADDRESS:PORT; for Wireshark", flight_run },
+    { "capture", "port filter file", "count=n seconds=s snaplen=bytes direction=in|out|both", NULL,
+      VERB_NEEDS_ALL, "frames of PORT (any: of all) into FILE (-: stdout), as pcapng",
+      capture_run },
+    { "listeners", "filter", NULL, "listener address state connections", 0,
+      "listeners: do they listen, drain, or wait for their address?", NULL },
+    { "clusters", "filter", NULL,
       "cluster endpoint state cx_active rq_active waiting cx_total rq_total cx_connect_fail "
       "rq_error",
-      0, "clusters and their endpoints, all workers together" },
-    { "certs", "filter", false, NULL,
-      "secret kind subject uri dns not_before not_after days_left serial", 0,
-      "certificates, and how long they are good" },
-    { "config", "filter", false, NULL, NULL, VERB_RAW,
-      "the configuration in force: sections whose name holds FILTER" },
-    { "neighbors", "filter", false, NULL, "worker port vlan address mac state age_s", 0,
-      "link-layer addresses of next hops" },
-    { "addresses", "filter", false, NULL, "port vlan address state origin workers", 0,
-      "addresses of ours: in use, tentative, duplicate or deprecated" },
-    { "routes", "filter", false, NULL, "worker prefix type via port vlan neighbor origin", 0,
-      "routes, and what is known of their next hops" },
-    { "punt", NULL, false, NULL, "rule to_kernel limited from_kernel", 0,
-      "what the kernel is given, and what is taken over from it" },
-    { "reopen", NULL, false, NULL, NULL, 0, "open the access logs again, after they were moved" },
-    { "drain", NULL, false, NULL, NULL, 0, "no new connections; the open ones go on" },
-    { "stop", NULL, false, NULL, NULL, 0, "drain, then end the daemon" },
-    { "log", "level", false, NULL, NULL, 0,
-      "log from now on: error, warning, info or debug; alone: tell" },
-    { "help", NULL, false, NULL, NULL, 0, "this text" },
+      0, "clusters and their endpoints, all workers together", NULL },
+    { "certs", "filter", NULL, "secret kind subject uri dns not_before not_after days_left serial",
+      0, "certificates, and how long they are good", NULL },
+    { "config", "filter", NULL, NULL, VERB_RAW,
+      "the configuration in force: sections whose name holds FILTER", NULL },
+    { "neighbors", "filter", NULL, "worker port vlan address mac state age_s", 0,
+      "link-layer addresses of next hops", NULL },
+    { "addresses", "filter", NULL, "port vlan address state origin workers", 0,
+      "addresses of ours: in use, tentative, duplicate or deprecated", NULL },
+    { "routes", "filter", NULL, "worker prefix type via port vlan neighbor origin", 0,
+      "routes, and what is known of their next hops", NULL },
+    { "punt", NULL, NULL, "rule to_kernel limited from_kernel", 0,
+      "what the kernel is given, and what is taken over from it", NULL },
+    { "reopen", NULL, NULL, NULL, 0, "open the access logs again, after they were moved", NULL },
+    { "drain", NULL, NULL, NULL, 0, "no new connections; the open ones go on", NULL },
+    { "stop", NULL, NULL, NULL, 0, "drain, then end the daemon", NULL },
+    { "log", "level", NULL, NULL, 0, "log from now on: error, warning, info or debug; alone: tell",
+      NULL },
+    { "help", NULL, NULL, NULL, 0, "this text", NULL },
 };
 
 struct options {
-    const char *socket;
-    unsigned timeout_s;
+    struct ask_conf ask;
     bool json;
 };
+
+/* Takes the next word of *@list; false: there is none. */
+static bool next_word(const char **list, char word[32])
+{
+    const size_t len = *list != NULL ? strcspn(*list, " ") : 0;
+
+    if (len == 0 || len >= 32)
+        return false;
+    memcpy(word, *list, len);
+    word[len] = '\0';
+    *list += len;
+    *list += strspn(*list, " ");
+    return true;
+}
+
+static void upper(char *word)
+{
+    for (; *word != '\0'; word++)
+        *word = *word >= 'a' && *word <= 'z' ? (char)(*word - 'a' + 'A') : *word;
+}
+
+/* "capture [--count COUNT] PORT FILTER FILE" */
+static void synopsis_of(const struct verb *v, char *to, size_t room)
+{
+    const bool needed = (v->flags & VERB_NEEDS_ALL) != 0;
+    const char *options = v->options, *args = v->args;
+    int n = snprintf(to, room, "%s", v->name);
+    char word[32];
+
+    while (next_word(&options, word)) {
+        char *value = strchr(word, '=');
+
+        if (value != NULL)
+            *value++ = '\0';
+        n += snprintf(to + n, room - (size_t)n, " [--%s", word);
+        upper(value != NULL ? value : word);
+        n += snprintf(to + n, room - (size_t)n, value != NULL ? " %s]" : "]", value);
+    }
+    while (next_word(&args, word)) {
+        upper(word);
+        n += snprintf(to + n, room - (size_t)n, needed ? " %s" : " [%s]", word);
+    }
+}
+
+#define SYNOPSIS_WIDTH 40
 
 static void usage(FILE *to)
 {
@@ -95,22 +145,13 @@ static void usage(FILE *to)
           to);
     for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++) {
         const struct verb *v = &verbs[i];
-        char synopsis[64];
-        int n = snprintf(synopsis, sizeof(synopsis), "%s", v->name);
+        char synopsis[160];
 
-        if (v->option != NULL)
-            n += snprintf(synopsis + n, sizeof(synopsis) - (size_t)n, " [--%s]", v->option);
-        if (v->arg != NULL) {
-            char arg[32];
-            size_t k = 0;
-
-            for (; v->arg[k] != '\0' && k < sizeof(arg) - 1; k++)
-                arg[k] = (char)(v->arg[k] - 'a' + 'A');
-            arg[k] = '\0';
-            snprintf(synopsis + n, sizeof(synopsis) - (size_t)n, v->arg_needed ? " %s" : " [%s]",
-                     arg);
-        }
-        fprintf(to, "  %-31s%s\n", synopsis, v->help);
+        synopsis_of(v, synopsis, sizeof(synopsis));
+        if (strlen(synopsis) > SYNOPSIS_WIDTH)
+            fprintf(to, "  %s\n  %-*s%s\n", synopsis, SYNOPSIS_WIDTH + 1, "", v->help);
+        else
+            fprintf(to, "  %-*s%s\n", SYNOPSIS_WIDTH + 1, synopsis, v->help);
     }
     fputs("\n  --socket PATH      of the daemon, or $ISTHMUS_SOCKET; " DEFAULT_SOCKET "\n"
           "  --timeout SECONDS  how long to wait for it; 15\n"
@@ -152,43 +193,87 @@ static int unknown_verb(const char *name)
 
 /* --- the question --- */
 
+static int set_text(json_t *args, const struct verb *v, const char *name, const char *text)
+{
+    json_t *value = json_string(text);
+
+    if (value == NULL)
+        return misuse("%s: \"%s\" is not UTF-8", v->name, text);
+    json_object_set_new(args, name, value);
+    return DONE;
+}
+
+/* The first of its arguments that is not there yet. */
 static int set_argument(json_t *args, const struct verb *v, const char *text)
 {
-    char path[PATH_MAX];
-    json_t *value;
+    const char *names = v->args;
+    char path[PATH_MAX], name[32];
 
-    if (v->arg == NULL || json_object_get(args, v->arg) != NULL)
-        return misuse("%s: \"%s\" is too much", v->name, text);
+    do {
+        if (!next_word(&names, name))
+            return misuse("%s: \"%s\" is too much", v->name, text);
+    } while (json_object_get(args, name) != NULL);
     if ((v->flags & VERB_PATH) && realpath(text, path) == NULL) {
         fprintf(stderr, "isthmusctl: %s: %s\n", text, strerror(errno));
         return NOT_ASKED;
     }
-    value = json_string(v->flags & VERB_PATH ? path : text);
-    if (value == NULL)
-        return misuse("%s: \"%s\" is not UTF-8", v->name, text);
-    json_object_set_new(args, v->arg, value);
-    return DONE;
+    return set_text(args, v, name, v->flags & VERB_PATH ? path : text);
+}
+
+/* "--count 5", "--count=5", "--verbose". Returns how many words it was, or 0: there is no such
+ * option. */
+static int set_option(json_t *args, const struct verb *v, int argc, char **argv, int *rc)
+{
+    const char *options = v->options, *given = argv[0] + 2;
+    const size_t len = strcspn(given, "=");
+    char word[32];
+
+    *rc = DONE;
+    while (next_word(&options, word)) {
+        char *value = strchr(word, '=');
+
+        if (value != NULL)
+            *value = '\0';
+        if (strlen(word) != len || memcmp(word, given, len) != 0)
+            continue;
+        if (value == NULL) {
+            json_object_set_new(args, word, json_true());
+            return given[len] == '\0';
+        }
+        if (given[len] == '=') {
+            *rc = set_text(args, v, word, given + len + 1);
+            return 1;
+        }
+        *rc = argc > 1 ? set_text(args, v, word, argv[1])
+                       : misuse("%s: --%s needs a value", v->name, word);
+        return 2;
+    }
+    return 0;
 }
 
 /* The rest of the command line, as the arguments of @v. */
 static int read_arguments(int argc, char **argv, const struct verb *v, json_t *args)
 {
-    for (int i = 0; i < argc; i++) {
-        int rc = DONE;
+    const char *names = v->args;
+    char name[32];
+    int rc = DONE;
 
-        if (v->option != NULL && strncmp(argv[i], "--", 2) == 0 &&
-            strcmp(argv[i] + 2, v->option) == 0)
-            json_object_set_new(args, v->option, json_true());
-        else if (argv[i][0] == '-' && argv[i][1] != '\0')
+    for (int i = 0, n = 1; i < argc && rc == DONE; i += n) {
+        n = 1;
+        if (strncmp(argv[i], "--", 2) == 0) {
+            n = set_option(args, v, argc - i, argv + i, &rc);
+            if (n == 0)
+                return misuse("%s: there is no option %s", v->name, argv[i]);
+        } else if (argv[i][0] == '-' && argv[i][1] != '\0') {
             return misuse("%s: there is no option %s", v->name, argv[i]);
-        else
+        } else {
             rc = set_argument(args, v, argv[i]);
-        if (rc != DONE)
-            return rc;
+        }
     }
-    if (v->arg_needed && json_object_get(args, v->arg) == NULL)
-        return misuse("%s: it needs a %s", v->name, v->arg);
-    return DONE;
+    while (rc == DONE && (v->flags & VERB_NEEDS_ALL) && next_word(&names, name))
+        if (json_object_get(args, name) == NULL)
+            return misuse("%s: it needs a %s", v->name, name);
+    return rc;
 }
 
 static char *request_line(const struct verb *v, json_t *args)
@@ -200,163 +285,24 @@ static char *request_line(const struct verb *v, json_t *args)
     return line;
 }
 
-/* --- the daemon --- */
-
-static int cannot_ask(const struct options *o, int err)
-{
-    const char *what = strerror(err), *hint = "";
-
-    switch (err) {
-    case ENOENT:
-    case ECONNREFUSED:
-        what = "no daemon listens";
-        hint = "is isthmusd running? systemctl status isthmusd; another socket: --socket PATH";
-        break;
-    case EACCES:
-    case EPERM:
-        what = "no permission";
-        hint = "run it as root, or as the user of the daemon";
-        break;
-    case EAGAIN:
-        what = "no answer in time";
-        hint = "the daemon may be busy: look at its log; to wait longer: --timeout SECONDS";
-        break;
-    case ENOTSOCK:
-    case EPROTOTYPE:
-        what = "not a control socket";
-        hint = "which path has control.socket in the configuration?";
-        break;
-    default:
-        break;
-    }
-    fprintf(stderr, "isthmusctl: %s: %s\n", o->socket, what);
-    if (hint[0] != '\0')
-        fprintf(stderr, "  %s\n", hint);
-    return NOT_ASKED;
-}
-
-/* Returns a socket or -errno. */
-static int dial(const struct options *o)
-{
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    struct timeval patience = { .tv_sec = o->timeout_s };
-    int fd;
-
-    if (strlen(o->socket) >= sizeof(at.sun_path))
-        return -ENAMETOOLONG;
-    memcpy(at.sun_path, o->socket, strlen(o->socket));
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-    if (connect(fd, (const struct sockaddr *)&at, sizeof(at)) != 0) {
-        int err = errno;
-
-        close(fd);
-        return -err;
-    }
-    return fd;
-}
-
-static int send_all(int fd, const char *text, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        text += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-/* One line, without its newline, from malloc. 0 or -errno; -EPIPE: it ended before. */
-static int receive_line(int fd, char **ret)
-{
-    size_t len = 0, room = 16384;
-    char *line = malloc(room + 1);
-
-    while (line != NULL) {
-        ssize_t n = recv(fd, line + len, room - len, 0);
-        int err = errno;
-        char *end;
-
-        if (n < 0 && err == EINTR)
-            continue;
-        if (n <= 0) {
-            free(line);
-            return n < 0 ? -err : -EPIPE;
-        }
-        end = memchr(line + len, '\n', (size_t)n);
-        len += (size_t)n;
-        if (end != NULL) {
-            *end = '\0';
-            *ret = line;
-            return 0;
-        }
-        if (len == room) {
-            char *more = room < ANSWER_MAX ? realloc(line, 2 * room + 1) : NULL;
-
-            if (more == NULL)
-                free(line);
-            line = more;
-            room *= 2;
-        }
-    }
-    return -ENOMEM;
-}
-
-static int ask(const struct options *o, const char *request, char **answer)
-{
-    int fd = dial(o), rc;
-
-    if (fd < 0)
-        return fd;
-    rc = send_all(fd, request, strlen(request));
-    if (rc == 0)
-        rc = send_all(fd, "\n", 1);
-    /* A daemon that refuses us closes at once, but has told us why. */
-    if (rc == 0 || rc == -EPIPE)
-        rc = receive_line(fd, answer);
-    close(fd);
-    return rc;
-}
-
 /* --- the answer --- */
 
-static int show_error(const json_t *answer)
-{
-    const char *error = json_string_value(json_object_get(answer, "error"));
-    const char *hint = json_string_value(json_object_get(answer, "hint"));
-    json_t *words = json_pack("s++", "isthmusctl: ", error != NULL ? error : "refused", "");
-
-    show(stderr, words, NULL);
-    json_decref(words);
-    if (hint != NULL && hint[0] != '\0') {
-        words = json_pack("s+", "  ", hint);
-        show(stderr, words, NULL);
-        json_decref(words);
-    }
-    /* Told by the socket, before any command: see dialog.h. */
-    return json_is_false(json_object_get(answer, "asked")) ? NOT_ASKED : REFUSED;
-}
-
-static void show_result(const struct options *o, const struct verb *v, json_t *result)
+static void show_result(const struct options *o, const struct verb *v, bool is_verbose,
+                        json_t *result)
 {
     if (o->json || (v->flags & VERB_RAW)) {
         json_dumpf(result, stdout,
                    JSON_ENCODE_ANY | JSON_REAL_PRECISION(12) | JSON_INDENT(o->json ? 0 : 2));
         putchar('\n');
+    } else if (is_verbose) {
+        show_verbose(stdout, result, v->columns);
     } else {
         show(stdout, result, v->columns);
     }
 }
 
-static int show_answer(const struct options *o, const struct verb *v, const char *line)
+static int show_answer(const struct options *o, const struct verb *v, bool is_verbose,
+                       const char *line)
 {
     json_error_t err;
     json_t *answer = json_loads(line, 0, &err);
@@ -365,14 +311,14 @@ static int show_answer(const struct options *o, const struct verb *v, const char
 
     if (!json_is_object(answer)) {
         json_decref(answer);
-        fprintf(stderr, "isthmusctl: %s: the answer is none of isthmusd's\n", o->socket);
+        fprintf(stderr, "isthmusctl: %s: the answer is none of isthmusd's\n", o->ask.socket);
         return NOT_ASKED;
     }
     result = json_object_get(answer, "result");
     if (!json_is_true(json_object_get(answer, "ok")))
-        rc = show_error(answer);
+        rc = show_error(answer) ? REFUSED : NOT_ASKED;
     else
-        show_result(o, v, result);
+        show_result(o, v, is_verbose, result);
     json_decref(answer);
     if (fflush(stdout) != 0)
         return NOT_ASKED;
@@ -386,14 +332,14 @@ static int check_alone(const struct options *o, const struct verb *v, json_t *ar
     json_t *rows;
     bool ready;
 
-    fprintf(stderr, "isthmusctl: %s: no daemon listens\n", o->socket);
+    fprintf(stderr, "isthmusctl: %s: no daemon listens\n", o->ask.socket);
     if (file != NULL) {
         fprintf(stderr, "  without one: isthmusd --check -c %s\n", file);
         return NOT_ASKED;
     }
     fputs("  so this looks at the machine itself\n", stderr);
     rows = doctor(&ready);
-    show_result(o, v, rows);
+    show_result(o, v, false, rows);
     json_decref(rows);
     return ready ? DONE : REFUSED;
 }
@@ -409,15 +355,17 @@ static int run(const struct options *o, const struct verb *v, int argc, char **a
     char *request = NULL, *answer = NULL;
     int rc = read_arguments(argc, argv, v, args);
 
-    if (rc == DONE) {
+    if (rc == DONE)
+        rc = v->run != NULL ? v->run(&o->ask, args) : RUN_AS_USUAL;
+    if (rc == RUN_AS_USUAL) {
         request = request_line(v, args);
-        rc = request != NULL ? ask(o, request, &answer) : -ENOMEM;
+        rc = request != NULL ? ask(&o->ask, request, &answer) : -ENOMEM;
         if (rc == 0)
-            rc = show_answer(o, v, answer);
+            rc = show_answer(o, v, json_is_true(json_object_get(args, "verbose")), answer);
         else if ((v->flags & VERB_ALONE) && nobody_listens(rc))
             rc = check_alone(o, v, args);
         else
-            rc = cannot_ask(o, -rc);
+            rc = ask_cannot(&o->ask, -rc);
     }
     free(request);
     free(answer);
@@ -434,20 +382,20 @@ int main(int argc, char **argv)
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
-    struct options o = { getenv("ISTHMUS_SOCKET"), DEFAULT_TIMEOUT_S, false };
+    struct options o = { { getenv("ISTHMUS_SOCKET"), DEFAULT_TIMEOUT_S }, false };
     const struct verb *v;
     int c;
 
-    if (o.socket == NULL)
-        o.socket = DEFAULT_SOCKET;
+    if (o.ask.socket == NULL)
+        o.ask.socket = DEFAULT_SOCKET;
     while ((c = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
         switch (c) {
         case 's':
-            o.socket = optarg;
+            o.ask.socket = optarg;
             break;
         case 't':
-            o.timeout_s = (unsigned)strtoul(optarg, NULL, 10);
-            if (o.timeout_s == 0)
+            o.ask.timeout_s = (unsigned)strtoul(optarg, NULL, 10);
+            if (o.ask.timeout_s == 0)
                 return misuse("--timeout %s: not a number of seconds", optarg);
             break;
         case 'j':

@@ -10,7 +10,10 @@ _arguments -C \
         reload\:"read the configuration again"
         check\:"is this configuration right"
         stats\:"counters"
-        conns\:"connections of clients"
+        conns\:"connections of clients, or to services"
+        flights\:"what the flight recorders hold"
+        flight\:"one of them"
+        capture\:"frames of a port"
         listeners\:"do they listen or drain"
         clusters\:"clusters and their endpoints"
         certs\:"certificates"
@@ -31,6 +34,11 @@ argument)
     case $words[1] in
     check) _files ;;
     stats) _values 'option' --prometheus ;;
+    conns) _values 'option' --verbose --upstream ;;
+    flight) _arguments '--pcapng[for Wireshark]:file:_files' '1:flight:' ;;
+    capture) _arguments '--count[so many packets]:n:' '--seconds[so long]:seconds:' \
+        '--snaplen[so much of each]:bytes:' '--direction[of them]:direction:(in out both)' \
+        '1:port:(any)' '2:filter, as of pcap-filter(7):' '3:file:_files' ;;
     log) _values 'level' error warning info debug ;;
     esac ;;
 esac

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BLOCK_WIDTH 100
 #define COLUMNS_MAX 64
 
 struct column {
@@ -180,7 +181,50 @@ static void put_title(FILE *to, const struct table *t)
     }
 }
 
-static void show_table(FILE *to, json_t *rows, const char *columns)
+/* "    perf: segs_out:12 segs_in:9", over as many lines as it takes; zeros are not told. */
+static void show_numbers(FILE *to, const char *name, json_t *numbers)
+{
+    char *safe = escaped(name);
+    size_t at = (size_t)fprintf(to, "    %s:", safe);
+    const char *key;
+    json_t *v;
+
+    free(safe);
+    json_object_foreach(numbers, key, v)
+    {
+        char *text = cell_text(v), *word = escaped(key);
+        const size_t len = strlen(word) + 1 + strlen(text);
+
+        if (!json_is_integer(v) || json_integer_value(v) != 0) {
+            if (at + 1 + len > BLOCK_WIDTH)
+                at = (size_t)fprintf(to, "\n       ") - 1;
+            at += (size_t)fprintf(to, " %s:%s", word, text);
+        }
+        free(text);
+        free(word);
+    }
+    putc('\n', to);
+}
+
+/* Objects of groups of numbers. */
+static void show_blocks(FILE *to, json_t *row)
+{
+    const char *key, *name;
+    json_t *block, *group;
+
+    json_object_foreach(row, key, block)
+    {
+        char *safe = escaped(key);
+
+        if (json_is_object(block))
+            fprintf(to, "  %s\n", safe);
+        free(safe);
+        json_object_foreach(block, name, group) show_numbers(to, name, group);
+    }
+}
+
+/* @blocks: what is an object goes below its row. */
+static void show_table(FILE *to, json_t *rows, const char *columns, bool blocks)
 {
     struct table t = { .n = 0 };
     json_t *row;
@@ -192,7 +236,11 @@ static void show_table(FILE *to, json_t *rows, const char *columns)
         const char *key;
         json_t *v;
 
-        json_object_foreach(row, key, v) add_column(&t, key, strlen(key));
+        json_object_foreach(row, key, v)
+        {
+            if (!blocks || !json_is_object(v))
+                add_column(&t, key, strlen(key));
+        }
     }
     for (unsigned k = 0; k < t.n; k++)
         t.columns[k].width = title_width(&t.columns[k]);
@@ -207,6 +255,8 @@ static void show_table(FILE *to, json_t *rows, const char *columns)
             put_cell(to, text, &t.columns[k], k + 1 == t.n);
             free(text);
         }
+        if (blocks)
+            show_blocks(to, row);
     }
 }
 
@@ -225,10 +275,24 @@ static bool is_table(json_t *v)
     return true;
 }
 
+static bool is_lines(json_t *v)
+{
+    json_t *line;
+    size_t i;
+
+    json_array_foreach(v, i, line)
+    {
+        if (!json_is_string(line))
+            return false;
+    }
+    return json_array_size(v) > 0;
+}
+
 /* An empty array is an empty table where columns are known. */
 static bool is_nested(json_t *v, const char *columns)
 {
-    return json_is_object(v) || (is_table(v) && (columns != NULL || json_array_size(v) > 0));
+    return json_is_object(v) || is_lines(v) ||
+           (is_table(v) && (columns != NULL || json_array_size(v) > 0));
 }
 
 /* Values first, in a column of their own; then whatever is larger, each with its name above. */
@@ -287,7 +351,7 @@ void show(FILE *to, json_t *value, const char *columns)
     size_t i;
 
     if (is_table(value)) {
-        show_table(to, value, columns);
+        show_table(to, value, columns, false);
     } else if (json_is_object(value)) {
         show_object(to, value, columns);
     } else if (json_is_string(value)) {
@@ -306,4 +370,39 @@ void show(FILE *to, json_t *value, const char *columns)
         fprintf(to, "%s\n", text);
         free(text);
     }
+}
+
+void show_verbose(FILE *to, json_t *value, const char *columns)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach(value, key, v)
+    {
+        char *text = cell_text(v), *name = escaped(key);
+
+        if (is_table(v))
+            show_table(to, v, columns, true);
+        else
+            fprintf(to, "%s %s\n", name, text);
+        free(text);
+        free(name);
+    }
+}
+
+bool show_error(const json_t *answer)
+{
+    const char *error = json_string_value(json_object_get(answer, "error"));
+    const char *hint = json_string_value(json_object_get(answer, "hint"));
+    json_t *words = json_pack("s++", "isthmusctl: ", error != NULL ? error : "refused", "");
+
+    show(stderr, words, NULL);
+    json_decref(words);
+    if (hint != NULL && hint[0] != '\0') {
+        words = json_pack("s+", "  ", hint);
+        show(stderr, words, NULL);
+        json_decref(words);
+    }
+    /* Told by the socket, before any command: see dialog.h. */
+    return !json_is_false(json_object_get(answer, "asked"));
 }

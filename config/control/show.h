@@ -9,6 +9,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 /*
@@ -16,3 +17,10 @@
  * row has is left out, unless there are no rows at all; further keys follow as they appear.
  */
 void show(FILE *to, json_t *value, const char *columns);
+
+/* An object with tables, in whose rows objects of groups of numbers stand: they go below the row.
+ */
+void show_verbose(FILE *to, json_t *value, const char *columns);
+
+/* On stderr, why the daemon says no, and what to do. False: it did not even ask what was wanted. */
+bool show_error(const json_t *answer);

@@ -326,6 +326,15 @@ static const struct field tcp_fields[] = {
              .def = 40 * 1000, .help = "How long the ACK of a lone segment may wait for company."),
     FIELD_AS("min_rto", FIELD_DURATION, M, tcp.rto_min_us, .min = 1000, .max = 10 * SECONDS,
              .def = 200 * 1000, .help = "Shortest wait before a segment is sent again."),
+    FIELD_AS("recorders", FIELD_NUMBER, M, tcp.recorders, .max = 16384, .def = 256,
+             .help = "TCP connections of one worker whose last segments are recorded: those that "
+                     "have carried data last. `isthmusctl flights` shows them. 0: none."),
+    FIELD_AS("recorder_records", FIELD_NUMBER, M, tcp.recorder_records, .min = 16, .max = 4096,
+             .def = 256, .help = "Records of each, 24 bytes apiece: about as many segments."),
+    FIELD_AS("recorder_episodes", FIELD_NUMBER, M, tcp.recorder_episodes, .min = 1, .max = 4096,
+             .def = 64,
+             .help = "How many such recordings a worker keeps from connections that have lost "
+                     "segments; the oldest goes first."),
 };
 static const struct object tcp_object =
     OBJECT("tcp", M, tcp_fields, .where_at = -1, .check = check_tcp, .help = "Our own TCP.");

@@ -149,6 +149,9 @@ static json_t *dump_tcp(const struct machine_conf *m)
     set_number(to, "user_timeout_us", m->tcp.user_timeout_us);
     set_number(to, "delayed_ack_us", m->tcp.delayed_ack_us);
     set_number(to, "min_rto_us", m->tcp.rto_min_us);
+    set_number(to, "recorders", m->tcp.recorders);
+    set_number(to, "recorder_records", m->tcp.recorder_records);
+    set_number(to, "recorder_episodes", m->tcp.recorder_episodes);
     return to;
 }
 

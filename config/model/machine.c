@@ -184,7 +184,9 @@ const char *machine_conf_diff(const struct machine_conf *a, const struct machine
         a->tcp.user_timeout_us != b->tcp.user_timeout_us ||
         a->tcp.delayed_ack_us != b->tcp.delayed_ack_us ||
         a->tcp.time_wait_us != b->tcp.time_wait_us || a->tcp.keepalive_us != b->tcp.keepalive_us ||
-        a->tcp.rto_min_us != b->tcp.rto_min_us)
+        a->tcp.rto_min_us != b->tcp.rto_min_us || a->tcp.recorders != b->tcp.recorders ||
+        a->tcp.recorder_records != b->tcp.recorder_records ||
+        a->tcp.recorder_episodes != b->tcp.recorder_episodes)
         return "tcp";
     setting = eal_diff(a, b);
     if (setting == NULL)

@@ -115,6 +115,8 @@ struct machine_conf {
         bool pacing, ecn;
         bool segmentation_offload, receive_offload;
         uint64_t time_wait_us, keepalive_us, user_timeout_us, rto_min_us, delayed_ack_us;
+        /* of one worker: connections whose segments are recorded, records of each, episodes kept */
+        uint32_t recorders, recorder_records, recorder_episodes;
     } tcp;
     struct cfg_where where;
 };

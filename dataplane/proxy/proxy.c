@@ -292,17 +292,21 @@ static void tell(struct session *s, void (*fn)(const struct session_info *s, voi
         .requests = s->http != NULL ? s->http->total_streams : 0,
     };
 
-    if (s->transport != NULL && transport_tcp(s->transport) != NULL)
-        tcp_info(transport_tcp(s->transport), &info.tcp);
+    if (s->transport != NULL)
+        info.client_tcp = transport_tcp(s->transport);
+    if (info.client_tcp != NULL)
+        tcp_info(info.client_tcp, &info.tcp);
     if (s->tcp != NULL) {
         info.cluster = s->chain->cluster != NULL ? s->chain->cluster->conf->name : "";
         info.upstream = *tcp_proxy_upstream(s->tcp);
+        info.upstream_tcp = tcp_proxy_upstream_tcp(s->tcp);
     } else if (!list_is_empty(&s->streams)) {
         const struct stream *stream = stream_of_link(s->streams.next);
 
         if (stream_cluster(stream) != NULL)
             info.cluster = stream_cluster(stream)->conf->name;
         info.upstream = *stream_upstream(stream);
+        info.upstream_tcp = stream_upstream_tcp(stream);
     }
     fn(&info, ctx);
 }

@@ -151,6 +151,8 @@ struct session_info {
     struct ipport upstream; /* likewise */
     uint64_t age_us, requests;
     struct tcp_conn_info tcp;
+    /* For more of the same, while it is told; NULL: there is none now. */
+    const struct tcp_conn *client_tcp, *upstream_tcp;
 };
 bool proxy_each(struct proxy *p, uint32_t *at, uint32_t n,
                 void (*fn)(const struct session_info *s, void *ctx), void *ctx);

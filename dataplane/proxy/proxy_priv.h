@@ -104,6 +104,8 @@ extern const size_t stream_size, tcp_proxy_size; /* for the slabs */
 void stream_accept(struct session *session, struct http_stream *down);
 const struct cluster_rt *stream_cluster(const struct stream *s);
 const struct ipport *stream_upstream(const struct stream *s);
+/* The TCP connection that carries it upstream; NULL: none now. */
+const struct tcp_conn *stream_upstream_tcp(const struct stream *s);
 struct stream *stream_of_link(struct list *l);
 
 /* --- tcp_proxy.c ----------------------------------------------------------------------------- */
@@ -119,6 +121,8 @@ void tcp_proxy_readable(struct tcp_proxy *p);
 void tcp_proxy_writable(struct tcp_proxy *p);
 void tcp_proxy_eof(struct tcp_proxy *p);
 const struct ipport *tcp_proxy_upstream(const struct tcp_proxy *p);
+/* Likewise. */
+const struct tcp_conn *tcp_proxy_upstream_tcp(const struct tcp_proxy *p);
 
 /* --- headers.c: what an edge proxy does to the fields ------------------------------------------
  */

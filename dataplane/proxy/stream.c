@@ -85,6 +85,11 @@ const struct ipport *stream_upstream(const struct stream *s)
     return &s->upstream;
 }
 
+const struct tcp_conn *stream_upstream_tcp(const struct stream *s)
+{
+    return s->up != NULL ? upconn_tcp(s->up) : NULL;
+}
+
 /* --- the end --------------------------------------------------------------------------------- */
 
 static struct slice request_header(const void *msg, struct slice name)

@@ -47,6 +47,11 @@ const struct ipport *tcp_proxy_upstream(const struct tcp_proxy *p)
     return &p->upstream;
 }
 
+const struct tcp_conn *tcp_proxy_upstream_tcp(const struct tcp_proxy *p)
+{
+    return p->up != NULL ? transport_tcp(p->up) : NULL;
+}
+
 /* --- the end --------------------------------------------------------------------------------- */
 
 static const struct ipport *if_set(const struct ipport *a)

@@ -13,6 +13,29 @@ static void note_min_rtt(struct tcp_conn *c, uint32_t rtt_us)
     fl->min_rtt_at_s = now_s;
 }
 
+/* A sample is worth a record if it is a quarter off what was expected. */
+static void note_sample(struct tcp_conn *c, uint32_t rtt_us)
+{
+    struct tcp_estats *es = c->es;
+
+    es->sample_rtt_us = rtt_us;
+    es->sum_rtt_us += rtt_us;
+    if (es->count_rtt++ == 0)
+        es->min_rtt_us = rtt_us;
+    es->min_rtt_us = MIN(es->min_rtt_us, rtt_us);
+    es->max_rtt_us = MAX(es->max_rtt_us, rtt_us);
+    if (rtt_us - c->rtt.srtt_us / 4 * 3 > c->rtt.srtt_us / 2)
+        tcp_record(c, TCP_RECORD_RTT, .wnd = rtt_us, .seq = c->rtt.srtt_us, .ack = c->rtt.rto_us);
+}
+
+static void note_rto(struct tcp_estats *es, uint32_t rto_us)
+{
+    if (es->count_rtt == 1)
+        es->min_rto_us = rto_us;
+    es->min_rto_us = MIN(es->min_rto_us, rto_us);
+    es->max_rto_us = MAX(es->max_rto_us, rto_us);
+}
+
 /*
  * Karn's algorithm: only what was sent once says how far away the peer is, and until something
  * does, the timeout stays backed off. After a retransmission an echoed timestamp will do (RFC 7323,
@@ -32,7 +55,9 @@ static void measure(struct tcp_conn *c, const struct tcp_seg *s, const struct tc
         note_min_rtt(c, (uint32_t)rtt_us);
     }
     c->backoff = 0;
+    note_sample(c, (uint32_t)MIN(rtt_us, RTT_MAX_RTO_US));
     rtt_sample(&c->rtt, rtt_us, tcp->conf.rto_min_us);
+    note_rto(c->es, c->rtt.rto_us);
 }
 
 /* RFC 5681, 2: five signs of a duplicate ACK. */
@@ -58,6 +83,8 @@ static void window_rcvd(struct tcp_conn *c, const struct tcp_seg *s)
     if (wnd != c->snd_wnd) {
         if (wnd > c->snd_wnd && c->rtx == RTX_PERSIST)
             c->backoff = 0;
+        if (wnd == 0)
+            tcp_estats_get(c)->zero_rwin_rcvd++;
         tcp_schedule(c);
     }
     c->snd_wnd = wnd;
@@ -96,6 +123,8 @@ static void digest(struct tcp_conn *c, const struct tcp_seg *s, struct tcp_news 
     news->ece = c->ecn_on && (s->flags & TCP_ECE) != 0;
     if (c->sack_on && s->opts.n_sacks > 0) {
         c->tcp->counters.sacks_in++;
+        c->es->sacks_rcvd++;
+        c->es->sack_blocks_rcvd += s->opts.n_sacks;
         tcp_flight_sacked(c, &s->opts, s->ack, news);
     }
     if (seq_gt(s->ack, c->snd_una))
@@ -103,6 +132,18 @@ static void digest(struct tcp_conn *c, const struct tcp_seg *s, struct tcp_news 
     news->delivered = fl->delivered - before;
     measure(c, s, news);
     tcp_rate_sample(c, news);
+}
+
+static void note_duplicate(struct tcp_conn *c, bool dup)
+{
+    if (likely(!dup)) {
+        c->fl->dup_run = false;
+        return;
+    }
+    c->tcp->counters.dup_acks++;
+    c->es->dup_acks_in++;
+    c->es->dup_ack_episodes += !c->fl->dup_run;
+    c->fl->dup_run = true;
 }
 
 void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s)
@@ -119,7 +160,7 @@ void tcp_ack_rcvd(struct tcp_conn *c, const struct tcp_seg *s)
         return;
     }
     news.dup = is_duplicate(c, s);
-    c->tcp->counters.dup_acks += news.dup;
+    note_duplicate(c, news.dup);
     if (seq_lt(s->ack, prior_una) && s->opts.n_sacks == 0)
         return;
     digest(c, s, &news);

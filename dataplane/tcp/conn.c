@@ -21,6 +21,7 @@ void tcp_conn_move(struct tcp_conn *c, enum tcp_state next)
 {
     assert(allowed[c->state] & (1u << next));
 
+    tcp_record(c, TCP_RECORD_STATE, .mark = (uint16_t)c->state, .len = (uint16_t)next);
     c->state = next;
 }
 
@@ -35,6 +36,8 @@ static void set_defaults(struct tcp_conf *conf)
 {
 #define DEFAULT(field, value) conf->field = conf->field != 0 ? conf->field : (value)
     DEFAULT(max_conns, 65536);
+    DEFAULT(recorder_records, 256);
+    DEFAULT(recorder_episodes, 64);
     DEFAULT(max_half_open, 4096);
     DEFAULT(max_time_wait, 65536);
     DEFAULT(recv_buf, 64 * 1024);
@@ -54,6 +57,7 @@ static void set_defaults(struct tcp_conf *conf)
     conf->recv_buf_max = MIN(MAX(conf->recv_buf_max, conf->recv_buf), TCP_RECV_BUF_MAX);
     conf->send_buf_max = MAX(conf->send_buf_max, conf->send_buf);
     conf->max_retries = MIN(conf->max_retries, UINT8_MAX - 1);
+    conf->recorders = MIN(conf->recorders, UINT16_MAX - 1); /* c->rec */
 }
 
 static struct tcp_tuning tuning_of(const struct tcp_conf *conf)
@@ -111,8 +115,20 @@ static int init_memory(struct tcp *tcp)
         goto err_tunings;
     if (slab_init(&tcp->holes, sizeof(struct tcp_holes), conf->max_conns) < 0)
         goto err_flights;
+    if (slab_init(&tcp->estats, sizeof(struct tcp_estats), conf->max_conns) < 0)
+        goto err_holes;
+    if (slab_init(&tcp->rests[0], TCP_REST_SMALL, conf->max_conns) < 0)
+        goto err_estats;
+    if (slab_init(&tcp->rests[1], TCP_REST_LARGE, conf->max_conns) < 0)
+        goto err_rests;
     return 0;
 
+err_rests:
+    slab_fini(&tcp->rests[0]);
+err_estats:
+    slab_fini(&tcp->estats);
+err_holes:
+    slab_fini(&tcp->holes);
 err_flights:
     slab_fini(&tcp->flights);
 err_tunings:
@@ -128,9 +144,24 @@ err_live:
     return -ENOMEM;
 }
 
+static void fini_memory(struct tcp *tcp)
+{
+    slab_fini(&tcp->rests[1]);
+    slab_fini(&tcp->rests[0]);
+    slab_fini(&tcp->estats);
+    slab_fini(&tcp->holes);
+    slab_fini(&tcp->flights);
+    slab_fini(&tcp->tunings);
+    slab_fini(&tcp->tws);
+    slab_fini(&tcp->halves);
+    slab_fini(&tcp->conns);
+    free(tcp->live);
+}
+
 struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *conf)
 {
     struct tcp *tcp = calloc(1, sizeof(*tcp));
+    int err;
 
     if (tcp == NULL)
         return NULL;
@@ -139,6 +170,12 @@ struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *c
     tcp->conf = *conf;
     set_defaults(&tcp->conf);
     if (init_memory(tcp) < 0) {
+        free(tcp);
+        return NULL;
+    }
+    tcp->recorders = tcp_recorders_new(tcp, &err);
+    if (err < 0) {
+        fini_memory(tcp);
         free(tcp);
         return NULL;
     }
@@ -177,13 +214,8 @@ void tcp_free(struct tcp *tcp)
     wheel_stop(&tcp->core->wheel, &tcp->delayed_ack_timer);
     net_set_proto(tcp->net, TCP_PROTOCOL, NULL, NULL);
     net_set_error(tcp->net, TCP_PROTOCOL, NULL, NULL);
-    slab_fini(&tcp->holes);
-    slab_fini(&tcp->flights);
-    slab_fini(&tcp->tunings);
-    slab_fini(&tcp->tws);
-    slab_fini(&tcp->halves);
-    slab_fini(&tcp->conns);
-    free(tcp->live);
+    tcp_recorders_free(tcp->recorders);
+    fini_memory(tcp);
     free(tcp);
 }
 
@@ -228,7 +260,6 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
     c->dst = *dst;
     c->tuning = &tcp->defaults;
     c->recv_buf = c->tuning->recv_buf;
-    c->recv_since_us = (uint32_t)tcp->core->now_us;
     c->peer_mss = TCP_MSS_DEFAULT;
     c->ts_offset = tcp_ts_offset(tcp, key);
     c->quick_acks = TCP_QUICK_ACKS;
@@ -273,6 +304,8 @@ static void dismantle(struct tcp_conn *c)
 
 void tcp_conn_end(struct tcp_conn *c, int why)
 {
+    if (why == -ECONNRESET && seq_gt(c->snd_nxt, c->snd_una))
+        tcp_recorder_keep(c, TCP_LOG_RESET);
     dismantle(c);
     c->ended = true;
     c->why = (int16_t)why;
@@ -314,6 +347,8 @@ void tcp_conn_leave(struct tcp_conn *c)
     tcp->live[place / 64] &= ~(UINT64_C(1) << (place % 64));
     if (c->tuning != &tcp->defaults)
         slab_free(&tcp->tunings, (struct tcp_tuning *)(uintptr_t)c->tuning);
+    tcp_recorder_leave(c);
+    tcp_estats_put(c);
     slab_free(&tcp->conns, c);
 }
 
@@ -423,6 +458,7 @@ struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ipport *remote,
     }
     c->ops = ops;
     c->owner = owner;
+    c->active = true;
     c->snd_una = c->iss;
     c->snd_nxt = c->snd_end = c->iss + 1;
     if (tuning != NULL)
@@ -553,6 +589,14 @@ static void queue(struct tcp_conn *c, struct pkt *p)
         tcp_flight_queue(c, p);
 }
 
+static void note_queue(struct tcp_conn *c)
+{
+    const uint32_t unsent = unsent_of(c);
+    struct tcp_estats *es = tcp_estats_get(c);
+
+    es->max_app_w_queue = MAX(es->max_app_w_queue, unsent);
+}
+
 int tcp_send(struct tcp_conn *c, struct pktq *q)
 {
     struct pkt *p;
@@ -563,8 +607,10 @@ int tcp_send(struct tcp_conn *c, struct pktq *q)
         pktq_clear(q);
         return closed ? -EPIPE : -ENOBUFS;
     }
+    tcp_record_bytes(c, TCP_RECORD_WRITE, q->bytes);
     while ((p = pktq_pop(q)) != NULL)
         queue(c, p);
+    note_queue(c);
     if (tcp_send_room(c) < tcp_send_limit(c) / 2)
         c->room_low = true;
     tcp_schedule(c);
@@ -574,6 +620,7 @@ int tcp_send(struct tcp_conn *c, struct pktq *q)
 /* The owner has read. */
 static void taken(struct tcp_conn *c, uint64_t n)
 {
+    tcp_record_bytes(c, TCP_RECORD_READ, n);
     tcp_recv_buf_taken(c, n);
     if (c->state != TCP_CLOSED)
         tcp_window_opened(c);
@@ -685,11 +732,11 @@ static uint8_t state_number(enum tcp_state state)
 }
 
 /* A FIN of ours that is in flight is no byte. */
-static uint64_t bytes_acked(const struct tcp_conn *c)
+static uint64_t bytes_acked(const struct tcp_conn *c, uint64_t bytes_out)
 {
     const uint32_t end = seq_gt(c->snd_nxt, c->snd_end) ? c->snd_end : c->snd_nxt;
 
-    return seq_gt(end, c->snd_una) ? c->bytes_out - (end - c->snd_una) : c->bytes_out;
+    return seq_gt(end, c->snd_una) ? bytes_out - (end - c->snd_una) : bytes_out;
 }
 
 static void flight_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
@@ -714,24 +761,27 @@ static void flight_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
 
 void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret)
 {
+    struct tcp_estats es;
+
+    tcp_estats_copy(c, &es);
     *ret = (struct tcp_conn_info){
         .local = tcp_local(c),
         .remote = tcp_remote(c),
         .state = names[c->state],
         .state_number = state_number(c->state),
-        .bytes_in = c->bytes_in,
-        .bytes_out = c->bytes_out,
-        .bytes_acked = tcp_conn_is_synchronized(c) ? bytes_acked(c) : 0,
+        .bytes_in = es.bytes_in,
+        .bytes_out = es.bytes_out,
+        .bytes_acked = tcp_conn_is_synchronized(c) ? bytes_acked(c, es.bytes_out) : 0,
         .path_mtu = c->dst.mtu,
         .rcv_mss = c->rcv_mss,
         .adv_mss = tcp_adv_mss(c->tcp, &c->dst, c->tuning),
-        .retransmits = c->retransmits,
-        .total_resent = c->retransmits,
-        .dsacks = c->dsacks,
+        .retransmits = es.segs_retrans,
+        .total_resent = es.segs_retrans,
+        .dsacks = es.dsacks,
         .cwnd = c->cwnd,
         .ssthresh = c->ssthresh,
         .reordering = TCP_DUP_ACKS,
-        .delivered = c->delivered_pkts,
+        .delivered = es.delivered_pkts,
         .srtt_us = c->rtt.srtt_us,
         .min_rtt_us = c->min_rtt_us,
         .rttvar_us = c->rtt.var_us,

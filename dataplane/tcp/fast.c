@@ -18,6 +18,9 @@ static void deliver_all(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
         p = rest;
         if (c->snd_wl2 == s->ack)
             c->snd_wl1 = seq_max(c->snd_wl1, c->rcv_nxt);
+        s->seq = c->rcv_nxt;
+        s->len = p->len;
+        tcp_note_segment(c, s);
     }
     deliver(c, s, p);
 }
@@ -42,6 +45,8 @@ bool tcp_fast(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
         return false;
     if (len > 0 && c->tcp->core->pool->low)
         return false; /* the long way refuses the bytes */
+    if (unlikely(p->n_more > 0))
+        tcp_note_segment(c, s); /* the first; a packet alone has been counted before */
     if (c->ts_on && seq_le(s->seq, c->last_ack_sent)) {
         c->ts_recent = s->opts.tsval;
         c->ts_recent_us = c->tcp->core->now_us;

@@ -18,8 +18,7 @@ struct tcp_flight *tcp_flight_get(struct tcp_conn *c)
     fl->high = fl->fack = fl->limited_end = fl->small_end = c->snd_una;
     fl->stalled_us = c->tcp->core->now_us;
     fl->reordering = TCP_DUP_ACKS;
-    fl->delivered = c->delivered;
-    fl->delivered_pkts = c->delivered_pkts;
+    fl->delivered_pkts = tcp_estats_get(c)->delivered_pkts;
     fl->min_rtt_us = c->min_rtt_us != 0 ? c->min_rtt_us : UINT32_MAX;
     fl->min_rtt_at_s = (uint32_t)(c->tcp->core->now_us / TCP_SECOND);
     c->fl = fl;
@@ -41,8 +40,9 @@ void tcp_flight_put(struct tcp_conn *c)
     }
     c->cwnd = fl->cc.cwnd;
     c->ssthresh = fl->cc.ssthresh;
-    c->delivered = fl->delivered;
-    c->delivered_pkts = fl->delivered_pkts;
+    if (fl->lim != TCP_LIM_SND)
+        tcp_estats_limit(c, TCP_LIM_SND);
+    tcp_estats_get(c)->delivered_pkts = fl->delivered_pkts;
     c->min_rtt_us = fl->min_rtt_us != UINT32_MAX ? fl->min_rtt_us : 0;
     slab_free(&c->tcp->flights, fl);
     c->fl = NULL;
@@ -90,14 +90,7 @@ static void unmark(struct tcp_flight *fl, struct pkt *p)
 
 uint32_t tcp_pipe(const struct tcp_conn *c)
 {
-    const struct tcp_flight *fl = c->fl;
-    uint32_t gone;
-
-    if (fl == NULL)
-        return 0;
-    /* Without SACK, what duplicate ACKs stand for is a guess, and may be more than there is. */
-    gone = fl->sacked.bytes + fl->lost.bytes;
-    return (fl->out.bytes > gone ? fl->out.bytes - gone : 0) + fl->resent.bytes;
+    return c->fl != NULL ? tcp_flight_pipe(c->fl) : 0;
 }
 
 static void link_tail(struct tcp_flight *fl, struct pkt *p)
@@ -371,7 +364,7 @@ static void take_dsack(struct tcp_conn *c, const struct tcp_sack *b, struct tcp_
     struct tcp_flight *fl = c->fl;
 
     news->dsack = true;
-    c->dsacks++;
+    c->es->dsacks++;
     c->tcp->counters.dsacks_in++;
     if (fl->undo_on && seq_gt(b->end, fl->undo_una) && fl->undo_resent > 0)
         fl->undo_resent -= (int32_t)MAX((b->end - b->start + c->mss - 1) / c->mss, 1);

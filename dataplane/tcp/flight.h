@@ -73,8 +73,9 @@ struct tcp_flight {
     /* recovery.c */
     uint8_t state; /* enum tcp_ca_state */
     uint8_t dup_acks;
-    bool frto : 1;    /* the timeout may have been a mistake (RFC 5682) */
-    bool undo_on : 1; /* ->undo_una counts */
+    uint8_t lim, lim_next; /* enum tcp_lim: what limits now (estats.h), and after this output */
+    bool frto : 1;         /* the timeout may have been a mistake (RFC 5682) */
+    bool undo_on : 1;      /* ->undo_una counts */
     bool reordering_seen : 1;
     bool tlp_on : 1;       /* ->tlp_end counts */
     bool tlp_resent : 1;   /* the probe was a retransmission */
@@ -82,6 +83,7 @@ struct tcp_flight {
     bool dsack_seen : 1;   /* in this round */
     bool cwr_owed : 1;     /* ECN: tell the peer that its echo was heard */
     bool resent_ts_on : 1;
+    bool dup_run : 1;    /* the last ACK was a duplicate */
     uint8_t reo_steps;   /* RACK: quarters of the round trip that reordering may take */
     uint8_t reo_persist; /* recoveries until that is forgotten */
     uint32_t high;       /* snd_nxt when this state was entered */
@@ -107,7 +109,7 @@ struct tcp_flight {
     uint64_t corked_us;  /* since when a part of a segment waits for the rest; 0: none does */
 
     /* rate.c */
-    uint32_t delivered, delivered_us, first_sent_us; /* bytes, ever; low bits of the clock */
+    uint32_t delivered, delivered_us, first_sent_us; /* bytes; low bits of the clock */
     uint32_t delivered_pkts;
     uint32_t app_limited; /* ->delivered at which the sample is good again; 0: it is */
     uint32_t rate_bytes, rate_us;
@@ -146,6 +148,13 @@ uint32_t tcp_pkt_span(const struct pkt *p);
 uint32_t tcp_pkt_end(const struct pkt *p);
 
 /* What is in the network, as far as anybody can know. */
+static inline uint32_t tcp_flight_pipe(const struct tcp_flight *fl)
+{
+    /* Without SACK, what duplicate ACKs stand for is a guess, and may be more than there is. */
+    const uint32_t gone = fl->sacked.bytes + fl->lost.bytes;
+
+    return (fl->out.bytes > gone ? fl->out.bytes - gone : 0) + fl->resent.bytes;
+}
 uint32_t tcp_pipe(const struct tcp_conn *c);
 
 /* Appends @p, which holds payload, to the queue. */

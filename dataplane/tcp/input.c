@@ -39,16 +39,28 @@ enum drop tcp_parse(struct pkt *p, const struct ipaddr *src, const struct ipaddr
     return DROP_NONE;
 }
 
+/* Every segment for a connection is counted and recorded here, whatever becomes of it. */
+void tcp_note_segment(struct tcp_conn *c, const struct tcp_seg *s)
+{
+    tcp_estats_rcvd(c, s->len);
+    if (s->len > 0)
+        tcp_recorder_want(c);
+    tcp_record_in(c, s);
+}
+
 static enum drop conn_rx(struct flow *f, struct pkt *p)
 {
     struct tcp_conn *c = container_of(f, struct tcp_conn, flow);
     struct tcp_seg s;
-    enum drop why = tcp_parse(p, &f->key.remote, &f->key.local, &s);
+    enum drop why;
 
+    __builtin_prefetch(c->es); /* while the header is read, and maybe summed */
+    why = tcp_parse(p, &f->key.remote, &f->key.local, &s);
     if (unlikely(why != DROP_NONE))
         return why;
     c->tcp->counters.segs_in++;
     tcp_conn_enter(c);
+    tcp_note_segment(c, &s);
     if (!tcp_fast(c, &s, p))
         why = tcp_segment(c, &s, p);
     tcp_events(c);
@@ -67,6 +79,7 @@ static bool conn_rx_train(struct flow *f, struct pkt *train)
     struct tcp_seg s;
     bool taken;
 
+    __builtin_prefetch(c->es);
     tcp->counters.trains_in++;
     tcp->counters.train_segs_in += n;
     if (unlikely(tcp_parse(train, &f->key.remote, &f->key.local, &s) != DROP_NONE))
@@ -105,9 +118,11 @@ void tcp_deliver(struct tcp_conn *c, struct pkt *p)
     struct pkt *last = pktq_last(&c->rxq);
     /* Every packet costs a whole buffer: twice as many as full ones would be is enough. */
     const bool crowded = (uint64_t)c->rxq.n * p->pool->room > 2 * (uint64_t)c->recv_buf;
+    struct tcp_estats *es = c->es; /* a segment with payload has made it */
 
     c->rcv_nxt += p->len;
-    c->bytes_in += p->len;
+    es->bytes_in += p->len;
+    es->max_app_r_queue = MAX(es->max_app_r_queue, (uint32_t)c->rxq.bytes + p->len);
     c->tcp->counters.bytes_in += p->len;
     if (last != NULL && (p->len < TCP_COPY_BELOW || crowded) && pkt_tailroom(last) >= p->len &&
         !pkt_is_shared(last)) {
@@ -154,6 +169,12 @@ static void ack_at_once(struct tcp_conn *c)
 {
     c->ack_now = true;
     tcp_schedule(c);
+}
+
+static void refuse(struct tcp_conn *c, const struct tcp_seg *s)
+{
+    if (tcp_refuse(c->tcp, &c->flow.key, s))
+        tcp_estats_sent(c, 0);
 }
 
 static enum drop reset_by_peer(struct tcp_conn *c, struct pkt *p, int why)
@@ -252,7 +273,7 @@ static enum drop syn_sent(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
 
     /* First, the ACK. */
     if (has_ack && (seq_le(s->ack, c->iss) || seq_gt(s->ack, c->snd_nxt))) {
-        tcp_refuse(c->tcp, &c->flow.key, s);
+        refuse(c, s);
         return DROP_TCP_ACK;
     }
     /* Second, the RST: believed if it acknowledges our SYN. */
@@ -387,7 +408,7 @@ static enum drop check_ack(struct tcp_conn *c, const struct tcp_seg *s)
     if (c->state == TCP_SYN_RCVD) {
         if (seq_gt(s->ack, c->snd_una) && seq_le(s->ack, c->snd_nxt))
             return DROP_NONE;
-        tcp_refuse(c->tcp, &c->flow.key, s);
+        refuse(c, s);
         return DROP_TCP_ACK;
     }
     if (seq_le(s->ack, c->snd_nxt) && seq_ge(s->ack, c->snd_una - c->snd_wnd_max))
@@ -496,6 +517,7 @@ static void note_ecn(struct tcp_conn *c, const struct tcp_seg *s)
     if (!s->ce)
         return;
     c->tcp->counters.ecn_ce_in++;
+    c->es->ce_rcvd++;
     c->ecn_seen = true;
     if (!c->ecn_echo) {
         quicken(c);
@@ -527,6 +549,7 @@ static void text(struct tcp_conn *c, const struct tcp_seg *s, struct pkt *p)
         c->tcp->counters.ooo_segs++;
         quicken(c);
         tcp_reass_add(c, p, s->seq);
+        c->es->dup_acks_out++;
         tcp_send_ack(c); /* each one: the peer counts them */
         return;
     }
@@ -654,6 +677,11 @@ void tcp_icmp_error(void *ctx, const struct ipport *local, const struct ipport *
         return;
 
     tcp_conn_enter(c);
+    if (c->state != TCP_SYN_SENT) {
+        struct tcp_estats *es = tcp_estats_get(c);
+
+        es->soft_errors += es->soft_errors < UINT16_MAX;
+    }
     if (err == -EMSGSIZE) {
         if (tcp_conn_is_synchronized(c) && c->state != TCP_SYN_RCVD)
             path_is_narrower(c, mtu);

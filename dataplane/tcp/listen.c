@@ -121,10 +121,11 @@ static void send_syn_ack(const struct tcp_listener *l, const struct flow_key *ke
     tcp_send_ctl(tcp, key, &hdr);
 }
 
-static void answer(const struct tcp_half *h)
+static void answer(struct tcp_half *h)
 {
     const struct tcp *tcp = h->listener->tcp;
 
+    h->segs_out++;
     send_syn_ack(h->listener, &h->flow.key, &h->offer,
                  tcp_ts_now(tcp, tcp_ts_offset(tcp, &h->flow.key)));
 }
@@ -166,6 +167,7 @@ static void challenge(struct tcp_half *h)
     hdr.opts.has_ts = o->ts_on;
     hdr.opts.tsval = tcp_ts_now(tcp, tcp_ts_offset(tcp, &h->flow.key));
     hdr.opts.tsecr = o->ts_recent;
+    h->segs_out++;
     tcp_send_ctl(tcp, &h->flow.key, &hdr);
 }
 
@@ -223,6 +225,14 @@ static bool measure(struct tcp_conn *c, const struct tcp_seg *s, uint64_t since_
     return true;
 }
 
+/* What there was before the ACK that makes it a connection. */
+static void note_handshake(struct tcp_conn *c, unsigned in, unsigned out, unsigned resent)
+{
+    c->early_in = MIN(in, (unsigned)TCP_EARLY_MAX);
+    c->early_out = MIN(out, (unsigned)TCP_EARLY_MAX);
+    c->early_resent = MIN(resent, (unsigned)UINT8_MAX);
+}
+
 /* A whole connection in place of @h. NULL: no memory. */
 static struct tcp_conn *grow_up(struct tcp_half *h, const struct tcp_seg *s)
 {
@@ -234,6 +244,7 @@ static struct tcp_conn *grow_up(struct tcp_half *h, const struct tcp_seg *s)
     flow_table_replace(net_flows(tcp->net), &h->flow, &c->flow);
     c->syn_lost = h->tries > 1;
     c->rtt_known = measure(c, s, h->since_us, c->syn_lost);
+    note_handshake(c, h->segs_in - 1u, h->segs_out, h->tries - 1u);
     list_remove(&h->link);
     wheel_stop(&tcp->core->wheel, &h->timer);
     slab_free(&tcp->halves, h);
@@ -253,6 +264,7 @@ static enum drop begin(struct tcp_listener *l, struct tcp_conn *c, struct tcp_se
         tcp_abort(c);
     } else if (!c->gone) {
         tcp_set_owner(c, ops, owner);
+        tcp_note_segment(c, s);
         why = tcp_segment(c, s, p);
         c->events &= (uint8_t)~TCP_EV_OPEN; /* that was the accept */
         tcp_events(c);
@@ -294,6 +306,7 @@ static enum drop accept_cookie(struct tcp_listener *l, const struct flow_key *ke
         return DROP_TCP_NO_MEMORY;
     }
     c->rtt_known = measure(c, s, 0, true);
+    note_handshake(c, 1, 1, 0); /* nobody remembers more of it */
     return begin(l, c, s, p);
 }
 
@@ -308,6 +321,7 @@ static enum drop half_rx(struct flow *f, struct pkt *p)
     if (why != DROP_NONE)
         return why;
     tcp->counters.segs_in++;
+    h->segs_in++;
     if ((s.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && s.seq == h->offer.irs) { /* ours was lost */
         answer(h);
         pkt_free(p);
@@ -400,6 +414,7 @@ static enum drop open_half(struct tcp_listener *l, const struct flow_key *key,
     h->since_us = tcp->core->now_us;
     h->offer = *offer;
     h->tries = 1;
+    h->segs_in = 1;
     list_push_tail(&l->halves, &h->link);
     wheel_timer_init(&h->timer, on_timer);
     answer(h);

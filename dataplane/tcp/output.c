@@ -79,6 +79,18 @@ static uint32_t recv_room(const struct tcp_conn *c)
     return c->rxq.bytes < buf ? buf - (uint32_t)c->rxq.bytes : 0;
 }
 
+static void note_window(struct tcp_conn *c, uint32_t wnd)
+{
+    struct tcp_estats *es = c->es;
+
+    if (wnd == 0) {
+        c->tcp->counters.zero_windows++;
+        tcp_estats_get(c)->zero_rwin_sent++;
+    } else if (es != NULL && wnd > es->max_rwin_sent) {
+        es->max_rwin_sent = wnd;
+    }
+}
+
 /*
  * What the window field says. The right edge moves only in steps worth sending for (RFC 9293,
  * 3.8.6.2.2), and never back.
@@ -92,8 +104,7 @@ static uint16_t advertise(struct tcp_conn *c)
     field = MIN(wnd >> c->rcv_shift, (uint32_t)UINT16_MAX);
     wnd = field << c->rcv_shift;
     c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt + wnd);
-    if (field == 0)
-        c->tcp->counters.zero_windows++;
+    note_window(c, wnd);
     return (uint16_t)field;
 }
 
@@ -109,8 +120,10 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags, ui
         c->ack_now = false;
         list_remove(&c->delayed_ack);
     }
-    if (c->ecn_echo)
+    if (c->ecn_echo) {
         h.flags |= TCP_ECE;
+        tcp_estats_get(c)->ece_sent++;
+    }
     if (c->ts_on) {
         h.opts.has_ts = true;
         h.opts.tsval = tcp_ts_now(c->tcp, c->ts_offset);
@@ -119,6 +132,15 @@ static struct tcp_hdr header(struct tcp_conn *c, uint32_t seq, uint8_t flags, ui
     if (c->sack_on && (flags & TCP_ACK) != 0 && (flags & TCP_RST) == 0)
         tcp_reass_sacks(c, &h.opts, len == 0 ? TCP_OPTS_MAX : c->mss - MIN(len, c->mss));
     return h;
+}
+
+/* Every segment of a connection, with @len bytes, is counted and recorded. */
+static void note_sent(struct tcp_conn *c, const struct tcp_hdr *h, uint32_t len, bool again)
+{
+    tcp_estats_sent(c, len);
+    if (len > 0)
+        tcp_recorder_want(c);
+    tcp_record_out(c, h, len, again);
 }
 
 static void send_packet(struct tcp_conn *c, struct pkt *p, const struct tcp_hdr *h)
@@ -152,12 +174,12 @@ void tcp_send_ctl(struct tcp *tcp, const struct flow_key *key, const struct tcp_
     net_dst_put(tcp->net, &dst);
 }
 
-void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s)
+bool tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s)
 {
     struct tcp_hdr h = { .flags = TCP_RST };
 
     if ((s->flags & TCP_RST) != 0 || !limit_pass(&tcp->resets, tcp->core->now_us))
-        return;
+        return false;
     if ((s->flags & TCP_ACK) != 0) {
         h.seq = s->ack;
     } else {
@@ -166,6 +188,7 @@ void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_se
     }
     tcp->counters.resets_out++;
     tcp_send_ctl(tcp, key, &h);
+    return true;
 }
 
 static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
@@ -176,6 +199,7 @@ static void send_empty(struct tcp_conn *c, uint32_t seq, uint8_t flags)
     if (p == NULL)
         return;
     h = header(c, seq, flags, 0);
+    note_sent(c, &h, 0, false);
     send_packet(c, p, &h);
 }
 
@@ -261,6 +285,7 @@ void tcp_send_syn(struct tcp_conn *c)
     } else if (tcp->conf.ecn && !c->syn_lost) {
         h.flags |= TCP_ECE | TCP_CWR; /* not when one was lost: maybe because of that (6.1.1.1) */
     }
+    note_sent(c, &h, 0, c->syn_lost);
     send_packet(c, p, &h);
 }
 
@@ -347,6 +372,7 @@ static void train_add(struct tcp_conn *c, const struct pkt *p, struct pkt *out, 
     if (train_takes(c, p, out)) {
         pkt_couple(t->head, t->last, out);
         t->h.flags |= flags;
+        c->es->ece_sent += (t->h.flags & TCP_ECE) != 0;
     } else {
         train_leave(c);
         t->h = header(c, p->seq, flags, p->pay_len);
@@ -355,6 +381,21 @@ static void train_add(struct tcp_conn *c, const struct pkt *p, struct pkt *out, 
     t->last = out;
     t->end = p->seq + p->pay_len;
     t->closed = p->pay_len != c->mss || flags != TCP_ACK;
+}
+
+/* Each segment of a train counts as if it had left alone. */
+static void train_note(struct tcp_conn *c, const struct pkt *p, uint8_t flags, bool again)
+{
+    struct tcp_hdr h;
+
+    if (likely(c->rec == 0 && c->tcp->recorders == NULL)) {
+        tcp_estats_sent(c, p->pay_len);
+        return;
+    }
+    h = c->tcp->train.h;
+    h.seq = p->seq;
+    h.flags = flags | (h.flags & TCP_ECE);
+    note_sent(c, &h, p->pay_len, again);
 }
 
 /* ---- and what is in them */
@@ -370,17 +411,18 @@ static void account_new(struct tcp_conn *c, const struct pkt *p)
         c->answering = true;
     if (p->pay_len > 0 && p->pay_len < c->mss)
         c->fl->small_end = tcp_pkt_end(p);
-    c->bytes_out += p->pay_len;
+    c->es->bytes_out += p->pay_len;
     tcp->counters.bytes_out += p->pay_len;
 }
 
-static void account_again(struct tcp_conn *c)
+static void account_again(struct tcp_conn *c, const struct pkt *p)
 {
     struct tcp_flight *fl = c->fl;
     struct tcp *tcp = c->tcp;
 
     tcp->counters.retrans_segs++;
-    c->retransmits++;
+    c->es->segs_retrans++;
+    c->es->octets_retrans += p->pay_len;
     c->fl->rtx_ts = tcp_ts_now(tcp, c->ts_offset);
     if (!fl->resent_ts_on) {
         fl->resent_ts_on = true;
@@ -420,13 +462,14 @@ static bool send_segment(struct tcp_conn *c, struct pkt *p)
         flags |= TCP_PSH;
     train_add(c, p, out, flags);
     if (again)
-        account_again(c);
+        account_again(c, p);
     else
         account_new(c, p);
     c->last_tx_us = c->tcp->core->now_us;
     tcp_flight_sent(c, p);
     c->fl->prr_out += tcp_pkt_span(p);
     tcp_pace_sent(c, p->pay_len);
+    train_note(c, p, flags, again);
     return true;
 }
 
@@ -439,7 +482,7 @@ static bool fit(struct tcp_conn *c, struct pkt *p, uint32_t max)
 /* What the congestion window still lets out. */
 static uint32_t cwnd_room(const struct tcp_conn *c)
 {
-    const uint32_t pipe = tcp_pipe(c), cwnd = c->fl->cc.cwnd;
+    const uint32_t pipe = tcp_flight_pipe(c->fl), cwnd = c->fl->cc.cwnd;
 
     return pipe < cwnd ? cwnd - pipe : 0;
 }
@@ -456,8 +499,10 @@ static bool send_lost(struct tcp_conn *c)
 
     if (p == NULL || !fit(c, p, c->mss))
         return false;
+    c->fl->lim_next = TCP_LIM_CWND;
     if (cwnd_room(c) < MIN(tcp_pkt_span(p), c->mss) || is_paced_out(c))
         return false;
+    c->fl->lim_next = TCP_LIM_RWIN;
     /* Beyond a window that was taken back only the first may ask for room (RFC 9293, 3.8.6). */
     if (seq_gt(tcp_pkt_end(p), c->snd_una + c->snd_wnd) && p != c->fl->head)
         return false;
@@ -518,14 +563,24 @@ static bool send_new(struct tcp_conn *c, bool force)
     struct tcp_flight *fl = c->fl;
     struct pkt *p = fl->next;
 
+    fl->lim_next = TCP_LIM_SND;
     if (p == NULL || !fit(c, p, c->mss))
         return false;
     if (cwnd_room(c) < tcp_pkt_span(p) && tcp_pipe(c) > 0) {
         fl->cwnd_limited = true;
+        fl->lim_next = TCP_LIM_CWND;
         return false;
     }
-    if (is_paced_out(c) || (!force && is_held_back(c, p)) || !fits_window(c, p, force))
+    if (is_paced_out(c)) {
+        fl->lim_next = TCP_LIM_CWND;
         return false;
+    }
+    if (!force && is_held_back(c, p))
+        return false;
+    if (!fits_window(c, p, force)) {
+        fl->lim_next = TCP_LIM_RWIN;
+        return false;
+    }
     return send_segment(c, p);
 }
 
@@ -612,10 +667,13 @@ static bool begin_round(struct tcp_conn *c)
 static void note_use(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
+    struct tcp_estats *es = c->es;
+    const uint32_t pipe = tcp_flight_pipe(fl);
 
     fl->max_flight = MAX(fl->max_flight, fl->out.bytes);
-    if (fl->next == NULL && fl->lost.pkts == 0 && cwnd_room(c) >= c->mss)
-        fl->app_limited = MAX(fl->delivered + tcp_pipe(c), 1);
+    es->max_pipe = MAX(es->max_pipe, pipe);
+    if (fl->next == NULL && fl->lost.pkts == 0 && fl->cc.cwnd >= pipe + c->mss)
+        fl->app_limited = MAX(fl->delivered + pipe, 1);
 }
 
 /* Something in flight: probe or timeout. Something to send, and cannot: the persist timer. */
@@ -651,6 +709,7 @@ static void send_all(struct tcp_conn *c, bool force)
     bool sent_new = false, round;
 
     restart_after_idle(c);
+    c->fl->lim_next = TCP_LIM_SND;
     round = begin_round(c);
     note_use(c);
     if (c->new_first) {
@@ -672,6 +731,8 @@ static void send_all(struct tcp_conn *c, bool force)
     if (round)
         c->fl->limited_end = c->snd_nxt;
     note_use(c);
+    if (c->fl->lim_next != c->fl->lim)
+        tcp_estats_limit(c, (enum tcp_lim)c->fl->lim_next);
     set_timers(c, sent_new);
 }
 

@@ -33,6 +33,55 @@ static const struct cc_ops *ops_of(const struct tcp_conn *c)
     return cc_algorithms[c->tuning->cc];
 }
 
+/* ---- what is counted and recorded of it */
+
+static void note_congestion(struct tcp_conn *c)
+{
+    struct tcp_estats *es = c->es;
+
+    es->cong_signals++;
+    es->pre_cong_sum_cwnd += c->fl->cc.cwnd;
+    es->pre_cong_sum_rtt_us += es->sample_rtt_us;
+}
+
+static void note_ssthresh(struct tcp_conn *c)
+{
+    c->es->max_ssthresh = MAX(c->es->max_ssthresh, c->fl->cc.ssthresh);
+}
+
+static void note_cwnd(struct tcp_conn *c)
+{
+    const struct cc *cc = &c->fl->cc;
+    struct tcp_estats *es = c->es;
+
+    if (cc->cwnd < cc->ssthresh)
+        es->max_ss_cwnd = MAX(es->max_ss_cwnd, cc->cwnd);
+    else
+        es->max_ca_cwnd = MAX(es->max_ca_cwnd, cc->cwnd);
+}
+
+static void note_undo(struct tcp_conn *c)
+{
+    const struct tcp_flight *fl = c->fl;
+    uint16_t *n = fl->state == CA_LOSS ? &c->es->spurious_rto : &c->es->spurious_fr;
+
+    *n += *n < UINT16_MAX;
+    tcp_record(c, TCP_RECORD_UNDO, .seq = fl->cc.cwnd, .ack = fl->cc.ssthresh);
+}
+
+/* The end of an episode, in which losses were repaired, is what a flight recorder is for. */
+static void note_state(struct tcp_conn *c, uint8_t before)
+{
+    const struct tcp_flight *fl = c->fl;
+
+    if (likely(fl->state == before))
+        return;
+    tcp_record(c, TCP_RECORD_REPAIR, .mark = before, .len = fl->state, .seq = fl->cc.cwnd,
+               .ack = fl->cc.ssthresh, .wnd = tcp_pipe(c));
+    if (before >= CA_RECOVERY && fl->state < CA_RECOVERY)
+        tcp_recorder_keep(c, TCP_LOG_REPAIRED);
+}
+
 /* ---- the window comes down, and may go up again */
 
 static void start_reduction(struct tcp_conn *c)
@@ -43,7 +92,9 @@ static void start_reduction(struct tcp_conn *c)
     fl->tlp_on = false;
     fl->prior_cwnd = fl->cc.cwnd;
     fl->prr_delivered = fl->prr_out = 0;
+    note_congestion(c);
     ops_of(c)->on_congestion(&fl->cc, c->mss);
+    note_ssthresh(c);
     fl->cwr_owed = c->ecn_on;
 }
 
@@ -90,6 +141,7 @@ static void undo_window(struct tcp_conn *c)
     ops_of(c)->on_undo(&fl->cc);
     fl->undo_on = false;
     c->tcp->counters.undone++;
+    note_undo(c);
 }
 
 /* What was held for lost is in flight after all. Both lists are in order of time: so is the sum. */
@@ -136,6 +188,7 @@ static void enter_cwr(struct tcp_conn *c)
     struct tcp_flight *fl = c->fl;
 
     c->tcp->counters.ecn_reduced++;
+    c->es->ecn_signals += c->es->ecn_signals < UINT16_MAX;
     fl->prior_ssthresh = 0;
     fl->undo_on = false;
     start_reduction(c);
@@ -147,6 +200,7 @@ static void enter_recovery(struct tcp_conn *c, bool ece)
     struct tcp_flight *fl = c->fl;
 
     c->tcp->counters.fast_retrans++;
+    c->es->fast_retran++;
     fl->prior_ssthresh = 0;
     start_undo(c);
     if (!is_reducing(fl)) {
@@ -496,6 +550,7 @@ static void control(struct tcp_conn *c, struct tcp_news *news, bool limited)
     /* Where much comes out of order, what arrives is told by blocks as well as by ACKs. */
     if (limited && (news->advanced || (news->delivered > 0 && fl->reordering > TCP_DUP_ACKS)))
         ops_of(c)->on_ack(&fl->cc, &a);
+    note_cwnd(c);
 }
 
 /* In slow start the window may be twice what is used: the burst it allows has been acknowledged. */
@@ -510,6 +565,7 @@ void tcp_recovery_on_ack(struct tcp_conn *c, struct tcp_news *news)
 {
     struct tcp_flight *fl = c->fl;
     const bool limited = is_limited(fl);
+    const uint8_t before = fl->state;
 
     probe_answered(c, news);
     if (news->ece)
@@ -532,6 +588,7 @@ void tcp_recovery_on_ack(struct tcp_conn *c, struct tcp_news *news)
         }
     }
     control(c, news, limited);
+    note_state(c, before);
 }
 
 /* ---- timers */
@@ -540,6 +597,7 @@ void tcp_recovery_on_reorder_timer(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
     struct tcp_news news = { 0 };
+    const uint8_t before = fl->state;
 
     detect(c, &news);
     if (news.lost == 0)
@@ -548,6 +606,7 @@ void tcp_recovery_on_reorder_timer(struct tcp_conn *c)
         enter_recovery(c, false);
         reduce(c, c->mss, news.lost, false);
     }
+    note_state(c, before);
 }
 
 /* RFC 6298, 5.4, with RFC 8985: what was sent so lately that its ACK may still come is left. */
@@ -576,13 +635,16 @@ void tcp_recovery_on_timeout(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
     const bool fresh = fl->state < CA_RECOVERY;
+    const uint8_t before = fl->state;
 
     fl->tlp_on = false;
     if (fl->state <= CA_DISORDER || seq_ge(c->snd_una, fl->high) ||
         (fl->state == CA_LOSS && c->retries <= 1)) {
         fl->prior_ssthresh = ssthresh_now(fl);
         fl->prior_cwnd = fl->cc.cwnd;
+        note_congestion(c);
         ops_of(c)->on_congestion(&fl->cc, c->mss);
+        note_ssthresh(c);
         start_undo(c);
     }
     mark_all_lost(c);
@@ -593,11 +655,13 @@ void tcp_recovery_on_timeout(struct tcp_conn *c)
     fl->high = c->snd_nxt;
     fl->cwr_owed = c->ecn_on;
     fl->pace_at_us = 0;
+    note_state(c, before);
 }
 
 void tcp_recovery_on_narrower_path(struct tcp_conn *c)
 {
     struct tcp_flight *fl = c->fl;
+    uint8_t before;
 
     if (fl == NULL || fl->out.pkts == 0)
         return;
@@ -612,7 +676,9 @@ void tcp_recovery_on_narrower_path(struct tcp_conn *c)
     fl->cc.ssthresh = ssthresh_now(fl);
     fl->prior_ssthresh = 0;
     fl->undo_on = false;
+    before = fl->state;
     fl->state = CA_LOSS;
+    note_state(c, before);
 }
 
 uint64_t tcp_recovery_probe_us(const struct tcp_conn *c)

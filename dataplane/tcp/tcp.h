@@ -84,7 +84,10 @@ typedef const struct tcp_ops *(*tcp_accept_fn)(void *listener_ctx, struct tcp_co
                                                void **owner);
 
 struct tcp_conf {
-    uint32_t max_conns;     /* default 65536 */
+    uint32_t max_conns; /* default 65536 */
+    /* Flight recorders (recorder.h), default none; records of each, default 256; episodes kept,
+     * default 64. */
+    uint32_t recorders, recorder_records, recorder_episodes;
     uint32_t max_half_open; /* default 4096: SYN_RCVD at once, of one worker */
     uint32_t max_time_wait; /* default 65536; the oldest goes first */
     /* As in struct tcp_tuning; default 64 KiB each, and no more than that. */
@@ -291,7 +294,12 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(low_pool_dropped, "segments whose bytes were refused because few packets were left")         \
     X(no_pkt, "packets that could not be built for want of memory")                                \
     X(time_wait_reused, "TIME_WAIT entries taken over by a new connection (RFC 6191)")             \
-    X(timeouts, "connections given up after too many retransmissions")
+    X(timeouts, "connections given up after too many retransmissions")                             \
+    X(recorders_taken, "flight recorders taken from a quiet connection for one that sends")        \
+    X(unrecorded, "segments with data of connections that found no free flight recorder")          \
+    X(episodes_kept, "episodes of loss that the flight recorders have kept")                       \
+    X(episodes_dropped, "episodes of loss that went for newer ones")                               \
+    X(episodes_skipped, "episodes of loss not kept: too many at once")
 
 #define TCP_COUNTER_FIELD(name, text) uint64_t name;
 struct tcp_counters {

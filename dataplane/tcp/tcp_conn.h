@@ -8,8 +8,8 @@
  * small ones.
  *
  * What is sent and not yet acknowledged is in a struct tcp_flight (flight.h), what has
- * arrived before its turn in a struct tcp_holes; a connection has either only while it
- * needs it.
+ * arrived before its turn in a struct tcp_holes, what is counted in a struct tcp_estats
+ * (estats.h); a connection has any of them only while it needs it.
  *
  * Events are remembered as bits and told by tcp_events(), last of all in
  * whatever called them forth: an owner may end the connection in any of them.
@@ -23,8 +23,10 @@
 #include "dataplane/net/flow.h"
 #include "dataplane/net/limit.h"
 #include "dataplane/net/net.h"
+#include "dataplane/tcp/estats.h"
 #include "dataplane/tcp/flight.h"
 #include "dataplane/tcp/opts.h"
+#include "dataplane/tcp/recorder.h"
 #include "dataplane/tcp/rtt.h"
 #include "dataplane/tcp/seq.h"
 #include "dataplane/tcp/tcp.h"
@@ -60,6 +62,7 @@ enum tcp_limit {
     TCP_RUNS_MAX = 128,       /* of packets out of order, with holes between them */
     TCP_OOO_SURE = 16,        /* packets out of order that a connection may hold in any case */
     TCP_ISS_STEP = 0x10000,   /* beyond the last life's numbers (RFC 6191) */
+    TCP_EARLY_MAX = 4095,     /* c->early_in and ->early_out end there */
 };
 
 #define TCP_SECOND UINT64_C(1000000)
@@ -67,6 +70,7 @@ enum tcp_limit {
     UINT64_C(40000)                    /* RFC 9293 allows 500 ms; peers' timers start at 200       \
                                         */
 #define TCP_QUIET_US (10 * TCP_SECOND) /* nothing in flight for so long: ->fl is given back */
+#define TCP_REST_US (10 * TCP_SECOND)  /* nothing sent or received: ->es is folded */
 #define TCP_CHALLENGE_PERIOD_US (5 * TCP_SECOND)
 #define TCP_KEEPALIVE_INTERVAL_US (75 * TCP_SECOND)
 #define TCP_CORK_US UINT64_C(200000)
@@ -131,8 +135,8 @@ struct tcp_conn {
     uint32_t rcv_nxt;
     uint32_t rcv_adv; /* right edge of the window, as promised to the peer */
     uint32_t ts_recent, ts_offset, last_ack_sent;
-    uint16_t mss;     /* payload of a full segment, */
-    uint16_t rcv_mss; /* and of the peer's, as far as seen */
+    uint16_t mss; /* payload of a full segment */
+    uint16_t rec; /* its flight recorder, from 1; 0: it has none */
     uint8_t snd_shift, rcv_shift;
     uint8_t rtx; /* enum tcp_rtx: what ->rtx_at_us is for */
     uint8_t backoff, retries, keepalives;
@@ -155,7 +159,10 @@ struct tcp_conn {
     bool rtt_known : 1;  /* all the same */
     bool ecn_echo : 1;   /* tell the peer that a mark has come, until it says that it has heard */
     bool ecn_seen : 1;
+    bool active : 1;         /* opened by us */
+    bool rests : 1;          /* ->rest counts */
     struct tcp_flight *fl;   /* NULL: nothing was sent lately */
+    struct tcp_estats *es;   /* NULL: no data so far, or lately */
     struct tcp_holes *holes; /* NULL: nothing is out of order */
     struct pktq rxq;
     struct list pending;     /* in tcp->pending */
@@ -173,24 +180,29 @@ struct tcp_conn {
 
     /* Rarely. */
     uint16_t peer_mss;
-    int16_t why; /* of on_closed */
+    uint16_t rcv_mss; /* payload of a full segment of the peer's, as far as seen */
+    int16_t why;      /* of on_closed */
     uint32_t iss, irs, rcv_fin;
-    struct tcp_sack dsack; /* what has come twice, and the next ACK is to tell; empty: nothing */
-    uint32_t cwnd, ssthresh, delivered, delivered_pkts; /* while there is no ->fl */
-    uint32_t recv_buf;                /* of now: from tuning->recv_buf to ->recv_buf_max */
-    uint32_t recv_rtt_us, recv_taken; /* distance, and what was read since ->recv_since_us */
-    uint32_t recv_since_us;           /* low bits of the clock */
-    uint32_t retransmits, dsacks;
+    struct tcp_sack dsack;   /* what has come twice, and the next ACK is to tell; empty: nothing */
+    uint32_t cwnd, ssthresh; /* while there is no ->fl */
+    uint32_t recv_buf;       /* of now: from tuning->recv_buf to ->recv_buf_max */
+    union {
+        /* Before any data: segments, and how often a SYN was sent again. */
+        struct {
+            uint32_t early_in : 12, early_out : 12, early_resent : 8;
+        };
+        uint32_t rest; /* where its totals are: estats.c */
+    };
     uint32_t min_rtt_us; /* while there is no ->fl; 0: not known */
     const struct tcp_ops *ops;
     void *owner;
     const struct tcp_tuning *tuning; /* tcp->defaults, or one of tcp->tunings */
     struct net_dst dst;
     uint64_t ts_recent_us, opened_us;
-    uint64_t bytes_in, bytes_out;
 };
 
-/* An idle connection is budgeted at half a KiB, with its share of the flow table: some 40 bytes. */
+/* An idle connection is budgeted at half a KiB: with its totals (estats.h), or its share of the
+ * flow table, some 40 bytes. */
 _Static_assert(sizeof(struct tcp_conn) <= 448, "struct tcp_conn has grown");
 
 struct tcp_listener {
@@ -222,6 +234,7 @@ struct tcp_half {
     uint64_t since_us;
     struct tcp_offer offer;
     uint8_t tries; /* SYN-ACKs sent */
+    uint16_t segs_in, segs_out;
 };
 
 /* What goes into a header. */
@@ -260,7 +273,8 @@ struct tcp {
     struct net *net;
     struct tcp_conf conf;
     struct tcp_tuning defaults;
-    struct slab conns, halves, tws, tunings, flights, holes;
+    struct slab conns, halves, tws, tunings, flights, holes, estats, rests[TCP_REST_SIZES];
+    struct tcp_recorders *recorders; /* NULL: there are none */
     uint64_t *live; /* a bit for every connection in use, by its place in the slab */
     struct list pending, delayed_acks, tw_list;
     struct wheel_timer delayed_ack_timer, tw_timer;
@@ -338,6 +352,71 @@ static inline void tcp_schedule(struct tcp_conn *c)
         list_push_tail(&c->tcp->pending, &c->pending);
 }
 
+/* ---- what is counted (estats.h), and recorded (recorder.h) */
+
+static inline struct tcp_estats *tcp_estats_get(struct tcp_conn *c)
+{
+    return likely(c->es != NULL) ? c->es : tcp_estats_wake(c);
+}
+
+/* A segment for @c has come, or leaves, with @len bytes of payload. */
+static inline void tcp_estats_rcvd(struct tcp_conn *c, uint32_t len)
+{
+    struct tcp_estats *es = c->es;
+
+    if (unlikely(es == NULL)) {
+        tcp_estats_rcvd_slow(c, len);
+        return;
+    }
+    es->segs_in++;
+    es->data_segs_in += len > 0;
+    es->octets_in += len;
+}
+
+static inline void tcp_estats_sent(struct tcp_conn *c, uint32_t len)
+{
+    struct tcp_estats *es = c->es;
+
+    if (unlikely(es == NULL)) {
+        tcp_estats_sent_slow(c, len);
+        return;
+    }
+    es->segs_out++;
+    es->data_segs_out += len > 0;
+}
+
+static inline void tcp_record_in(struct tcp_conn *c, const struct tcp_seg *s)
+{
+    if (c->rec != 0)
+        tcp_record_in_slow(c, s);
+}
+
+static inline void tcp_record_out(struct tcp_conn *c, const struct tcp_hdr *h, uint32_t len,
+                                  bool again)
+{
+    if (c->rec != 0)
+        tcp_record_out_slow(c, h, len, again);
+}
+
+static inline void tcp_record_bytes(struct tcp_conn *c, enum tcp_record_kind kind, uint64_t n)
+{
+    if (c->rec != 0)
+        tcp_record_bytes_slow(c, kind, n);
+}
+
+#define tcp_record(c, kind, ...)                                                                   \
+    do {                                                                                           \
+        if ((c)->rec != 0)                                                                         \
+            tcp_record_slow((c), (kind), &(struct tcp_record){ __VA_ARGS__ });                     \
+    } while (0)
+
+/* It carries data: it wants a recorder. */
+static inline void tcp_recorder_want(struct tcp_conn *c)
+{
+    if (unlikely(c->rec == 0) && c->tcp->recorders != NULL)
+        tcp_recorder_take(c);
+}
+
 /* RFC 6528. */
 uint32_t tcp_isn(const struct tcp *tcp, const struct flow_key *key);
 
@@ -354,6 +433,9 @@ extern const struct flow_ops tcp_conn_flow_ops;
 /* Checks header, options and checksum; then @p's data is the payload. */
 enum drop tcp_parse(struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst,
                     struct tcp_seg *ret);
+
+/* A segment for @c, before anything is done with it. */
+void tcp_note_segment(struct tcp_conn *c, const struct tcp_seg *s);
 
 /* One segment, in the order of RFC 9293, 3.10.7. Takes @p only if DROP_NONE. */
 enum drop tcp_segment(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p);
@@ -433,8 +515,8 @@ bool tcp_challenge_pass(struct tcp *tcp);
 /* A segment without payload, and without a connection. */
 void tcp_send_ctl(struct tcp *tcp, const struct flow_key *key, const struct tcp_hdr *h);
 
-/* The RST that answers @s (RFC 9293, 3.10.7.1), rate limited. */
-void tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s);
+/* The RST that answers @s (RFC 9293, 3.10.7.1), rate limited. False: none was sent. */
+bool tcp_refuse(struct tcp *tcp, const struct flow_key *key, const struct tcp_seg *s);
 
 /* Payload and options that a segment may have on the way to @dst. */
 uint16_t tcp_our_mss(const struct net_dst *dst, const struct tcp_tuning *tuning);

@@ -13,7 +13,8 @@
  *   give up         opening takes too long, or the owner has let go and the rest takes too long;
  *   user timeout    what was sent was not acknowledged for longer than the owner wants (RFC 5482);
  *   cork, pacing    a part of a segment has waited long enough for the rest; a segment for its
- * time; quiet           nothing was sent for a while: what sending needs is given back.
+ * time; quiet           nothing was sent for a while: what sending needs is given back; then what
+ * is counted is folded (estats.h).
  *
  * It is started early and never moved back: if it fires before anything is due, it starts
  * again. TIME_WAIT and delayed ACKs have the same length for all, so they wait in lists of
@@ -65,10 +66,22 @@ static uint64_t pace_at(const struct tcp_conn *c)
     return fl->pace_at_us;
 }
 
-/* When what sending needs is given back. */
+/* When what sending needs is given back; after that, when what is counted is folded. */
 static uint64_t quiet_at(const struct tcp_conn *c)
 {
-    return c->fl != NULL && c->fl->head == NULL ? c->last_tx_us + TCP_QUIET_US : UINT64_MAX;
+    if (c->fl != NULL)
+        return c->fl->head == NULL ? c->last_tx_us + TCP_QUIET_US : UINT64_MAX;
+    if (c->es == NULL || c->es->stays)
+        return UINT64_MAX;
+    return MAX(c->last_rx_us, c->last_tx_us) + TCP_REST_US;
+}
+
+static void on_quiet(struct tcp_conn *c)
+{
+    if (c->fl != NULL)
+        tcp_flight_put(c);
+    else
+        tcp_estats_rest(c);
 }
 
 static uint64_t next_deadline(const struct tcp_conn *c)
@@ -168,6 +181,25 @@ static void look_for_another_way(struct tcp_conn *c)
     tcp_conn_set_mss(c);
 }
 
+/* The owner may have queued data, and a FIN, that made ->es. */
+static void note_syn_again(struct tcp_conn *c)
+{
+    if (c->es != NULL)
+        c->es->segs_retrans++;
+    else
+        c->early_resent += c->early_resent < UINT8_MAX;
+}
+
+/* RFC 4898: one that follows another, and no progress between them, is told apart. */
+static void note_timeout(struct tcp_conn *c)
+{
+    if (c->backoff == 0)
+        c->es->timeouts++;
+    else
+        c->es->subsequent_timeouts++;
+    tcp_record(c, TCP_RECORD_TIMEOUT, .len = c->backoff);
+}
+
 /* RFC 6298, 5.4 to 5.7. */
 static void on_timeout(struct tcp_conn *c)
 {
@@ -178,12 +210,13 @@ static void on_timeout(struct tcp_conn *c)
     if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RCVD) {
         c->backoff += c->backoff < UINT8_MAX;
         c->syn_lost = true;
-        c->retransmits++;
+        note_syn_again(c);
         tcp->counters.retrans_segs++;
         tcp_send_syn(c);
         return;
     }
     suspect_black_hole(c);
+    note_timeout(c);
     tcp_recovery_on_timeout(c);
     c->backoff += c->backoff < UINT8_MAX;
     tcp_rtx_restart(c);
@@ -201,6 +234,7 @@ static void on_persist(struct tcp_conn *c)
     if (c->rtx != RTX_PERSIST)
         return;
     c->tcp->counters.zero_window_probes++;
+    tcp_record(c, TCP_RECORD_ASK);
     tcp_send_probe(c);
 }
 
@@ -208,6 +242,7 @@ static void timed_out(struct tcp_conn *c)
 {
     c->tcp->counters.timeouts++;
     tcp_send_rst(c);
+    tcp_recorder_keep(c, TCP_LOG_TIMED_OUT);
     tcp_conn_end(c, -ETIMEDOUT);
 }
 
@@ -236,10 +271,12 @@ static void on_rtx(struct tcp_conn *c)
     case RTX_NONE:
         return;
     case RTX_PROBE:
+        tcp_record(c, TCP_RECORD_PROBE);
         tcp_recovery_on_probe_timer(c);
         tcp_rtx_restart(c);
         return;
     case RTX_REORDER:
+        tcp_record(c, TCP_RECORD_LATE);
         tcp_recovery_on_reorder_timer(c);
         if (c->rtx == RTX_REORDER && c->rtx_at_us <= c->tcp->core->now_us)
             tcp_rtx_rearm(c);
@@ -274,6 +311,7 @@ static void on_keepalive(struct tcp_conn *c)
     if (c->keepalives > 1)
         look_for_another_way(c);
     c->tcp->counters.keepalive_probes++;
+    tcp_record(c, TCP_RECORD_KEEPALIVE);
     tcp_send_probe(c);
 }
 
@@ -316,7 +354,7 @@ static void on_timer(struct wheel_timer *t, uint64_t wheel_now_us)
     else if (has_waited(c, now_us))
         tcp_output(c, false);
     else if (now_us >= quiet_at(c))
-        tcp_flight_put(c);
+        on_quiet(c);
     else if (now_us >= keepalive_at(c))
         on_keepalive(c);
     tcp_events(c);

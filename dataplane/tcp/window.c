@@ -21,7 +21,7 @@ void tcp_recv_buf_set(struct tcp_conn *c, uint32_t bytes)
 
 static uint64_t round_trip_us(const struct tcp_conn *c)
 {
-    const uint32_t us = MAX(c->recv_rtt_us, c->rtt.srtt_us);
+    const uint32_t us = MAX(c->es->recv_rtt_us, c->rtt.srtt_us);
 
     return us != 0 ? MAX(us, RTT_CLOCK_US) : RTT_UNKNOWN_US;
 }
@@ -40,27 +40,29 @@ static void grow(struct tcp_conn *c, uint32_t taken)
 
 void tcp_recv_buf_taken(struct tcp_conn *c, uint64_t n)
 {
-    const uint32_t now_us = (uint32_t)c->tcp->core->now_us;
+    struct tcp_estats *es = tcp_estats_get(c);
+    const uint32_t now = (uint32_t)c->tcp->core->now_us;
 
-    c->recv_taken = (uint32_t)MIN(c->recv_taken + n, TCP_QUEUE_MAX);
-    if (now_us - c->recv_since_us < round_trip_us(c))
+    es->recv_taken = (uint32_t)MIN(es->recv_taken + n, TCP_QUEUE_MAX);
+    if (now - es->recv_since_us < round_trip_us(c))
         return;
     /* The sender's window grows while this is measured: half of the buffer is a lot. */
-    if (c->recv_taken >= c->recv_buf / 2)
-        grow(c, c->recv_taken * 2);
-    c->recv_taken = 0;
-    c->recv_since_us = now_us;
+    if (es->recv_taken >= c->recv_buf / 2)
+        grow(c, es->recv_taken * 2);
+    es->recv_taken = 0;
+    es->recv_since_us = now;
 }
 
 /* From the echo of our timestamp: never too short, as the peer may have had nothing to send. */
 void tcp_recv_buf_segment(struct tcp_conn *c, const struct tcp_seg *s)
 {
     const uint32_t ms = tcp_ts_now(c->tcp, c->ts_offset) - s->opts.tsecr;
+    struct tcp_estats *es = c->es; /* a segment with payload has made it */
 
     if (c->tuning->recv_buf == c->tuning->recv_buf_max || s->len < c->mss || ms > 10000)
         return;
-    if (c->recv_rtt_us == 0 || ms * 1000 < c->recv_rtt_us)
-        c->recv_rtt_us = MAX(ms * 1000, 1);
+    if (es->recv_rtt_us == 0 || ms * 1000 < es->recv_rtt_us)
+        es->recv_rtt_us = MAX(ms * 1000, 1);
     else
-        c->recv_rtt_us += (ms * 1000 - c->recv_rtt_us) / 8;
+        es->recv_rtt_us += (ms * 1000 - es->recv_rtt_us) / 8;
 }

@@ -599,3 +599,73 @@ void upstreams_each(struct upstreams *us, void (*fn)(const struct endpoint_info 
             fn(&(struct endpoint_info){ .cluster = c->name }, ctx);
     }
 }
+
+static const char *conn_state(const struct upconn *c)
+{
+    switch (c->state) {
+    case UPCONN_CONNECTING:
+        return "connecting";
+    case UPCONN_READY:
+        return c->http != NULL && c->http->n_streams > 0 ? "active" : "idle";
+    case UPCONN_DRAINING:
+        return "draining";
+    case UPCONN_CLOSED:
+        return "closing";
+    }
+    return "";
+}
+
+static void tell_conn(const struct upconn *c, void (*fn)(const struct upconn_info *c, void *ctx),
+                      void *ctx)
+{
+    const struct upconn_info info = {
+        .cluster = c->endpoint->cluster->name,
+        .state = conn_state(c),
+        .endpoint = c->endpoint->address,
+        .streams = c->http != NULL ? c->http->n_streams : 0,
+        .requests = c->http != NULL ? c->http->total_streams : 0,
+        .tcp = c->transport != NULL ? transport_tcp(c->transport) : NULL,
+    };
+
+    fn(&info, ctx);
+}
+
+/* Those of the endpoints in @list. @skip: so many come before the first, @left: so many are told.
+ */
+static void tell_conns_of(const struct list *list, uint32_t *skip, uint32_t *left,
+                          void (*fn)(const struct upconn_info *c, void *ctx), void *ctx)
+{
+    struct list *e, *k;
+
+    list_for_each(e, list)
+    {
+        list_for_each(k, &of_link(e)->conns)
+        {
+            if (*skip > 0) {
+                --*skip;
+                continue;
+            }
+            if (*left == 0)
+                return;
+            --*left;
+            tell_conn(container_of(k, struct upconn, link), fn, ctx);
+        }
+    }
+}
+
+bool upstreams_each_conn(struct upstreams *us, uint32_t *at, uint32_t n,
+                         void (*fn)(const struct upconn_info *c, void *ctx), void *ctx)
+{
+    uint32_t skip = *at, left = n;
+    struct list *l;
+
+    list_for_each(l, &us->clusters)
+    {
+        const struct cluster *c = container_of(l, struct cluster, link);
+
+        tell_conns_of(&c->endpoints, &skip, &left, fn, ctx);
+        tell_conns_of(&c->retired, &skip, &left, fn, ctx);
+    }
+    *at += n - left;
+    return left == 0;
+}

@@ -140,6 +140,7 @@ void cluster_count(struct cluster *c, enum cluster_stat stat, int64_t by);
 /* About the connection that carries @s, an upstream stream. */
 const struct ipport *upconn_host(const struct http_stream *s);
 const struct ipport *upconn_local(const struct http_stream *s);
+const struct tcp_conn *upconn_tcp(const struct http_stream *s);
 /* Counts an error of the endpoint, for `isthmusctl clusters`. */
 void upconn_count_error(const struct http_stream *s);
 /* Did it carry another stream before this one? */
@@ -155,3 +156,15 @@ struct endpoint_info {
 };
 void upstreams_each(struct upstreams *us, void (*fn)(const struct endpoint_info *e, void *ctx),
                     void *ctx);
+
+/* For `isthmusctl conns --upstream`: one line per pooled connection, from position *@at (start with
+ * 0) on, at most @n; false when all were told. */
+struct upconn_info {
+    const char *cluster, *state;
+    struct ipport endpoint;
+    uint32_t streams; /* that it carries now */
+    uint64_t requests;
+    const struct tcp_conn *tcp; /* while it is told; NULL: it has gone */
+};
+bool upstreams_each_conn(struct upstreams *us, uint32_t *at, uint32_t n,
+                         void (*fn)(const struct upconn_info *c, void *ctx), void *ctx);

@@ -361,6 +361,13 @@ const struct ipport *upconn_local(const struct http_stream *s)
     return &conn_of(s)->local;
 }
 
+const struct tcp_conn *upconn_tcp(const struct http_stream *s)
+{
+    const struct upconn *c = conn_of(s);
+
+    return c->transport != NULL ? transport_tcp(c->transport) : NULL;
+}
+
 bool upconn_is_reused(const struct http_stream *s)
 {
     return s->conn->total_streams > 1;

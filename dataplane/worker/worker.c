@@ -114,6 +114,9 @@ static struct tcp *new_tcp(struct worker *w)
         .user_timeout_us = m->tcp.user_timeout_us,
         .rto_min_us = m->tcp.rto_min_us,
         .delayed_ack_us = m->tcp.delayed_ack_us,
+        .recorders = m->tcp.recorders,
+        .recorder_records = m->tcp.recorder_records,
+        .recorder_episodes = m->tcp.recorder_episodes,
     };
 
     return tcp_new(&w->core, w->net, &conf);

@@ -366,7 +366,10 @@ static void start_once(void)
                                    .ooo_pkts = 8,
                                    .ecn = true,
                                    .max_retries = 3,
-                                   .keepalive_us = 20000000 };
+                                   .keepalive_us = 20000000,
+                                   .recorders = 2,
+                                   .recorder_records = 16,
+                                   .recorder_episodes = 2 };
     const struct ipport any = { .port = 80 };
 
     if (net != NULL)

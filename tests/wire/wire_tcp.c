@@ -338,6 +338,9 @@ static void choose_tcp(struct tcp_conf *c, bool lossy)
         .no_sack = one_in(4),
         .no_timestamps = one_in(3),
         .no_window_scale = one_in(4),
+        .recorders = (uint32_t)(seed % 3), /* no dice: worlds are what they were */
+        .recorder_records = 16,
+        .recorder_episodes = 2,
     };
 }
 

@@ -46,6 +46,42 @@ static void check(struct cmd_call *call)
     cmd_reply(call, json_pack("s?", cmd_arg_string(call, "file")));
 }
 
+static void flight(struct cmd_call *call)
+{
+    if (cmd_arg_is_true(call, "pcapng"))
+        cmd_reply(call, json_pack("{s:s}", "pcapng", "Zm9v"));
+    else
+        cmd_reply(call, json_pack("{s:s, s:[s, s]}", "flight", cmd_arg_string(call, "flight"),
+                                  "lines", "one", "two\033[2J"));
+}
+
+/* Three pieces of one byte, then the end; the program of "arp" has four instructions. */
+static int n_pieces;
+
+static void capture(struct cmd_call *call)
+{
+    const char *program = cmd_arg_string(call, "program");
+    const bool all = program != NULL && program[0] == '\0';
+
+    n_pieces = 0;
+    if (!all && (program == NULL || strlen(program) != 44))
+        cmd_fail(call, "not four instructions", "");
+    else if (json_integer_value(json_object_get(call->args, "count")) == 7)
+        cmd_fail(call, "seven is too much", "");
+    else
+        cmd_reply(call, json_pack("{s:i}", "capture", 3));
+}
+
+static void capture_read(struct cmd_call *call)
+{
+    if (json_integer_value(json_object_get(call->args, "capture")) != 3)
+        cmd_fail(call, "no such capture", "");
+    else
+        cmd_reply(call, json_pack("{s:s, s:b, s:i, s:i}", "data", n_pieces < 3 ? "Zg==" : "",
+                                  "done", n_pieces == 3, "captured", n_pieces, "dropped", 4));
+    n_pieces++;
+}
+
 static void config(struct cmd_call *call)
 {
     cmd_reply(call, json_pack("{s:[i]}", "listeners", 1));
@@ -84,6 +120,9 @@ static int setup(void **state)
     cmd_add(&w.set, &(struct cmd){ "check", "", check, NULL });
     cmd_add(&w.set, &(struct cmd){ "config", "", config, NULL });
     cmd_add(&w.set, &(struct cmd){ "drain", "", silent, NULL });
+    cmd_add(&w.set, &(struct cmd){ "flight", "", flight, NULL });
+    cmd_add(&w.set, &(struct cmd){ "capture", "", capture, NULL });
+    cmd_add(&w.set, &(struct cmd){ "capture-read", "", capture_read, NULL });
     uv_loop_init(&w.loop);
     uv_async_init(&w.loop, &w.stop, on_stop);
     w.control = control_open(&w.loop, &w.conf, &w.set, &err);
@@ -128,6 +167,29 @@ static void tables_for_people_and_json_for_programs(void **state)
     run("config", 0, "{\n  \"listeners\": [\n    1\n  ]\n}\n");
 }
 
+static void a_flight_is_lines_or_a_file(void **state)
+{
+    run("flight 0-7", 0, "flight  0-7\n\nlines:\none\ntwo\\x1b[2J\n");
+    run("flight 0-7 --pcapng -", 0, "foo");
+    run("flight --pcapng=/no/such/file 0-7", 2, "/no/such/file: No such file");
+    run("flight", 2, "it needs a flight");
+    run("flight 0-7 --pcapng", 2, "--pcapng needs a value");
+}
+
+static void a_capture_is_put_together_from_its_pieces(void **state)
+{
+    run("capture any '' -", 0,
+        "isthmusctl: capturing on any, Ctrl-C ends it\nfff3 packets captured\n4 packets dropped\n");
+    run("capture edge arp - --count 5", 0, "3 packets captured");
+    run("capture edge arp - --count=7", 1, "seven is too much");
+    run("capture edge 'arp or' -", 2, "syntax error");
+    run("capture edge arp - --count x", 2, "--count x: not a number");
+    run("capture edge arp - --count 0", 2, "--count 0: not a number");
+    run("capture edge arp", 2, "it needs a file");
+    run("capture edge arp a b", 2, "\"b\" is too much");
+    run("capture edge arp /no/such/file", 2, "No such file");
+}
+
 static void refusals_say_what_to_do_next(void **state)
 {
     run("reload", 1,
@@ -168,6 +230,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_for_people_and_json_for_programs),
+        cmocka_unit_test(a_flight_is_lines_or_a_file),
+        cmocka_unit_test(a_capture_is_put_together_from_its_pieces),
         cmocka_unit_test(refusals_say_what_to_do_next),
         cmocka_unit_test(a_file_is_told_by_its_full_path),
         cmocka_unit_test(a_daemon_that_is_not_there),

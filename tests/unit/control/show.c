@@ -62,6 +62,39 @@ static void width_counts_characters(void **state)
           "K   N\n\u00e9   1\nab  2\n");
 }
 
+static void an_array_of_texts_is_lines(void **state)
+{
+    check("{\"lines\": [\"a\", \"b\\u001b\"], \"n\": 1}", NULL, "n  1\n\nlines:\na\nb\\x1b\n");
+    check("[{\"k\": [\"a\", \"b\"]}]", NULL, "K\n[\"a\",\"b\"]\n");
+}
+
+/* Zeros are left out, and what is longer than a line goes on in the next. */
+static void what_is_verbose_goes_below_its_row(void **state)
+{
+    json_t *value = json_loads("{\"shown\": 1, \"rows\": [{\"client\": \"a\", \"tcp\": {\"perf\": "
+                               "{\"in\": 5, \"none\": 0, \"a_name_that_is_very_long_indeed_so_"
+                               "that_it_takes_a_line\": 1, \"another_name_that_is_long_enough_for_"
+                               "that_as_well\": 2}, \"path\": {}}}]}",
+                               0, NULL);
+    char *text = NULL;
+    size_t len;
+    FILE *to = open_memstream(&text, &len);
+
+    assert_non_null(value);
+    show_verbose(to, value, "client");
+    fclose(to);
+    assert_string_equal(text, "shown 1\n"
+                              "CLIENT\n"
+                              "a\n"
+                              "  tcp\n"
+                              "    perf: in:5 a_name_that_is_very_long_indeed_so_that_it_takes_a_"
+                              "line:1\n"
+                              "        another_name_that_is_long_enough_for_that_as_well:2\n"
+                              "    path:\n");
+    free(text);
+    json_decref(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -71,6 +104,8 @@ int main(void)
         cmocka_unit_test(text_keeps_its_lines_but_moves_no_cursor),
         cmocka_unit_test(titles_and_cells_move_no_cursor_either),
         cmocka_unit_test(width_counts_characters),
+        cmocka_unit_test(an_array_of_texts_is_lines),
+        cmocka_unit_test(what_is_verbose_goes_below_its_row),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
