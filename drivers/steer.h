@@ -45,7 +45,7 @@ struct steer {
     uint8_t key_be[STEER_KEY_LEN]; /* as rte_softrss_be() wants it */
     uint8_t reta[STEER_RETA];      /* low bits of the hash (the slot) -> worker */
     uint8_t slots[STEER_RETA];     /* by worker: those of worker w begin at ->first[w] */
-    uint8_t first[MACHINE_MAX_WORKERS + 1];
+    uint8_t first[STEER_RETA + 1];
     struct steer_ports by_port[2]; /* IPv4, IPv6: the port is at another place of the tuple */
 };
 
