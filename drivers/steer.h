@@ -22,7 +22,6 @@
  */
 #pragma once
 
-#include "config/model/machine.h"
 #include "dataplane/base/ipaddr.h"
 #include "dataplane/base/pkt.h"
 

@@ -1,4 +1,5 @@
 #include "drivers/steer.h"
+#include "config/model/machine.h"
 #include "dataplane/base/num.h"
 #include "tests/lib/frames.h"
 #include "tests/lib/pool.h"
