@@ -181,11 +181,11 @@ static void look_for_another_way(struct tcp_conn *c)
     tcp_conn_set_mss(c);
 }
 
-/* The owner may have queued data, and a FIN, that made ->es. */
+/* The owner may have queued data, and a FIN, that made ->es; it may rest by now. */
 static void note_syn_again(struct tcp_conn *c)
 {
-    if (c->es != NULL)
-        c->es->segs_retrans++;
+    if (c->es != NULL || c->rests)
+        tcp_estats_get(c)->segs_retrans++;
     else
         c->early_resent += c->early_resent < UINT8_MAX;
 }
