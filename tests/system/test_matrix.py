@@ -216,25 +216,37 @@ def measure(tag, wire, linux):
         world.close()
 
 
-def measure_all():
-    """By wire: what Linux does, and what we do."""
+def line(wire, linux, ours):
+    loss, delay, reorder, family = wire
+    return (f"IPv{family}  loss {loss:>4} %  delay {delay:>3} ms  reordered {reorder:>2} %  "
+            f"up {linux[0]:8.2f} | {ours[0]:8.2f}  down {linux[1]:8.2f} | {ours[1]:8.2f}")
+
+
+def measure_all(told):
+    """By wire: what Linux does, and what we do. A long run tells each wire when it is done."""
     jobs = [(f"x{i}{'l' if linux else 'i'}", wire, linux) for i, wire in enumerate(WIRES) for linux in (True, False)]
     result = {}
+
+    def do(job):
+        tag, wire, linux = job
+        result[wire, linux] = measure(tag, wire, linux)
+        if FULL and (wire, not linux) in result:
+            told(line(wire, result[wire, True], result[wire, False]))
     for alone in (False, True):
         mine = [job for job in jobs if (job[1][1] == 0) == alone]
         with concurrent.futures.ThreadPoolExecutor(1 if alone else AT_ONCE) as pool:
-            result.update(zip(((j[1], j[2]) for j in mine), pool.map(lambda job: measure(*job), mine)))
+            list(pool.map(do, mine))
     return result
 
 
 def test_every_byte_arrives_over_every_wire(capsys):
-    rates, slow = measure_all(), []
-    with capsys.disabled():
-        print(f"\n{SIZE >> 20} MiB; MB/s to and from Linux | isthmusd, by wire")
-        for wire in WIRES:
-            loss, delay, reorder, family = wire
-            linux, ours = rates[wire, True], rates[wire, False]
-            print(f"IPv{family}  loss {loss:>4} %  delay {delay:>3} ms  reordered {reorder:>2} %  "
-                  f"up {linux[0]:8.2f} | {ours[0]:8.2f}  down {linux[1]:8.2f} | {ours[1]:8.2f}")
-            slow += [(wire, how) for how, l, o in zip("ud", linux, ours) if o < 0.9 * l]
+    def told(text):
+        with capsys.disabled():
+            print(text, flush=True)
+    rates, slow = measure_all(lambda text: told("done: " + text)), []
+    told(f"\n{SIZE >> 20} MiB; MB/s to and from Linux | isthmusd, by wire")
+    for wire in WIRES:
+        linux, ours = rates[wire, True], rates[wire, False]
+        told(line(wire, linux, ours))
+        slow += [(wire, how) for how, l, o in zip("ud", linux, ours) if o < 0.9 * l]
     assert not (FULL and slow), slow
