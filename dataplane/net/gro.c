@@ -311,9 +311,7 @@ enum drop gro_deliver(struct net *net, const struct flow_key *key, struct pkt *t
         return DROP_TCP_CSUM;
     if (unlikely(train->len < TCP_MIN || train->data[12] < TCP_MIN / 4 << 4))
         return DROP_TCP_SHORT;
-    f = likely((train->flags & PKT_FLOW_HASH) != 0)
-            ? flow_table_find_hashed(&net->flows, key, train->hash)
-            : flow_table_find(&net->flows, key);
+    f = net_flow_of(net, key, train);
     if (f == NULL || f->ops->rx_train == NULL || !f->ops->rx_train(f, train))
         deliver_each(net, key, train);
     return DROP_NONE;

@@ -3,7 +3,6 @@
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/cksum.h"
 #include "dataplane/net/frag.h"
-#include "dataplane/net/gro.h"
 #include "dataplane/net/net_impl.h"
 
 #include <errno.h>
@@ -124,24 +123,10 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
 {
     const struct net_proto *proto = &net->protos[ip->protocol];
     const struct ipaddr src = ipaddr_v4(ip->src), dst = ipaddr_v4(ip->dst);
+    enum drop why;
 
-    if (ip->protocol == IP4_PROTO_TCP && likely(p->len >= 4)) {
-        const struct flow_key key = { .remote = src,
-                                      .local = dst,
-                                      .remote_port = get16(p->data),
-                                      .local_port = get16(p->data + 2),
-                                      .protocol = ip->protocol };
-        struct flow *f;
-
-        if (unlikely(p->n_more > 0))
-            return gro_deliver(net, &key, p);
-        f = likely((p->flags & PKT_FLOW_HASH) != 0)
-                ? flow_table_find_hashed(&net->flows, &key, p->hash)
-                : flow_table_find(&net->flows, &key);
-
-        if (likely(f != NULL))
-            return f->ops->rx(f, p);
-    }
+    if (ip->protocol == IP4_PROTO_TCP && net_to_flow(net, &src, &dst, ip->protocol, p, &why))
+        return why;
     if (ip->protocol == IP4_PROTO_ICMP)
         return icmp4_rx(net, i, p, ip);
     if (punt(net, p, ip, p->data, p->len))

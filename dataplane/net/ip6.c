@@ -3,7 +3,6 @@
 #include "dataplane/base/bytes.h"
 #include "dataplane/net/addr6.h"
 #include "dataplane/net/frag.h"
-#include "dataplane/net/gro.h"
 #include "dataplane/net/net_impl.h"
 
 #include <errno.h>
@@ -153,6 +152,7 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
                          const struct ip6 *ip)
 {
     const struct net_proto *proto = &net->protos[ip->protocol];
+    enum drop why;
 
     if (ip->protocol == IP6_ICMP) {
         pkt_pull(p, ip->hdr_len);
@@ -173,23 +173,8 @@ static enum drop deliver(struct net *net, const struct iface *i, struct pkt *p,
     if ((ip->hdr[1] >> IP6_ECN_SHIFT & 3) == IP6_CE)
         p->flags |= PKT_RX_CE;
     pkt_pull(p, ip->hdr_len);
-    if (ip->protocol == IP6_TCP && likely(p->len >= 4)) {
-        const struct flow_key key = { .remote = ip->src,
-                                      .local = ip->dst,
-                                      .remote_port = get16(p->data),
-                                      .local_port = get16(p->data + 2),
-                                      .protocol = ip->protocol };
-        struct flow *f;
-
-        if (unlikely(p->n_more > 0))
-            return gro_deliver(net, &key, p);
-        f = likely((p->flags & PKT_FLOW_HASH) != 0)
-                ? flow_table_find_hashed(&net->flows, &key, p->hash)
-                : flow_table_find(&net->flows, &key);
-
-        if (likely(f != NULL))
-            return f->ops->rx(f, p);
-    }
+    if (ip->protocol == IP6_TCP && net_to_flow(net, &ip->src, &ip->dst, ip->protocol, p, &why))
+        return why;
     if (punt(net, p, ip, p->data, p->len))
         return DROP_NONE;
     if (unlikely(proto->fn == NULL))

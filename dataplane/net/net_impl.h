@@ -3,9 +3,11 @@
  */
 #pragma once
 
+#include "dataplane/base/bytes.h"
 #include "dataplane/net/fib.h"
 #include "dataplane/net/flow_table.h"
 #include "dataplane/net/frag.h"
+#include "dataplane/net/gro.h"
 #include "dataplane/net/iface.h"
 #include "dataplane/net/limit.h"
 #include "dataplane/net/nd.h"
@@ -78,4 +80,42 @@ static inline void net_drop(struct net *net, struct pkt *p, enum drop why)
 {
     net->counters.drops[why] += pkt_n(p);
     pkt_free(p);
+}
+
+/* The flow of a packet with this key, whose hash it may have already; or NULL. */
+static inline struct flow *net_flow_of(const struct net *net, const struct flow_key *key,
+                                       const struct pkt *p)
+{
+    return likely((p->flags & PKT_FLOW_HASH) != 0)
+               ? flow_table_find_hashed(&net->flows, key, p->hash)
+               : flow_table_find(&net->flows, key);
+}
+
+/*
+ * A packet of TCP or a train, from its TCP header on, that has passed IP: to its flow. False: it
+ * has none, and nothing was done. Else @why says what became of it; it is taken if DROP_NONE.
+ */
+static inline bool net_to_flow(struct net *net, const struct ipaddr *remote,
+                               const struct ipaddr *local, uint8_t protocol, struct pkt *p,
+                               enum drop *why)
+{
+    struct flow_key key;
+    struct flow *f;
+
+    if (unlikely(p->len < 4))
+        return false;
+    key = (struct flow_key){ .remote = *remote,
+                             .local = *local,
+                             .remote_port = get16(p->data),
+                             .local_port = get16(p->data + 2),
+                             .protocol = protocol };
+    if (unlikely(p->n_more > 0)) {
+        *why = gro_deliver(net, &key, p);
+        return true;
+    }
+    f = net_flow_of(net, &key, p);
+    if (unlikely(f == NULL))
+        return false;
+    *why = f->ops->rx(f, p);
+    return true;
 }
