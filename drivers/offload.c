@@ -2,17 +2,10 @@
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/cksum.h"
+#include "drivers/frame.h"
 
-#define ETH_LEN 14
-#define VLAN_LEN 4
-#define TYPE_VLAN 0x8100
-#define TYPE_IP4 0x0800
-#define TYPE_IP6 0x86dd
-#define IP4_MIN 20
-#define IP6_LEN 40
 #define TCP_MIN 20
 #define TCP_MAX 60
-#define PROTO_TCP 6
 #define HEADERS_MAX (ETH_LEN + VLAN_LEN + IP6_LEN + TCP_MAX)
 
 enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, URG = 32, CWR = 128 };

@@ -1,19 +1,12 @@
 #include "drivers/steer.h"
 
 #include "dataplane/base/bytes.h"
+#include "drivers/frame.h"
 
 #include <rte_thash.h>
 
-#define ETH_LEN 14
-#define VLAN_LEN 4
-#define TYPE_VLAN 0x8100
-#define TYPE_IP4 0x0800
-#define TYPE_IP6 0x86dd
-#define IP4_MIN 20
-#define IP6_HDR 40
 #define ICMP_HDR 8
 #define PROTO_ICMP 1
-#define PROTO_TCP 6
 #define PROTO_ICMP6 58
 #define EXT_HOP 0
 #define EXT_ROUTING 43
@@ -227,9 +220,9 @@ static bool view4(const uint8_t *ip, uint32_t len, struct view *v)
 /* Walks a few extension headers: only to find the owner, net/ judges them. */
 static bool view6(const uint8_t *ip, uint32_t len, struct view *v)
 {
-    uint32_t at = IP6_HDR;
+    uint32_t at = IP6_LEN;
 
-    if (len < IP6_HDR || ip[0] >> 4 != 6)
+    if (len < IP6_LEN || ip[0] >> 4 != 6)
         return false;
     *v = (struct view){
         .src = ip + 8, .dst = ip + 24, .n_words = ADDR_WORDS_MAX, .protocol = ip[6]
