@@ -4,42 +4,12 @@
  */
 #include "dataplane/base/bytes.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_net.h"
 #include "tests/lib/stack.h"
 
 #include <stdlib.h>
 
 #define PACKET_MAX 256
-
-/* Some of it is the kernel's. */
-static void share_with_kernel(struct machine_conf *m)
-{
-    m->ports[0].kernel_interface = "k0";
-    m->punt_rate = 1000000;
-    m->punt_burst = 1000;
-    m->n_punts = 3;
-    m->punts[0] = (struct punt_conf){ .protocol = 6, .n_ports = 2, .ports = { 22, 179 } };
-    m->punts[1] = (struct punt_conf){ .protocol = 17, .n_ports = 1, .ports = { 3784 }, .rate = 9 };
-    m->punts[2] = (struct punt_conf){ .protocol = 89 };
-}
-
-static enum drop take(void *ctx, struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst)
-{
-    struct stack *s = ctx;
-
-    if (!net_is_local(s->net, dst) || net_is_local(s->net, src))
-        abort();
-    pkt_free(p);
-    return DROP_NONE;
-}
-
-static void on_error(void *ctx, const struct ipport *local, const struct ipport *remote, int err,
-                     uint16_t mtu, const uint8_t payload[8])
-{
-    struct stack *s = ctx;
-
-    if (!net_is_local(s->net, &local->addr) || err >= 0 || get16(payload) != local->port)
-        abort();
-}
 
 /* Sums over what the header says is there, if it is. */
 static void repair(struct frame *f)
@@ -59,12 +29,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct stack s;
 
     stack_defaults(&s);
-    share_with_kernel(&s.machine);
+    fuzz_net_share(&s.machine);
     if (!stack_start(&s))
         abort();
     s.answer_arp = true;
-    net_set_proto(s.net, 6, take, &s);
-    net_set_error(s.net, 6, on_error, &s);
+    net_set_proto(s.net, 6, fuzz_net_take, &s);
+    net_set_error(s.net, 6, fuzz_net_error, &s);
     while (in.len > 0) {
         const uint8_t how = fuzz_u8(&in);
         uint8_t body[PACKET_MAX];

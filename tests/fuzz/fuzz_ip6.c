@@ -8,40 +8,10 @@
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/cksum.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_net.h"
 #include "tests/lib/stack6.h"
 
 #include <stdlib.h>
-
-/* Some of it is the kernel's. */
-static void share_with_kernel(struct machine_conf *m)
-{
-    m->ports[0].kernel_interface = "k0";
-    m->punt_rate = 1000000;
-    m->punt_burst = 1000;
-    m->n_punts = 3;
-    m->punts[0] = (struct punt_conf){ .protocol = 6, .n_ports = 2, .ports = { 22, 179 } };
-    m->punts[1] = (struct punt_conf){ .protocol = 17, .n_ports = 1, .ports = { 3784 }, .rate = 9 };
-    m->punts[2] = (struct punt_conf){ .protocol = 89 };
-}
-
-static enum drop take(void *ctx, struct pkt *p, const struct ipaddr *src, const struct ipaddr *dst)
-{
-    struct stack *s = ctx;
-
-    if (!net_is_local(s->net, dst) || net_is_local(s->net, src))
-        abort();
-    pkt_free(p);
-    return DROP_NONE;
-}
-
-static void on_error(void *ctx, const struct ipport *local, const struct ipport *remote, int err,
-                     uint16_t mtu, const uint8_t payload[8])
-{
-    struct stack *s = ctx;
-
-    if (!net_is_local(s->net, &local->addr) || err >= 0 || get16(payload) != local->port)
-        abort();
-}
 
 static void packet6(struct frame *f, struct fuzz *in, uint8_t how)
 {
@@ -88,11 +58,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     s.machine.ports[0].duplicate_probes = (uint16_t)(size & 1);
     s.machine.ports[0].router_advertisements = (size & 2) != 0;
     s.first = true;
-    share_with_kernel(&s.machine);
+    fuzz_net_share(&s.machine);
     if (!stack_start(&s))
         abort();
-    net_set_proto(s.net, 6, take, &s);
-    net_set_error(s.net, 6, on_error, &s);
+    net_set_proto(s.net, 6, fuzz_net_take, &s);
+    net_set_error(s.net, 6, fuzz_net_error, &s);
     while (in.len > 0) {
         const uint8_t how = fuzz_u8(&in);
         struct frame f;
