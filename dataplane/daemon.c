@@ -3,6 +3,7 @@
 #include "config/file/file.h"
 #include "config/file/watch.h"
 #include "dataplane/base/log.h"
+#include "dataplane/base/reserve.h"
 #include "dataplane/commands.h"
 #include "dataplane/kernel.h"
 #include "dataplane/net/net.h"
@@ -206,6 +207,7 @@ static void on_tick(uv_timer_t *t)
 {
     struct daemon *d = t->data;
 
+    reserves_prepare();
     write_logs(d);
     read_answers(d);
     if (d->state != DAEMON_RUNNING)
@@ -408,6 +410,7 @@ int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err)
         kernel_side_follow(d->kernel, err) < 0)
         goto err_daemon;
 
+    reserves_prepare();
     for (uint32_t i = 0; i < m->n_workers; i++) {
         if (eal_launch(i, worker_run, d->gateway.workers[i]) < 0) {
             cfg_err_set(err, NULL, "worker %u does not start", i);

@@ -14,6 +14,7 @@
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/cksum.h"
+#include "dataplane/base/reserve.h"
 #include "dataplane/net/net.h"
 #include "drivers/offload.h"
 
@@ -452,6 +453,7 @@ static void start_stack(uint32_t max)
                                              .max_flows = 2 * max + 1024,
                                              .merge = !no_trains });
     tcp = net != NULL ? tcp_new(&core, net, &conf) : NULL;
+    reserves_prepare();
     conns = calloc(max, sizeof(*conns));
     if (tcp == NULL || conns == NULL || tcp_listen(tcp, &any, accept_one, NULL) == NULL)
         abort();
@@ -482,8 +484,10 @@ static void measure(uint32_t n, double ret[ROWS])
     start_stack(n);
     for (uint32_t i = 0; i < n; i++) {
         open_one(i);
-        if (i % 1024 == 0)
+        if (i % 1024 == 0) {
             turn(1000);
+            reserves_prepare();
+        }
     }
     touch_all();
     for (unsigned i = 0; i < rounds; i++) {

@@ -1,8 +1,6 @@
 #include "dataplane/base/slab.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SLAB_ASAN 1
@@ -29,22 +27,15 @@ static size_t span(const struct slab *s)
 int slab_init(struct slab *s, uint32_t size, uint32_t max)
 {
     *s = (struct slab){ .size = (size + CACHE_LINE - 1) & ~(uint32_t)(CACHE_LINE - 1), .max = max };
-    s->base = mmap(NULL, span(s), PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (s->base == MAP_FAILED) {
-        s->base = NULL;
-        return -ENOMEM;
-    }
-    return 0;
+    return reserve_init(&s->mem, span(s));
 }
 
 void slab_fini(struct slab *s)
 {
-    if (s->base == NULL)
+    if (s->mem.base == NULL)
         return;
-    unpoison(s->base, span(s));
-    munmap(s->base, span(s));
-    s->base = NULL;
+    unpoison(s->mem.base, span(s));
+    reserve_fini(&s->mem);
 }
 
 void *slab_alloc(struct slab *s)
@@ -56,7 +47,8 @@ void *slab_alloc(struct slab *s)
         memcpy(&s->free, obj, sizeof(s->free));
         memset(obj, 0, s->size);
     } else if (s->n_touched < s->max) {
-        obj = s->base + (size_t)s->size * s->n_touched++; /* fresh from mmap: zero already */
+        obj = s->mem.base + (size_t)s->size * s->n_touched++; /* zero already */
+        reserve_use(&s->mem, (size_t)s->size * s->n_touched);
     } else {
         s->failed++;
         return NULL;

@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define PASSED_MAX UINT8_MAX
 #define FLOW_HOT_LINES 5
@@ -23,19 +22,17 @@ int flow_table_init(struct flow_table *t, uint32_t max, const struct hash_key *s
         n *= 2;
 
     *t = (struct flow_table){ .secret = *secret, .mask = (uint32_t)n - 1, .max = max };
-    t->buckets = mmap(NULL, span(t), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (t->buckets == MAP_FAILED) {
-        t->buckets = NULL;
+    if (reserve_init(&t->mem, span(t)) < 0)
         return -ENOMEM;
-    }
+    reserve_use(&t->mem, span(t)); /* a flow may be anywhere in it */
+    t->buckets = (struct flow_bucket *)t->mem.base;
     return 0;
 }
 
 void flow_table_fini(struct flow_table *t)
 {
     if (t->buckets != NULL)
-        munmap(t->buckets, span(t));
+        reserve_fini(&t->mem);
     t->buckets = NULL;
 }
 
@@ -83,7 +80,7 @@ void flow_table_prefetch(const struct flow_table *t, uint32_t hash)
 }
 
 /* What a connection needs for nearly every segment lies in its first lines. */
-void flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash)
+const struct flow *flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash)
 {
     const struct flow_bucket *b = &t->buckets[hash & t->mask];
     const uint8_t tag = tag_of(hash);
@@ -95,8 +92,9 @@ void flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash)
             continue;
         for (unsigned line = 0; line < FLOW_HOT_LINES; line++)
             __builtin_prefetch(f + line * CACHE_LINE);
-        return;
+        return b->flow[i];
     }
+    return NULL;
 }
 
 uint32_t flow_table_hash(const struct flow_table *t, const struct flow_key *key)

@@ -7,13 +7,12 @@
  * lookup stops at the first bucket nothing was sent past. The hash is keyed
  * (SipHash): a peer chooses the tuple and must not choose the bucket.
  *
- * The size is fixed when the table is made; memory is touched as buckets are
- * used. A worker reads and writes only its own.
+ * The size is fixed when the table is made (reserve.h). A worker reads and writes only its own.
  */
 #pragma once
 
-#include "dataplane/base/compiler.h"
 #include "dataplane/base/hash.h"
+#include "dataplane/base/reserve.h"
 #include "dataplane/net/flow.h"
 
 #define FLOW_BUCKET 7
@@ -26,7 +25,8 @@ struct flow_bucket {
 
 struct flow_table {
     struct hash_key secret;
-    struct flow_bucket *buckets;
+    struct reserve mem;
+    struct flow_bucket *buckets; /* in ->mem */
     uint32_t mask;
     uint32_t n, max;
 };
@@ -35,18 +35,20 @@ struct flow_table {
 NODISCARD int flow_table_init(struct flow_table *t, uint32_t max, const struct hash_key *secret);
 void flow_table_fini(struct flow_table *t);
 
-/* The keyed hash of @key: for whatever else a flow decides. */
 /*
  * With many flows each packet's is outside the caches. Who has a burst of packets asks for the
  * bucket of one, goes on with another, asks for the flow in it, and finds it at once in the end.
+ * The flow that was asked for is returned: most likely the right one, as a byte of the hash says
+ * so. NULL: there is none.
  */
 void flow_table_prefetch(const struct flow_table *t, uint32_t hash);
-void flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash);
+const struct flow *flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash);
 
 /* As flow_table_find(), for a key whose hash is known. */
 struct flow *flow_table_find_hashed(const struct flow_table *t, const struct flow_key *key,
                                     uint32_t hash);
 
+/* The keyed hash of @key: for whatever else a flow decides. */
 uint32_t flow_table_hash(const struct flow_table *t, const struct flow_key *key);
 
 struct flow *flow_table_find(const struct flow_table *t, const struct flow_key *key);

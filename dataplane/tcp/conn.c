@@ -237,9 +237,7 @@ uint32_t tcp_ts_offset(const struct tcp *tcp, const struct flow_key *key)
 
 static uint32_t place_of(const struct tcp_conn *c)
 {
-    const struct slab *s = &c->tcp->conns;
-
-    return (uint32_t)((size_t)((const char *)c - s->base) / s->size);
+    return slab_index(&c->tcp->conns, c);
 }
 
 struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
@@ -866,8 +864,7 @@ bool tcp_port_in_use(const struct tcp *tcp, const struct ipport *local)
             return true;
     }
     for (uint32_t place = 0; place < tcp->conns.n_touched; place++) {
-        const void *at = tcp->conns.base + (size_t)place * tcp->conns.size;
-        const struct tcp_conn *c = at;
+        const struct tcp_conn *c = slab_at(&tcp->conns, place);
 
         if ((tcp->live[place / 64] >> (place % 64) & 1) != 0 && c->state != TCP_CLOSED &&
             is_at(&c->flow.key, local))
@@ -894,7 +891,7 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
 
         if ((tcp->live[place / 64] >> (place % 64) & 1) == 0)
             continue;
-        fn((struct tcp_conn *)(tcp->conns.base + (size_t)place * tcp->conns.size), ctx);
+        fn(slab_at(&tcp->conns, place), ctx);
         if (--n == 0)
             return true;
     }

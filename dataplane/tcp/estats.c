@@ -12,73 +12,60 @@ _Static_assert(sizeof(struct tcp_estats_info) == TCP_ESTATS_ROWS * sizeof(uint64
 
 /* ---- folding: a bit for every number that is not zero, then those numbers, seven bits a byte */
 
-#define FIELD(type, name) { offsetof(struct tcp_estats, name), sizeof(type) },
-static const struct {
-    uint16_t at, size;
-} fields[] = { TCP_ESTATS_KEPT(FIELD) };
+/* Their places in the bitmap. */
+#define PLACE(type, name) PLACE_##name,
+enum { TCP_ESTATS_KEPT(PLACE) FIELDS };
 
-enum { BITMAP = (ARRAY_SIZE(fields) + 7) / 8, NUMBER_MAX = 10 };
+enum { BITMAP = (FIELDS + 7) / 8, NUMBER_MAX = 10, ALL_MAX = BITMAP + FIELDS * NUMBER_MAX };
 
-static uint64_t get(const struct tcp_estats *es, unsigned i)
+static uint8_t *put_number(uint8_t *to, uint64_t n)
 {
-    const char *at = (const char *)es + fields[i].at;
-    uint64_t n = 0;
+    for (; n >= 0x80; n >>= 7)
+        *to++ = (uint8_t)(n | 0x80);
+    *to++ = (uint8_t)n;
+    return to;
+}
 
-    memcpy(&n, at, fields[i].size); /* little endian: its low bytes */
+static uint64_t take_number(const uint8_t **from)
+{
+    const uint8_t *at = *from;
+    uint64_t n = *at & 0x7f;
+
+    for (unsigned shift = 7; (*at++ & 0x80) != 0; shift += 7)
+        n |= (uint64_t)(*at & 0x7f) << shift;
+    *from = at;
     return n;
 }
 
-static uint32_t put_number(uint8_t *to, uint64_t n)
-{
-    uint32_t len = 0;
-
-    for (; n >= 0x80; n >>= 7)
-        to[len++] = (uint8_t)(n | 0x80);
-    to[len++] = (uint8_t)n;
-    return len;
-}
+/* Written out for every field: at each end of a rest there are all of them to go through. */
+#define FOLD(type, name)                                                                           \
+    if (es->name != 0) {                                                                           \
+        all[PLACE_##name / 8] |= (uint8_t)(1 << PLACE_##name % 8);                                 \
+        at = put_number(at, es->name);                                                             \
+    }
 
 uint32_t tcp_estats_fold(const struct tcp_estats *es, uint8_t *to, uint32_t max)
 {
-    uint8_t number[NUMBER_MAX];
-    uint32_t len = BITMAP;
+    uint8_t all[ALL_MAX], *at = all + BITMAP;
 
-    if (max < BITMAP)
+    memset(all, 0, BITMAP);
+    TCP_ESTATS_KEPT(FOLD)
+    if ((uint32_t)(at - all) > max)
         return 0;
-    memset(to, 0, BITMAP);
-    for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
-        const uint64_t n = get(es, i);
-        uint32_t n_len;
-
-        if (n == 0)
-            continue;
-        n_len = put_number(number, n);
-        if (n_len > max - len)
-            return 0;
-        memcpy(to + len, number, n_len);
-        to[i / 8] |= (uint8_t)(1 << i % 8);
-        len += n_len;
-    }
-    return len;
+    memcpy(to, all, (size_t)(at - all));
+    return (uint32_t)(at - all);
 }
+
+#define UNFOLD(type, name)                                                                         \
+    if ((from[PLACE_##name / 8] >> PLACE_##name % 8 & 1) != 0)                                     \
+        ret->name = (type)take_number(&at);
 
 void tcp_estats_unfold(const uint8_t *from, struct tcp_estats *ret)
 {
     const uint8_t *at = from + BITMAP;
 
     *ret = (struct tcp_estats){ 0 };
-    for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
-        uint64_t n = 0;
-        unsigned shift = 0;
-
-        if ((from[i / 8] >> i % 8 & 1) == 0)
-            continue;
-        do {
-            n |= (uint64_t)(*at & 0x7f) << shift;
-            shift += 7;
-        } while ((*at++ & 0x80) != 0);
-        memcpy((char *)ret + fields[i].at, &n, fields[i].size);
-    }
+    TCP_ESTATS_KEPT(UNFOLD)
 }
 
 /* ---- where it is: awake, at rest, or not there */
@@ -86,9 +73,12 @@ void tcp_estats_unfold(const uint8_t *from, struct tcp_estats *ret)
 /* c->rest: the place of its cell and, in the lowest bit, the size of it. */
 static uint8_t *cell_of(const struct tcp_conn *c)
 {
-    const struct slab *s = &c->tcp->rests[c->rest & 1];
+    return slab_at(&c->tcp->rests[c->rest & 1], c->rest >> 1);
+}
 
-    return (uint8_t *)s->base + (size_t)(c->rest >> 1) * s->size;
+void tcp_estats_prefetch(const struct tcp_conn *c)
+{
+    __builtin_prefetch(c->es != NULL ? (const void *)c->es : cell_of(c));
 }
 
 static void free_cell(struct tcp_conn *c)
@@ -153,7 +143,7 @@ void tcp_estats_rest(struct tcp_conn *c)
     slab_free(&c->tcp->estats, es);
     c->es = NULL;
     c->rests = true;
-    c->rest = (uint32_t)((size_t)((char *)cell - s->base) / s->size) << 1 | size;
+    c->rest = slab_index(s, cell) << 1 | size;
 }
 
 void tcp_estats_put(struct tcp_conn *c)

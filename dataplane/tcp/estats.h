@@ -100,6 +100,9 @@ void tcp_estats_unfold(const uint8_t *from, struct tcp_estats *ret);
 /* Made, or unfolded, if need be. */
 struct tcp_estats *tcp_estats_wake(struct tcp_conn *c);
 
+/* A segment comes soon: asks for the line that it will change, or that is unfolded then. */
+void tcp_estats_prefetch(const struct tcp_conn *c);
+
 /* Folds it: nothing has happened for a while. */
 void tcp_estats_rest(struct tcp_conn *c);
 

@@ -7,7 +7,7 @@ import os
 
 import lab as L
 
-N = int(os.environ.get("ISTHMUS_IDLE", 20000))
+N = int(os.environ.get("ISTHMUS_IDLE", 100000))
 
 
 def test_an_idle_connection_costs_half_a_kib(capsys):
