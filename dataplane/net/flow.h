@@ -29,6 +29,9 @@ struct flow_ops {
     bool (*rx_train)(struct flow *f, struct pkt *train);
     /* May a connection of ours to the same place have this tuple, if no other is left? NULL: no. */
     bool (*yields)(const struct flow *f);
+    /* A packet of it comes soon, and its own lines are there: asks for those it points to. NULL:
+     * there are none. */
+    void (*prefetch)(const struct flow *f);
 };
 
 struct flow {

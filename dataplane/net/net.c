@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 
-#define NET_AHEAD 8 /* packets of a burst */
 #define DEFAULT_CONNECTIONS 65536
 #define DEFAULT_HALF_OPEN 4096
 
@@ -142,23 +141,67 @@ void net_peek(const struct net *net, struct pkt *p)
     flow_table_prefetch(&net->flows, p->hash);
 }
 
-static void look_for_flow(const struct net *net, struct pkt **pkts, unsigned n, unsigned i)
-{
-    if (i < n && (pkts[i]->flags & PKT_FLOW_HASH) != 0)
-        flow_table_prefetch_flow(&net->flows, pkts[i]->hash);
-}
-
 /*
  * The packets of a burst are of different flows, as a rule. While one is worked on, what the next
- * ones will need is on its way: the header, then the bucket of the flow table, then the flow.
+ * ones will need is on its way: the header, then the bucket of the flow table, then the flow, then
+ * what the flow has elsewhere.
  */
-static void look_ahead(const struct net *net, struct pkt **pkts, unsigned n, unsigned i)
+enum { AHEAD_FRAME = 8, AHEAD_BUCKET = 6, AHEAD_FLOW = 4, AHEAD_MORE = 2 };
+
+struct ahead {
+    struct pkt **pkts;
+    unsigned n;
+    bool peeked;                           /* their headers have been read */
+    const struct flow *flows[AHEAD_FRAME]; /* by number, modulo that; NULL: none is known */
+};
+
+static void ask_for_frame(const struct ahead *a, unsigned i)
 {
-    if (i + NET_AHEAD < n)
-        __builtin_prefetch(pkts[i + NET_AHEAD]->data);
-    if (i + NET_AHEAD / 2 < n)
-        net_peek(net, pkts[i + NET_AHEAD / 2]);
-    look_for_flow(net, pkts, n, i + NET_AHEAD / 4);
+    if (i < a->n && !a->peeked)
+        __builtin_prefetch(a->pkts[i]->data);
+}
+
+static void ask_for_bucket(const struct net *net, const struct ahead *a, unsigned i)
+{
+    if (i < a->n && !a->peeked)
+        net_peek(net, a->pkts[i]);
+}
+
+static void ask_for_flow(const struct net *net, struct ahead *a, unsigned i)
+{
+    if (i >= a->n)
+        return;
+    a->flows[i % AHEAD_FRAME] = (a->pkts[i]->flags & PKT_FLOW_HASH) != 0
+                                    ? flow_table_prefetch_flow(&net->flows, a->pkts[i]->hash)
+                                    : NULL;
+}
+
+static void ask_for_more(const struct ahead *a, unsigned i)
+{
+    const struct flow *f = i < a->n ? a->flows[i % AHEAD_FRAME] : NULL;
+
+    if (f != NULL && f->ops->prefetch != NULL)
+        f->ops->prefetch(f);
+}
+
+static void look_ahead_first(const struct net *net, struct ahead *a)
+{
+    for (unsigned i = 0; i < AHEAD_FRAME; i++)
+        ask_for_frame(a, i);
+    for (unsigned i = 0; i < AHEAD_BUCKET; i++)
+        ask_for_bucket(net, a, i);
+    for (unsigned i = 0; i < AHEAD_FLOW; i++)
+        ask_for_flow(net, a, i);
+    for (unsigned i = 0; i < AHEAD_MORE; i++)
+        ask_for_more(a, i);
+}
+
+static void look_ahead(const struct net *net, struct ahead *a, unsigned i)
+{
+    ask_for_frame(a, i + AHEAD_FRAME);
+    ask_for_bucket(net, a, i + AHEAD_BUCKET);
+    ask_for_flow(net, a, i + AHEAD_FLOW);
+    ask_for_more(a, i + AHEAD_MORE);
 }
 
 static void count_in(struct net *net, struct pkt **pkts, unsigned n)
@@ -172,17 +215,20 @@ static void count_in(struct net *net, struct pkt **pkts, unsigned n)
 void net_rx(struct net *net, struct pkt **pkts, unsigned n)
 {
     const bool merge = net->merge && n > 1; /* which looks at all of them first */
+    struct ahead ahead;
 
     count_in(net, pkts, n);
     if (merge)
         n = gro_merge(net, pkts, n);
+    ahead.pkts = pkts;
+    ahead.n = n;
+    ahead.peeked = merge;
+    if (n > 1)
+        look_ahead_first(net, &ahead);
     for (unsigned i = 0; i < n; i++) {
         enum drop why;
 
-        if (merge)
-            look_for_flow(net, pkts, n, i + NET_AHEAD / 4);
-        else
-            look_ahead(net, pkts, n, i);
+        look_ahead(net, &ahead, i);
         why = eth_rx(net, pkts[i]);
         if (unlikely(why != DROP_NONE))
             net_drop(net, pkts[i], why);

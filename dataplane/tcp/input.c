@@ -54,7 +54,6 @@ static enum drop conn_rx(struct flow *f, struct pkt *p)
     struct tcp_seg s;
     enum drop why;
 
-    __builtin_prefetch(c->es); /* while the header is read, and maybe summed */
     why = tcp_parse(p, &f->key.remote, &f->key.local, &s);
     if (unlikely(why != DROP_NONE))
         return why;
@@ -79,7 +78,6 @@ static bool conn_rx_train(struct flow *f, struct pkt *train)
     struct tcp_seg s;
     bool taken;
 
-    __builtin_prefetch(c->es);
     tcp->counters.trains_in++;
     tcp->counters.train_segs_in += n;
     if (unlikely(tcp_parse(train, &f->key.remote, &f->key.local, &s) != DROP_NONE))
@@ -97,7 +95,23 @@ static bool conn_rx_train(struct flow *f, struct pkt *train)
     return taken;
 }
 
-const struct flow_ops tcp_conn_flow_ops = { conn_rx, conn_rx_train };
+/* What an ACK reads, and data in order. */
+static void conn_prefetch(const struct flow *f)
+{
+    const struct tcp_conn *c = container_of(f, const struct tcp_conn, flow);
+    const char *fl = (const char *)c->fl;
+
+    if (c->es != NULL || c->rests)
+        tcp_estats_prefetch(c);
+    if (fl == NULL)
+        return;
+    for (unsigned at = 0; at < sizeof(*c->fl); at += CACHE_LINE)
+        __builtin_prefetch(fl + at);
+}
+
+const struct flow_ops tcp_conn_flow_ops = { .rx = conn_rx,
+                                            .rx_train = conn_rx_train,
+                                            .prefetch = conn_prefetch };
 
 /* ---- pieces that several states share */
 
