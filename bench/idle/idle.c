@@ -1,16 +1,20 @@
 /*
  * idle - what a connection costs that does nothing, and what it costs the others
  *
- *   isthmus-idle [--limit BYTES] [CONNECTIONS...]        default: 1000 200000
+ *   isthmus-idle [--limit BYTES] [--wire SERVER CLIENT] [--rounds N] [CONNECTIONS...]
+ *                                                                     default: 1000 200000
  *
- * One worker's stack, a client's on another core, a pair of ring ports between them. The client
- * opens CONNECTIONS, waits until none of their timers runs any more, and then sends a request on
- * one of them, by chance, and waits for the answer, again and again (64 bytes each way). A row for
- * each number of connections: memory of one, packet buffers apart, and the time of a request.
+ * One worker's stack, a client's on another core, a pair of ring ports between them; or, with
+ * --wire, interfaces of the kernel (af_xdp and af_packet): the two ends of a veth, say. Through
+ * rings the time is the stacks' own, a few microseconds; over a wire it is what somebody would see.
+ * The client opens CONNECTIONS, waits until none of their timers runs any more, and then sends a
+ * request on one of them, by chance, and waits for the answer, again and again (64 bytes each way).
+ * A row for each number of connections: memory of one, packet buffers apart, and the time of a
+ * request.
  *
  * The memory is what the process has grown by since it had no stack, with the flow tables and what
- * is prepared ahead (base/reserve.h); both sides hold the same structs, so half of it is one side's.
- * With --limit it is an error if that is more.
+ * is prepared ahead (base/reserve.h); both sides hold the same structs, so half of it is one
+ * side's. With --limit it is an error if that is more.
  */
 #include "dataplane/base/log.h"
 #include "dataplane/base/reserve.h"
@@ -308,11 +312,22 @@ static void end_both(void)
     eal_join(1);
 }
 
-/* Returns the p99 in microseconds. */
-static double measure(uint32_t n, uint64_t limit, double first_p99)
+struct result {
+    uint64_t bytes;
+    double p50, p99;
+};
+
+static void print(const char *what, uint32_t n, const struct result *r, double first_p99)
 {
-    uint64_t before, each;
-    double p99;
+    printf("%6s  %11u  %5lu  %7.1f  %7.1f  %5.2f\n", what, n, (unsigned long)r->bytes, r->p50,
+           r->p99, r->p99 / first_p99);
+    fflush(stdout);
+}
+
+static struct result measure(uint32_t n, uint64_t limit)
+{
+    struct result ret;
+    uint64_t before;
 
     run.wanted = n;
     run.started = run.open = run.n_done = 0;
@@ -330,30 +345,70 @@ static double measure(uint32_t n, uint64_t limit, double first_p99)
     wait_until(&run.opened, "the connections were not all opened in time");
     wait_for_timers();
     end_both(); /* also: what has happened is visible here */
-    each = (resident() - before) / 2 / n;
+    ret.bytes = (resident() - before) / 2 / n;
 
     run.measuring = true;
     start_both();
     wait_until(&run.done, "the requests were not all answered in time");
     end_both();
     qsort(run.cycles, REQUESTS, sizeof(*run.cycles), compare);
-    p99 = us_at(0.99);
-    printf("%11u  %5lu  %7.1f  %7.1f  %5.2f\n", n, (unsigned long)each, us_at(0.5), p99,
-           first_p99 > 0 ? p99 / first_p99 : 1.0);
-    fflush(stdout);
+    ret.p50 = us_at(0.5);
+    ret.p99 = us_at(0.99);
     check(tcp_n_conns(server.tcp) == n, "a connection is missing");
     /* Of a few, what is there once counts too much. */
-    check(limit == 0 || n < 100000 || each <= limit, "a connection costs more than the limit");
+    check(limit == 0 || n < 100000 || ret.bytes <= limit, "a connection costs more than the limit");
     side_close(&client);
     side_close(&server);
     free(run.conns);
     free(run.cycles);
-    return p99;
+    return ret;
+}
+
+/* ---- all rows, again and again: what a shared machine does meanwhile, it does to each of them */
+
+#define NUMBERS_MAX 8
+#define ROUNDS_MAX 99
+
+static double median(double *of, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++)
+        for (uint32_t k = i; k > 0 && of[k] < of[k - 1]; k--) {
+            const double t = of[k];
+
+            of[k] = of[k - 1];
+            of[k - 1] = t;
+        }
+    return of[n / 2];
+}
+
+static void measure_all(const uint32_t *numbers, uint32_t n, uint32_t rounds, uint64_t limit)
+{
+    static double p50[NUMBERS_MAX][ROUNDS_MAX], p99[NUMBERS_MAX][ROUNDS_MAX];
+    struct result r[NUMBERS_MAX];
+    char what[8];
+
+    printf(" round  connections  bytes   p50 us   p99 us  ratio\n");
+    for (uint32_t round = 0; round < rounds; round++) {
+        snprintf(what, sizeof(what), "%u", round + 1);
+        for (uint32_t i = 0; i < n; i++) {
+            r[i] = measure(numbers[i], limit);
+            p50[i][round] = r[i].p50;
+            p99[i][round] = r[i].p99;
+            print(what, numbers[i], &r[i], p99[0][round]);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        r[i].p50 = median(p50[i], rounds);
+        r[i].p99 = median(p99[i], rounds);
+        print("median", numbers[i], &r[i], r[0].p99);
+    }
 }
 
 /* ---- the machine */
 
-static void set_machine(struct machine_conf *m, const char *port, const char *peer, uint32_t addr,
+/* @interface: NULL for a ring. @device: what it is opened with. */
+static void set_machine(struct machine_conf *m, const char *port, const char *peer,
+                        const char *interface, enum port_device device, uint32_t addr,
                         uint32_t n_addrs)
 {
     struct port_conf *p = &m->ports[0];
@@ -362,8 +417,9 @@ static void set_machine(struct machine_conf *m, const char *port, const char *pe
     m->cores[0] = -1;
     m->hugepages = true;
     p->name = port;
-    p->device = PORT_RING;
-    p->ring_peer = peer;
+    p->device = interface != NULL ? device : PORT_RING;
+    p->interface = interface;
+    p->ring_peer = interface != NULL ? NULL : peer;
     p->rx_descriptors = p->tx_descriptors = 1024;
     for (p->n_addrs = 0; p->n_addrs < n_addrs; p->n_addrs++)
         p->addrs[p->n_addrs] = (struct addr_conf){ ipaddr_v4(addr + p->n_addrs), 16, 0 };
@@ -388,30 +444,31 @@ static void start_dpdk(void)
 
 int main(int argc, char **argv)
 {
-    uint32_t numbers[16] = { 1000, 200000 }, n = 0;
+    uint32_t numbers[NUMBERS_MAX] = { 1000, 200000 }, n = 0, rounds = 1;
+    const char *wire[2] = { NULL, NULL };
     uint64_t limit = 0;
-    double p99 = 0;
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc)
             limit = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc)
+            rounds = (uint32_t)strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--wire") == 0 && i + 2 < argc)
+            wire[0] = argv[++i], wire[1] = argv[++i];
         else if (n < ARRAY_SIZE(numbers))
             numbers[n++] = (uint32_t)strtoul(argv[i], NULL, 10);
     }
     n = n == 0 ? 2 : n;
     for (uint32_t i = 0; i < n; i++)
-        check(numbers[i] > 0 && numbers[i] <= MACHINE_MAX_ADDRS * PER_ADDRESS,
-              "usage: isthmus-idle [--limit BYTES] [CONNECTIONS...], up to 400000 of them");
+        check(numbers[i] > 0 && numbers[i] <= MACHINE_MAX_ADDRS * PER_ADDRESS && rounds > 0 &&
+                  rounds <= ROUNDS_MAX,
+              "usage: isthmus-idle [--limit BYTES] [--wire SERVER CLIENT] [--rounds N] "
+              "[CONNECTIONS...], up to 400000 of them");
     log_set_level(LOG_LVL_WARNING);
-    set_machine(&server.machine, "s", "c", SERVER, 1);
-    set_machine(&client.machine, "c", "s", CLIENT, MACHINE_MAX_ADDRS);
+    set_machine(&server.machine, "s", "c", wire[0], PORT_AF_XDP, SERVER, 1);
+    set_machine(&client.machine, "c", "s", wire[1], PORT_AF_PACKET, CLIENT, MACHINE_MAX_ADDRS);
     start_dpdk();
-    printf("connections  bytes   p50 us   p99 us  ratio\n");
-    for (uint32_t i = 0; i < n; i++) {
-        const double its = measure(numbers[i], limit, p99);
-
-        p99 = i == 0 ? its : p99;
-    }
+    measure_all(numbers, n, rounds, limit);
     ports_close(client.ports);
     ports_close(server.ports);
     pktpool_free(client.pool);

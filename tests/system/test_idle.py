@@ -15,4 +15,4 @@ def test_an_idle_connection_costs_half_a_kib(capsys):
     with capsys.disabled():
         print("\n" + done.stdout)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].split()[0] == str(N)
+    assert done.stdout.splitlines()[-1].split()[1] == str(N)
