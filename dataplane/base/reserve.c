@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #define HUGE ((size_t)2 << 20)
-#define AHEAD_MIN ((size_t)64 << 10)
+#define AHEAD_MIN ((size_t)512 << 10)
 #define AHEAD_MAX HUGE
 
 #ifndef MADV_POPULATE_WRITE /* Linux 5.14 */

@@ -223,8 +223,7 @@ void net_rx(struct net *net, struct pkt **pkts, unsigned n)
     ahead.pkts = pkts;
     ahead.n = n;
     ahead.peeked = merge;
-    if (n > 1)
-        look_ahead_first(net, &ahead);
+    look_ahead_first(net, &ahead);
     for (unsigned i = 0; i < n; i++) {
         enum drop why;
 

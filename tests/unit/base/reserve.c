@@ -40,7 +40,7 @@ static void memory_is_ahead_of_what_is_used(void **state)
 
     assert_int_equal(reserve_init(&r, 64 * MIB), 0);
     for (size_t i = 0; i < ARRAY_SIZE(used); i++) {
-        const size_t ahead = MIN(MAX(used[i] / 4, 64 * KIB), 2 * MIB);
+        const size_t ahead = MIN(MAX(used[i] / 4, 512 * KIB), 2 * MIB);
         const size_t want = MIN(used[i] + ahead, r.size);
 
         memset(r.base, 0xab, used[i]);
