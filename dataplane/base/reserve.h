@@ -5,8 +5,8 @@
  * made, all of it zero, and becomes memory as it is used. Who touches a page for the first time
  * waits for the kernel to find and clear one, which a worker has no time for. So the owner says how
  * far it has come, and another thread, every few milliseconds, lets the kernel prepare what comes
- * next: a quarter of what is used, at least 512 KiB, at most 2 MiB. An owner that is faster waits as
- * it always would.
+ * next: a quarter of what is used, at least 512 KiB, at most 2 MiB. An owner that is faster waits
+ * as it always would.
  *
  * From 2 MiB on it is in huge pages where the kernel has them (madvise, transparent_hugepage): with
  * many connections each packet would miss the TLB otherwise. What is smaller stays in small ones.

@@ -113,7 +113,8 @@ struct tcp_flight {
     uint32_t delivered_pkts;
     uint32_t app_limited; /* ->delivered at which the sample is good again; 0: it is */
     uint32_t rate_bytes, rate_us;
-    uint64_t pace_at_us; /* when the next segment may leave; 0: now */
+    uint32_t pace_gap_us; /* what the last one takes */
+    uint64_t pace_at_us;  /* when what was sent is through at the pace; 0: nothing is held back */
 };
 
 /* What one ACK has told. */
@@ -192,8 +193,9 @@ void tcp_rate_sample(struct tcp_conn *c, const struct tcp_news *news);
 /* Bytes a second at which the window would be sent evenly; 0: not known, or not worth it. */
 uint64_t tcp_pacing_rate(const struct tcp_conn *c);
 
-/* May a segment leave now? Else it is looked at again at ->pace_at_us. */
-bool tcp_pace_pass(struct tcp_conn *c);
+/* When the next segment may leave, and may it now? */
+uint64_t tcp_pace_at(const struct tcp_conn *c);
+bool tcp_pace_pass(const struct tcp_conn *c, uint64_t now_us);
 void tcp_pace_sent(struct tcp_conn *c, uint32_t bytes);
 
 /* ---- recovery.c: from what has arrived to what is lost, and to the window */

@@ -489,7 +489,7 @@ static uint32_t cwnd_room(const struct tcp_conn *c)
 
 static bool is_paced_out(struct tcp_conn *c)
 {
-    return c->tcp->conf.pacing && !tcp_pace_pass(c);
+    return c->tcp->conf.pacing && !tcp_pace_pass(c, c->tcp->core->now_us);
 }
 
 /* The first lost segment, again. */

@@ -7,7 +7,7 @@
  */
 
 #define PACE_RTT_MIN_US 2000 /* the clock that paces ticks once a millisecond */
-#define PACE_AHEAD_US 1000
+#define PACE_TICK_US 1000
 
 void tcp_rate_sent(struct tcp_conn *c, struct pkt *p)
 {
@@ -77,11 +77,26 @@ uint64_t tcp_pacing_rate(const struct tcp_conn *c)
     return fl->cc.cwnd < fl->cc.ssthresh / 2 ? rate * 2 : rate * 6 / 5;
 }
 
-bool tcp_pace_pass(struct tcp_conn *c)
+/*
+ * A segment may leave as much early as it takes, so that two go together: ACKs come for two, and
+ * the second would find the window open and the clock against it, round trip after round trip. And
+ * a tick of the clock early, or it would be late by a part of one each time.
+ */
+static uint64_t early_us(const struct tcp_flight *fl)
 {
-    const struct tcp_flight *fl = c->fl;
+    return MAX(fl->pace_gap_us, PACE_TICK_US);
+}
 
-    return fl->pace_at_us <= c->tcp->core->now_us + PACE_AHEAD_US;
+bool tcp_pace_pass(const struct tcp_conn *c, uint64_t now_us)
+{
+    return tcp_pace_at(c) <= now_us;
+}
+
+uint64_t tcp_pace_at(const struct tcp_conn *c)
+{
+    const uint64_t early = early_us(c->fl);
+
+    return c->fl->pace_at_us > early ? c->fl->pace_at_us - early : 0;
 }
 
 void tcp_pace_sent(struct tcp_conn *c, uint32_t bytes)
@@ -93,5 +108,6 @@ void tcp_pace_sent(struct tcp_conn *c, uint32_t bytes)
         fl->pace_at_us = 0;
         return;
     }
-    fl->pace_at_us = MAX(fl->pace_at_us, c->tcp->core->now_us) + bytes * TCP_SECOND / rate;
+    fl->pace_gap_us = (uint32_t)MIN(bytes * TCP_SECOND / rate, UINT32_MAX);
+    fl->pace_at_us = MAX(fl->pace_at_us, c->tcp->core->now_us) + fl->pace_gap_us;
 }

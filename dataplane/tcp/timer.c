@@ -60,10 +60,10 @@ static uint64_t pace_at(const struct tcp_conn *c)
 {
     const struct tcp_flight *fl = c->fl;
 
-    if (fl == NULL || fl->pace_at_us <= c->tcp->core->now_us ||
-        (fl->next == NULL && fl->lost_hint == NULL))
+    if (fl == NULL || (fl->next == NULL && fl->lost_hint == NULL) ||
+        tcp_pace_pass(c, c->tcp->core->now_us))
         return UINT64_MAX;
-    return fl->pace_at_us;
+    return tcp_pace_at(c);
 }
 
 /* When what sending needs is given back; after that, when what is counted is folded. */
@@ -330,11 +330,11 @@ static bool has_waited(struct tcp_conn *c, uint64_t now_us)
 {
     struct tcp_flight *fl = c->fl;
     const bool cork = now_us >= cork_at(c);
-    const bool pace = fl != NULL && fl->pace_at_us != 0 && now_us >= fl->pace_at_us;
+    const bool pace = fl != NULL && fl->pace_at_us != 0 && tcp_pace_pass(c, now_us);
 
     if (cork)
         c->fl->corked_us = TCP_CORK_SPENT;
-    if (pace)
+    if (pace && now_us >= fl->pace_at_us)
         fl->pace_at_us = 0;
     return cork || pace;
 }
