@@ -143,8 +143,13 @@ bool net_reroute(struct net *net, const struct flow_key *key, struct net_dst *ds
 bool net_other_source(const struct net *net, const struct net_dst *dst, const struct ipaddr *remote,
                       struct ipaddr *local);
 
-/* The path to @remote takes @mtu: for the routes to come. Who says so has checked it. */
+/* The path to @remote takes @mtu: for the routes to come, and for PMTU_AGE_US. Who says so has
+ * checked it. */
 void net_path_mtu(struct net *net, const struct ipaddr *remote, uint16_t mtu);
+
+/* What is known of it now, which may be more than @dst->mtu, of when it was routed. */
+uint16_t net_dst_path_mtu(const struct net *net, const struct net_dst *dst,
+                          const struct ipaddr *remote);
 void net_dst_put(struct net *net, struct net_dst *dst);
 
 /*

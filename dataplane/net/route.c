@@ -361,6 +361,12 @@ bool net_other_source(const struct net *net, const struct net_dst *dst, const st
     return local->family == IP_V4 ? other4(i, local) : other6(net, i, remote, local);
 }
 
+uint16_t net_dst_path_mtu(const struct net *net, const struct net_dst *dst,
+                          const struct ipaddr *remote)
+{
+    return path_mtu(net, &net->ifaces.ifaces[dst->iface], remote);
+}
+
 void net_path_mtu(struct net *net, const struct ipaddr *remote, uint16_t mtu)
 {
     net->counters.path_mtus++;

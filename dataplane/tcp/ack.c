@@ -108,6 +108,11 @@ static void progress(struct tcp_conn *c)
     c->retries = 0;
     c->fl->stalled_us = tcp->core->now_us;
     net_dst_confirm(tcp->net, &c->dst);
+    if (unlikely(c->hole_suspected)) { /* and there it was */
+        c->hole_suspected = false;
+        tcp_conn_path_is_narrow(c, c->dst.mtu);
+        c->wider_at_s = UINT32_MAX; /* nobody would tell, and to find out again costs seconds */
+    }
     tcp_note_room(c);
 }
 

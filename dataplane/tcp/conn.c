@@ -1,5 +1,6 @@
 #include "dataplane/net/ephemeral.h"
 #include "dataplane/net/flow_table.h"
+#include "dataplane/net/pmtu.h"
 #include "dataplane/tcp/tcp_conn.h"
 
 #include <assert.h>
@@ -273,6 +274,12 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
     return c;
 }
 
+/* What is known of a path ends, and all that it costs is another message of a router. */
+static uint32_t wider_at_s(const struct tcp *tcp)
+{
+    return (uint32_t)((tcp->core->now_us + PMTU_AGE_US) / TCP_SECOND) + 1;
+}
+
 void tcp_conn_set_mss(struct tcp_conn *c)
 {
     const struct pkt_pool *pool = c->tcp->core->pool;
@@ -281,6 +288,28 @@ void tcp_conn_set_mss(struct tcp_conn *c)
     mss = MAX(mss, TCP_MSS_MIN);
     mss -= c->ts_on ? (uint32_t)TCP_OPT_TS_LEN : 0;
     c->mss = (uint16_t)MIN(mss, pool->room - PKT_HEADROOM);
+    if (c->wider_at_s == 0 && c->dst.mtu < net_dst_link_mtu(c->tcp->net, &c->dst))
+        c->wider_at_s = wider_at_s(c->tcp);
+}
+
+void tcp_conn_path_is_narrow(struct tcp_conn *c, uint16_t mtu)
+{
+    c->dst.mtu = mtu;
+    c->wider_at_s = 0;
+    net_path_mtu(c->tcp->net, &c->flow.key.remote, mtu);
+    tcp_conn_set_mss(c);
+}
+
+void tcp_conn_look_for_wider_path(struct tcp_conn *c)
+{
+    struct tcp *tcp = c->tcp;
+
+    if (tcp->core->now_us / TCP_SECOND < c->wider_at_s)
+        return;
+    c->wider_at_s = 0;
+    /* Another connection may have asked before, and had its answer. */
+    c->dst.mtu = net_dst_path_mtu(tcp->net, &c->dst, &c->flow.key.remote);
+    tcp_conn_set_mss(c);
 }
 
 /* Everything but what waits unread and the memory itself. */

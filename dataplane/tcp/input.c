@@ -665,9 +665,7 @@ static void path_is_narrower(struct tcp_conn *c, uint16_t mtu)
 
     if (next >= c->dst.mtu)
         return;
-    c->dst.mtu = next;
-    net_path_mtu(c->tcp->net, &c->flow.key.remote, next);
-    tcp_conn_set_mss(c);
+    tcp_conn_path_is_narrow(c, next);
     tcp_recovery_on_narrower_path(c);
     tcp_schedule(c);
 }

@@ -659,6 +659,8 @@ static bool begin_round(struct tcp_conn *c)
 
     if (seq_lt(c->snd_una, fl->limited_end))
         return false;
+    if (unlikely(c->wider_at_s != 0))
+        tcp_conn_look_for_wider_path(c);
     fl->max_flight = 0;
     fl->cwnd_limited = false;
     return true;

@@ -161,6 +161,7 @@ struct tcp_conn {
     bool ecn_seen : 1;
     bool active : 1;         /* opened by us */
     bool rests : 1;          /* ->rest counts */
+    bool hole_suspected : 1; /* segments are smaller, and none of them has been acknowledged yet */
     struct tcp_flight *fl;   /* NULL: nothing was sent lately */
     struct tcp_estats *es;   /* NULL: no data so far, or lately */
     struct tcp_holes *holes; /* NULL: nothing is out of order */
@@ -194,6 +195,7 @@ struct tcp_conn {
         uint32_t rest; /* where its totals are: estats.c */
     };
     uint32_t min_rtt_us; /* while there is no ->fl; 0: not known */
+    uint32_t wider_at_s; /* when a narrow path is tried anew; 0: it is not narrow */
     const struct tcp_ops *ops;
     void *owner;
     const struct tcp_tuning *tuning; /* tcp->defaults, or one of tcp->tunings */
@@ -323,6 +325,12 @@ bool tcp_conn_is_synchronized(const struct tcp_conn *c);
 
 /* From the MTU of the path and what the peer takes. */
 void tcp_conn_set_mss(struct tcp_conn *c);
+
+/* The path takes no more than @mtu, which it has shown: other connections are told. */
+void tcp_conn_path_is_narrow(struct tcp_conn *c, uint16_t mtu);
+
+/* What was learned of the path has become old (RFC 1191, 6.3). */
+void tcp_conn_look_for_wider_path(struct tcp_conn *c);
 
 /* Has a FIN of ours been acknowledged? */
 static inline bool tcp_fin_acked(const struct tcp_conn *c)

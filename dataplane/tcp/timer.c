@@ -149,7 +149,8 @@ void tcp_rtx_rearm(struct tcp_conn *c)
 
 /*
  * RFC 4821, 7.7, as far as it is about black holes: large segments vanish again and again, and
- * nobody tells why. The next ones are of a size that every path takes.
+ * nobody tells why. The next ones are of a size that every path takes; once one of them has
+ * arrived, other connections are told.
  */
 static void suspect_black_hole(struct tcp_conn *c)
 {
@@ -164,6 +165,7 @@ static void suspect_black_hole(struct tcp_conn *c)
             continue;
         c->tcp->counters.black_holes++;
         c->dst.mtu = sizes[i];
+        c->hole_suspected = true;
         tcp_conn_set_mss(c);
         return;
     }

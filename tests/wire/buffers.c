@@ -267,7 +267,9 @@ static void a_black_hole_is_left_by_smaller_segments(void **state)
     peer_run(&t, 850 * MS);
     peer_rx(&t, "A", 1, 1, 1240); /* of an MTU of 1280 */
     assert_int_equal(tcp_counters(t.tcp)->black_holes, 1);
+    assert_int_equal(net_counters(t.stack.net)->path_mtus, 0); /* it may have been bad luck */
     peer_tx(&t, "A", 1, 1241, 0);
+    assert_int_equal(net_counters(t.stack.net)->path_mtus, 1);
     peer_rx(&t, "A", 1241, 1, MSS - 1240);
     peer_rx(&t, "A", 1 + MSS, 1, 1240);
     peer_fini(&t);
