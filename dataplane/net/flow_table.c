@@ -79,22 +79,24 @@ void flow_table_prefetch(const struct flow_table *t, uint32_t hash)
     __builtin_prefetch(&t->buckets[hash & t->mask]);
 }
 
-/* What a connection needs for nearly every segment lies in its first lines. */
-const struct flow *flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash)
+const struct flow *flow_table_guess(const struct flow_table *t, uint32_t hash)
 {
     const struct flow_bucket *b = &t->buckets[hash & t->mask];
     const uint8_t tag = tag_of(hash);
 
-    for (unsigned i = 0; i < FLOW_BUCKET; i++) {
-        const char *f = (const char *)b->flow[i];
-
-        if (b->tag[i] != tag)
-            continue;
-        for (unsigned line = 0; line < FLOW_HOT_LINES; line++)
-            __builtin_prefetch(f + line * CACHE_LINE);
-        return b->flow[i];
-    }
+    for (unsigned i = 0; i < FLOW_BUCKET; i++)
+        if (b->tag[i] == tag)
+            return b->flow[i];
     return NULL;
+}
+
+/* What a connection needs for nearly every segment lies in its first lines. */
+void flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash)
+{
+    const char *f = (const char *)flow_table_guess(t, hash);
+
+    for (unsigned line = 0; f != NULL && line < FLOW_HOT_LINES; line++)
+        __builtin_prefetch(f + line * CACHE_LINE);
 }
 
 uint32_t flow_table_hash(const struct flow_table *t, const struct flow_key *key)

@@ -38,11 +38,13 @@ void flow_table_fini(struct flow_table *t);
 /*
  * With many flows each packet's is outside the caches. Who has a burst of packets asks for the
  * bucket of one, goes on with another, asks for the flow in it, and finds it at once in the end.
- * The flow that was asked for is returned: most likely the right one, as a byte of the hash says
- * so. NULL: there is none.
  */
 void flow_table_prefetch(const struct flow_table *t, uint32_t hash);
-const struct flow *flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash);
+void flow_table_prefetch_flow(const struct flow_table *t, uint32_t hash);
+
+/* A flow of the bucket, most likely the right one, as a byte of the hash says so; its key is not
+ * compared. NULL: there is none. */
+const struct flow *flow_table_guess(const struct flow_table *t, uint32_t hash);
 
 /* As flow_table_find(), for a key whose hash is known. */
 struct flow *flow_table_find_hashed(const struct flow_table *t, const struct flow_key *key,

@@ -151,8 +151,7 @@ enum { AHEAD_FRAME = 8, AHEAD_BUCKET = 6, AHEAD_FLOW = 4, AHEAD_MORE = 2 };
 struct ahead {
     struct pkt **pkts;
     unsigned n;
-    bool peeked;                           /* their headers have been read */
-    const struct flow *flows[AHEAD_FRAME]; /* by number, modulo that; NULL: none is known */
+    bool peeked; /* their headers have been read */
 };
 
 static void ask_for_frame(const struct ahead *a, unsigned i)
@@ -167,24 +166,25 @@ static void ask_for_bucket(const struct net *net, const struct ahead *a, unsigne
         net_peek(net, a->pkts[i]);
 }
 
-static void ask_for_flow(const struct net *net, struct ahead *a, unsigned i)
+static void ask_for_flow(const struct net *net, const struct ahead *a, unsigned i)
 {
-    if (i >= a->n)
-        return;
-    a->flows[i % AHEAD_FRAME] = (a->pkts[i]->flags & PKT_FLOW_HASH) != 0
-                                    ? flow_table_prefetch_flow(&net->flows, a->pkts[i]->hash)
-                                    : NULL;
+    if (i < a->n && (a->pkts[i]->flags & PKT_FLOW_HASH) != 0)
+        flow_table_prefetch_flow(&net->flows, a->pkts[i]->hash);
 }
 
-static void ask_for_more(const struct ahead *a, unsigned i)
+/* Looked up again: a packet in between may have ended the flow that was asked for. */
+static void ask_for_more(const struct net *net, const struct ahead *a, unsigned i)
 {
-    const struct flow *f = i < a->n ? a->flows[i % AHEAD_FRAME] : NULL;
+    const struct flow *f;
 
+    if (i >= a->n || (a->pkts[i]->flags & PKT_FLOW_HASH) == 0)
+        return;
+    f = flow_table_guess(&net->flows, a->pkts[i]->hash);
     if (f != NULL && f->ops->prefetch != NULL)
         f->ops->prefetch(f);
 }
 
-static void look_ahead_first(const struct net *net, struct ahead *a)
+static void look_ahead_first(const struct net *net, const struct ahead *a)
 {
     for (unsigned i = 0; i < AHEAD_FRAME; i++)
         ask_for_frame(a, i);
@@ -193,15 +193,15 @@ static void look_ahead_first(const struct net *net, struct ahead *a)
     for (unsigned i = 0; i < AHEAD_FLOW; i++)
         ask_for_flow(net, a, i);
     for (unsigned i = 0; i < AHEAD_MORE; i++)
-        ask_for_more(a, i);
+        ask_for_more(net, a, i);
 }
 
-static void look_ahead(const struct net *net, struct ahead *a, unsigned i)
+static void look_ahead(const struct net *net, const struct ahead *a, unsigned i)
 {
     ask_for_frame(a, i + AHEAD_FRAME);
     ask_for_bucket(net, a, i + AHEAD_BUCKET);
     ask_for_flow(net, a, i + AHEAD_FLOW);
-    ask_for_more(a, i + AHEAD_MORE);
+    ask_for_more(net, a, i + AHEAD_MORE);
 }
 
 static void count_in(struct net *net, struct pkt **pkts, unsigned n)
