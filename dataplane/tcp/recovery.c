@@ -247,7 +247,9 @@ static uint32_t reorder_window_us(const struct tcp_conn *c)
         return 0;
     if (fl->min_rtt_us == UINT32_MAX)
         return 0;
-    return MIN(MAX(fl->min_rtt_us / 4 * fl->reo_steps, fl->late_us), c->rtt.srtt_us);
+    /* What has been seen is believed beyond a round trip, too, where round trips differ much. */
+    return MAX(MIN(fl->min_rtt_us / 4 * fl->reo_steps, c->rtt.srtt_us),
+               MIN(fl->late_us, c->rtt.srtt_us + 2 * c->rtt.var_us));
 }
 
 /* RFC 8985, 6.2, step 5. Returns how long until there is more to be said; 0: nothing to wait for.
