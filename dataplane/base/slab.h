@@ -4,9 +4,8 @@
  * The whole range is reserved as address space when the slab is made
  * (reserve.h) and becomes memory shortly before objects are used, so nothing
  * costs much before it exists and nothing on the packet path calls an
- * allocator. Freed objects are reused
- * last in, first out, while they are still in the cache. Running out is an
- * ordinary answer (NULL, counted).
+ * allocator. Freed objects are reused last in, first out, while they are still
+ * in the cache. Running out is an ordinary answer (NULL, counted).
  *
  * Under AddressSanitizer free objects are poisoned.
  */

@@ -31,8 +31,7 @@ int flow_table_init(struct flow_table *t, uint32_t max, const struct hash_key *s
 
 void flow_table_fini(struct flow_table *t)
 {
-    if (t->buckets != NULL)
-        reserve_fini(&t->mem);
+    reserve_fini(&t->mem);
     t->buckets = NULL;
 }
 

@@ -186,13 +186,13 @@ static void ask_for_more(const struct net *net, const struct ahead *a, unsigned 
 
 static void look_ahead_first(const struct net *net, const struct ahead *a)
 {
-    for (unsigned i = 0; i < AHEAD_FRAME; i++)
+    for (unsigned i = 0; i < MIN(a->n, AHEAD_FRAME); i++)
         ask_for_frame(a, i);
-    for (unsigned i = 0; i < AHEAD_BUCKET; i++)
+    for (unsigned i = 0; i < MIN(a->n, AHEAD_BUCKET); i++)
         ask_for_bucket(net, a, i);
-    for (unsigned i = 0; i < AHEAD_FLOW; i++)
+    for (unsigned i = 0; i < MIN(a->n, AHEAD_FLOW); i++)
         ask_for_flow(net, a, i);
-    for (unsigned i = 0; i < AHEAD_MORE; i++)
+    for (unsigned i = 0; i < MIN(a->n, AHEAD_MORE); i++)
         ask_for_more(net, a, i);
 }
 

@@ -195,7 +195,7 @@ struct tcp_conn {
         uint32_t rest; /* where its totals are: estats.c */
     };
     uint32_t min_rtt_us; /* while there is no ->fl; 0: not known */
-    uint32_t wider_at_s; /* when a narrow path is tried anew; 0: it is not narrow */
+    uint32_t wider_at_s; /* when a narrow path is tried anew; 0: it is not; UINT32_MAX: never */
     const struct tcp_ops *ops;
     void *owner;
     const struct tcp_tuning *tuning; /* tcp->defaults, or one of tcp->tunings */

@@ -7,8 +7,8 @@
  * The stack lives as long as the process; an input begins and ends with an empty connection table,
  * and every packet must be home then.
  *
- * 20,062,790 inputs were run once on 29 November 2026, under ASan and UBSan, and none failed:
- * 5.3 million of up to 4 KiB, the others of up to 400, 160, 96 and 64 bytes.
+ * 20,062,790 inputs were run once on 29 November 2026, of the stack at 8b67256, under ASan and
+ * UBSan, and none failed: 5.3 million of up to 4 KiB, the others of up to 400, 160, 96, 64 bytes.
  */
 #include "dataplane/base/bytes.h"
 #include "dataplane/net/net.h"
