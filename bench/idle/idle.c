@@ -373,8 +373,8 @@ static struct result measure(uint32_t n, uint64_t limit)
     ret.p50 = us_at(0.5);
     ret.p99 = us_at(0.99);
     check(tcp_n_conns(server.tcp) == n, "a connection is missing");
-    /* Of a few, what is there once counts too much. */
-    check(limit == 0 || n < 100000 || ret.bytes <= limit, "a connection costs more than the limit");
+    /* Of a thousand, what is there once counts too much; of 20,000, two huge pages still do. */
+    check(limit == 0 || n < 10000 || ret.bytes <= limit, "a connection costs more than the limit");
     side_close(&client);
     side_close(&server);
     free(run.conns);
@@ -387,15 +387,16 @@ static struct result measure(uint32_t n, uint64_t limit)
 #define NUMBERS_MAX 8
 #define ROUNDS_MAX 99
 
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
 static double median(double *of, uint32_t n)
 {
-    for (uint32_t i = 1; i < n; i++)
-        for (uint32_t k = i; k > 0 && of[k] < of[k - 1]; k--) {
-            const double t = of[k];
-
-            of[k] = of[k - 1];
-            of[k - 1] = t;
-        }
+    qsort(of, n, sizeof(*of), compare_doubles);
     return of[n / 2];
 }
 

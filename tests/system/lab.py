@@ -15,6 +15,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -364,6 +365,12 @@ def sha256(path):
         while part := f.read(1 << 20):
             h.update(part)
     return h.hexdigest()
+
+
+def resident(p):
+    """KiB of a process in memory. `ip netns exec` has become it."""
+    with open(f"/proc/{p.pid}/status") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
 
 
 def socket_in(ns, kind=socket.SOCK_STREAM):

@@ -36,12 +36,6 @@ def lab():
         yield lab
 
 
-def resident(p):
-    """KiB of the daemon in memory. `ip netns exec` has become it."""
-    with open(f"/proc/{p.pid}/status") as f:
-        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
-
-
 def call(lab):
     done = lab.curl("--no-keepalive", f"http://{GATEWAY}/", seconds=40)
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
@@ -55,12 +49,12 @@ def test_new_connections_succeed_and_memory_stays_level(lab, source):
     flood = lab.start("flood", L.CLIENT, L.BUILD / "tests/lib/flood", "c0", mac, source, GATEWAY, 80,
                       "--seconds", SECONDS)
     L.wait_for("cookies", lambda: lab.stats(lab.gw)["tcp.cookies_out"] > before["tcp.cookies_out"] + 10000, 10)
-    early, start, n = resident(lab.gw), time.monotonic(), 0
+    early, start, n = L.resident(lab.gw), time.monotonic(), 0
     while n < CALLS or time.monotonic() - start < SECONDS / 2:
         call(lab)
         n += 1
     during = lab.stats(lab.gw)
-    late = resident(lab.gw)
+    late = L.resident(lab.gw)
     flood.wait(SECONDS + 20)
     print(lab.log("flood"), f"{n} calls, {late - early} KiB more")
     assert re.search(r"\d+ SYNs", lab.log("flood"))
