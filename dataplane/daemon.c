@@ -310,7 +310,7 @@ static int start_pools(struct daemon *d, struct cfg_err *err)
     const struct machine_conf *m = &d->first->machine;
 
     for (uint32_t i = 0; i < m->n_workers; i++) {
-        d->pools[i] = pktpool_new(i, m->packets);
+        d->pools[i] = pktpool_new(m, i);
         if (d->pools[i] == NULL)
             return cfg_err_set(
                 err, NULL,

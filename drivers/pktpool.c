@@ -1,10 +1,12 @@
 #include "drivers/pktpool.h"
 
+#include "config/model/machine.h"
 #include "drivers/offload.h"
 
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 
 #define MEMPOOL_CACHE 256
 #define PRIV_SIZE                                                                                  \
@@ -81,21 +83,56 @@ static void init_pkt(struct rte_mempool *mp, void *opaque, void *obj, unsigned i
     p->refs = &m->refcnt;
 }
 
-struct pktpool *pktpool_new(uint32_t worker, uint32_t n)
+/*
+ * May a packet lie across two pages? A NIC that is given physical addresses needs each in one page
+ * and leaves the rest of the page unused; where there is none, one follows the other.
+ */
+static unsigned layout(const struct machine_conf *m)
+{
+    for (uint32_t i = 0; i < m->n_ports; i++)
+        if (m->ports[i].device == PORT_PCI && rte_eal_iova_mode() == RTE_IOVA_PA)
+            return 0;
+    return RTE_MEMPOOL_F_NO_IOVA_CONTIG;
+}
+
+static struct rte_mempool *new_mempool(const struct machine_conf *m, uint32_t worker)
+{
+    struct rte_pktmbuf_pool_private priv = { .mbuf_data_room_size = RTE_MBUF_DEFAULT_BUF_SIZE,
+                                             .mbuf_priv_size = PRIV_SIZE };
+    char name[RTE_MEMPOOL_NAMESIZE];
+    struct rte_mempool *mp;
+
+    snprintf(name, sizeof(name), "packets-%u", worker);
+    mp = rte_mempool_create_empty(name, m->packets,
+                                  sizeof(struct rte_mbuf) + PRIV_SIZE + RTE_MBUF_DEFAULT_BUF_SIZE,
+                                  MEMPOOL_CACHE, sizeof(priv), SOCKET_ID_ANY, layout(m));
+    if (mp == NULL)
+        return NULL;
+    if (rte_mempool_set_ops_byname(mp, rte_mbuf_best_mempool_ops(), NULL) < 0)
+        goto err;
+    rte_pktmbuf_pool_init(mp, &priv);
+    if (rte_mempool_populate_default(mp) < 0)
+        goto err;
+    rte_mempool_obj_iter(mp, rte_pktmbuf_init, NULL);
+    rte_mempool_obj_iter(mp, init_pkt, NULL);
+    return mp;
+
+err:
+    rte_mempool_free(mp);
+    return NULL;
+}
+
+struct pktpool *pktpool_new(const struct machine_conf *m, uint32_t worker)
 {
     struct pktpool *pp = rte_zmalloc("pktpool", sizeof(*pp), CACHE_LINE);
-    char name[RTE_MEMPOOL_NAMESIZE];
 
     if (pp == NULL)
         return NULL;
-    snprintf(name, sizeof(name), "packets-%u", worker);
-    pp->mempool = rte_pktmbuf_pool_create(name, n, MEMPOOL_CACHE, PRIV_SIZE,
-                                          RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+    pp->mempool = new_mempool(m, worker);
     if (pp->mempool == NULL) {
         rte_free(pp);
         return NULL;
     }
-    rte_mempool_obj_iter(pp->mempool, init_pkt, NULL);
     pp->pool = (struct pkt_pool){ .ops = &ops,
                                   .room = RTE_MBUF_DEFAULT_BUF_SIZE,
                                   .cache_max = PKT_POOL_CACHE };
@@ -118,6 +155,28 @@ struct pkt_pool *pktpool_pool(struct pktpool *p)
 struct rte_mempool *pktpool_mempool(struct pktpool *p)
 {
     return p->mempool;
+}
+
+struct span {
+    uintptr_t first, last;
+};
+
+static void widen(struct rte_mempool *mp, void *opaque, void *obj, unsigned i)
+{
+    struct span *s = opaque;
+
+    s->first = MIN(s->first, (uintptr_t)obj);
+    s->last = MAX(s->last, (uintptr_t)obj);
+}
+
+bool pktpool_is_dense(const struct pktpool *p)
+{
+    const struct rte_mempool *mp = p->mempool;
+    const size_t each = mp->header_size + mp->elt_size + mp->trailer_size;
+    struct span s = { UINTPTR_MAX, 0 };
+
+    rte_mempool_obj_iter(p->mempool, widen, &s);
+    return s.last - s.first == (mp->size - 1) * each;
 }
 
 int64_t pktpool_in_use(const struct pktpool *p)

@@ -14,17 +14,26 @@
 
 #include "dataplane/base/pkt.h"
 
+#include <stdbool.h>
+
+struct machine_conf;
 struct pktpool;
 struct rte_mempool;
 struct rte_mbuf;
 
-/* @n packets for worker @worker. NULL: no memory. */
-struct pktpool *pktpool_new(uint32_t worker, uint32_t n);
+/* The @m->packets of worker @worker, for the ports of @m. NULL: no memory. */
+struct pktpool *pktpool_new(const struct machine_conf *m, uint32_t worker);
 void pktpool_free(struct pktpool *p);
 
 /* For struct core. */
 struct pkt_pool *pktpool_pool(struct pktpool *p);
 struct rte_mempool *pktpool_mempool(struct pktpool *p);
+/*
+ * Does one packet follow the other, without a gap? DPDK's af_xdp driver counts on it: it shows the
+ * kernel as much memory as the packets are long together, and one beyond is refused by the kernel,
+ * silently and for good, when it is sent or is to receive.
+ */
+bool pktpool_is_dense(const struct pktpool *p);
 
 /*
  * Packets held by anybody: queues, connections, descriptors of ports. Only the sum over all pools

@@ -342,6 +342,13 @@ static int open_port(struct ports *p, uint32_t i, struct pktpool **pools, struct
     if (rc < 0)
         return cfg_err_set(err, NULL, "port %s: %s", port->conf->name, rte_strerror(-rc));
     p->n++;
+    for (uint32_t w = 0; port->conf->device == PORT_AF_XDP && w < p->conf->n_workers; w++)
+        if (!pktpool_is_dense(pools[w]))
+            return cfg_err_set(err, NULL,
+                               "port %s: af_xdp needs packets without gaps between them, which a "
+                               "pci port without an IOMMU does not allow: use af_packet, or "
+                               "hugepages that are enough for machine.memory_mb",
+                               port->conf->name);
     rc = configure(p, port, pools);
     if (rc < 0)
         return cfg_err_set(err, NULL, "port %s: the device cannot be started: %s", port->conf->name,

@@ -452,8 +452,8 @@ static void start_dpdk(void)
     eal.n_workers = 2;
     eal.cores[0] = eal.cores[1] = -1;
     check(eal_start(&eal, &err) == 0, err.text);
-    server.pool = pktpool_new(0, 8192);
-    client.pool = pktpool_new(1, 8192);
+    server.pool = pktpool_new(&server.machine, 0);
+    client.pool = pktpool_new(&client.machine, 1);
     check(server.pool != NULL && client.pool != NULL, "no memory for packets");
     server.ports = ports_open(&server.machine, &server.pool, &err);
     check(server.ports != NULL, err.text);

@@ -85,7 +85,7 @@ int agent_start(struct agent *a)
     rc = eal_start(m, &err);
     if (rc < 0)
         goto err;
-    a->pool = pktpool_new(0, m->packets);
+    a->pool = pktpool_new(m, 0);
     if (a->pool != NULL)
         a->ports = ports_open(m, &a->pool, &err);
     if (a->ports == NULL)

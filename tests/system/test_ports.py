@@ -2,10 +2,16 @@
 Every device a port can be, in the real daemon. (`ring` is tests/wire/ring_workers.c, `memif` is
 test_workers.py; a NIC by its PCI address needs one.)
 """
+import hashlib
+import json
+
+import origin
 import pytest
 from scapy.all import ARP, ICMP, IP, Ether, Raw, rdpcap, wrpcap
 
 import lab as L
+
+SIZE = 64 << 20
 
 
 @pytest.fixture()
@@ -32,6 +38,12 @@ def test_a_kernel_interface_is_a_port_with_and_without_hugepages(lab, device, hu
     assert lab.curl("http://10.1.0.2/").stdout == "origin\n"
     ports = lab.ctl_json(gw, "status")["ports"]
     assert [p["driver"] for p in ports] == [f"net_{device}"] * 2
+    # More than all the packets there are, so that each of them is received into and sent once.
+    body = lab.tmp / "body"
+    lab.curl("-o", body, f"http://10.1.0.2/bytes/{SIZE}?seed=3")
+    assert hashlib.sha256(body.read_bytes()).hexdigest() == origin.digest(SIZE, 3)
+    told = lab.curl("-T", body, "http://10.1.0.2/digest").stdout
+    assert json.loads(told)["bytes"] == SIZE
     assert lab.stop(gw) == 0
 
 

@@ -589,7 +589,7 @@ static void start_dpdk(const struct machine_conf *all, struct pktpool **pools)
         eal.cores[i] = -1;
     check(eal_start(&eal, &err) == 0, err.text);
     for (uint32_t i = 0; i < eal.n_workers; i++) {
-        pools[i] = pktpool_new(i, 8192);
+        pools[i] = pktpool_new(all, i);
         check(pools[i] != NULL, "packets");
     }
 }

@@ -21,14 +21,16 @@ static struct pkt_pool *pool;
 
 static int start(void **state)
 {
-    static const struct machine_conf conf = { .n_workers = 1, .cores = { -1 }, .memory_mb = 64 };
+    static const struct machine_conf conf = {
+        .n_workers = 1, .cores = { -1 }, .memory_mb = 64, .packets = N_PKTS
+    };
     struct cfg_err err = { "" };
 
     if (eal_start(&conf, &err) < 0) {
         print_error("%s\n", err.text);
         return -1;
     }
-    packets = pktpool_new(0, N_PKTS);
+    packets = pktpool_new(&conf, 0);
     pool = packets != NULL ? pktpool_pool(packets) : NULL;
     return packets != NULL ? 0 : -1;
 }
@@ -346,12 +348,19 @@ static void no_checksum_is_needed_where_the_port_vouches_for_the_bytes(void **st
     pkt_free(p);
 }
 
+/* The kernel is shown as much memory as they are long together (AF_XDP). */
+static void there_is_no_gap_between_packets(void **state)
+{
+    assert_true(pktpool_is_dense(packets));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, NULL, all_home)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_train_is_a_chain_for_the_port_to_cut_up),
+        TEST(there_is_no_gap_between_packets),
         TEST(a_single_packet_is_no_chain_and_nothing_of_the_last_time_is_left),
         TEST(the_port_has_its_bytes_until_it_returns_them),
         TEST(a_port_may_return_a_chain_piece_by_piece),
