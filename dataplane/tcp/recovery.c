@@ -706,7 +706,10 @@ void tcp_recovery_on_probe_timer(struct tcp_conn *c)
     c->tcp->counters.tlp_probes++;
     sent = tcp_send_new(c);
     fl->tlp_resent = !sent;
-    if (!sent)
+    /* Two full segments are acknowledged at once, one may wait for a second (RFC 1122, 4.2.3.2). */
+    if (sent)
+        (void)tcp_send_new(c);
+    else
         sent = tcp_resend_last(c);
     if (sent) {
         fl->tlp_on = true;

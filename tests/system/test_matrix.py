@@ -167,9 +167,9 @@ listen mesh
             f.write(f'''machine = {{
   hugepages = false; memory = "192MiB"; packets = 24576;
   ports = (
-    {{ name = "down"; device = "af_packet"; interface = "gw0"; duplicate_probes = 0;
+    {{ name = "down"; device = "af_xdp"; interface = "gw0"; duplicate_probes = 0;
        addresses = [ "{self.edge}/{self.prefix}" ]; }},
-    {{ name = "up"; device = "af_packet"; interface = "gw1"; duplicate_probes = 0;
+    {{ name = "up"; device = "af_xdp"; interface = "gw1"; duplicate_probes = 0;
        addresses = [ "{self.inner}/{self.prefix}" ]; }} );
   tcp = {{ receive_buffer_max = "6MiB"; send_buffer_max = "8MiB"; }};
 }};
