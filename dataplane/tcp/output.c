@@ -679,12 +679,12 @@ static void note_use(struct tcp_conn *c)
 }
 
 /* Something in flight: probe or timeout. Something to send, and cannot: the persist timer. */
-static void set_timers(struct tcp_conn *c, bool sent_new)
+static void set_timers(struct tcp_conn *c, bool sent)
 {
     const struct tcp_flight *fl = c->fl;
 
     if (fl->out.pkts > 0) {
-        if (c->rtx == RTX_NONE || c->rtx == RTX_PERSIST || (sent_new && c->rtx == RTX_PROBE))
+        if (c->rtx == RTX_NONE || c->rtx == RTX_PERSIST || (sent && c->rtx == RTX_PROBE))
             tcp_rtx_rearm(c);
     } else if (fl->next != NULL && !is_corked(c) && !is_paced_out(c)) {
         if (c->rtx != RTX_PERSIST)
@@ -708,7 +708,7 @@ static bool send_two_new(struct tcp_conn *c)
 
 static void send_all(struct tcp_conn *c, bool force)
 {
-    bool sent_new = false, round;
+    bool sent_new = false, resent = false, round;
 
     restart_after_idle(c);
     c->fl->lim_next = TCP_LIM_SND;
@@ -721,7 +721,7 @@ static void send_all(struct tcp_conn *c, bool force)
     }
     if (!sent_new) {
         while (send_lost(c))
-            continue;
+            resent = true;
         if (c->fl->lost_hint == NULL) {
             while (send_new(c, force)) {
                 sent_new = true;
@@ -735,7 +735,7 @@ static void send_all(struct tcp_conn *c, bool force)
     note_use(c);
     if (c->fl->lim_next != c->fl->lim)
         tcp_estats_limit(c, (enum tcp_lim)c->fl->lim_next);
-    set_timers(c, sent_new);
+    set_timers(c, sent_new || resent);
 }
 
 void tcp_output(struct tcp_conn *c, bool force)

@@ -521,7 +521,7 @@ static void probe_answered(struct tcp_conn *c, const struct tcp_news *news)
 
     if (!fl->tlp_on || seq_lt(c->snd_una, fl->tlp_end))
         return;
-    if (!fl->tlp_resent || news->dsack) {
+    if (!fl->tlp_resent || news->dsack || fl->state == CA_RECOVERY) {
         fl->tlp_on = false;
     } else if (seq_gt(c->snd_una, fl->tlp_end)) {
         start_reduction(c);
@@ -688,8 +688,8 @@ uint64_t tcp_recovery_probe_us(const struct tcp_conn *c)
     const struct tcp_flight *fl = c->fl;
     uint64_t us;
 
-    if (!c->sack_on || fl->out.pkts == 0 || fl->tlp_on || c->backoff > 0 ||
-        (fl->state != CA_OPEN && fl->state != CA_CWR))
+    if (!c->sack_on || list_is_empty(&fl->by_time) || fl->tlp_on || c->backoff > 0 ||
+        (fl->state != CA_OPEN && fl->state != CA_CWR && fl->state != CA_RECOVERY))
         return 0;
     if (c->rtt.srtt_us == 0)
         return 0;
