@@ -37,7 +37,8 @@ struct tls_lib *tls_lib_new(void)
     if (lib->provider != NULL)
         lib->ticket_cipher = EVP_CIPHER_fetch(lib->libctx, "AES-256-CBC", NULL);
     lib->bio = bio_method_new();
-    if (lib->ticket_cipher != NULL && lib->bio != NULL)
+    lib->aead = aead_new(TLS_READY_KEYS);
+    if (lib->ticket_cipher != NULL && lib->bio != NULL && lib->aead != NULL && keys_start(lib))
         return lib;
     log_error("tls", "OpenSSL did not start: %s", openssl_words());
     tls_lib_free(lib);
@@ -49,6 +50,8 @@ void tls_lib_free(struct tls_lib *lib)
     if (lib == NULL)
         return;
     assert(lib->n_sessions == 0 && atomic_load(&lib->n_ctx) == 0);
+    keys_stop(lib);
+    aead_free(lib->aead);
     BIO_meth_free(lib->bio);
     EVP_CIPHER_free(lib->ticket_cipher);
     if (lib->provider != NULL)
@@ -359,6 +362,7 @@ static int fill(const struct making *m)
     SSL_CTX_set_max_cert_list(ctx->ssl, TLS_PEER_CHAIN_BYTES);
     SSL_CTX_set_verify_depth(ctx->ssl, TLS_CHAIN_DEPTH);
     SSL_CTX_set_msg_callback(ctx->ssl, on_message);
+    SSL_CTX_set_keylog_callback(ctx->ssl, keys_on_secret);
     ctx->handshake_timeout_us =
         conf->handshake_timeout_us > 0 ? conf->handshake_timeout_us : HANDSHAKE_TIMEOUT_US;
 

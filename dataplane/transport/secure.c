@@ -62,8 +62,7 @@ static void pull(struct transport *t)
 
 static bool more_to_read(const struct transport *t)
 {
-    return tls_read_pending(t->tls) || !pktq_is_empty(&t->in) ||
-           (t->tcp != NULL && tcp_recv_waiting(t->tcp) > 0);
+    return tls_read_pending(t->tls, &t->in) || (t->tcp != NULL && tcp_recv_waiting(t->tcp) > 0);
 }
 
 static void opened(struct transport *t)
@@ -126,8 +125,7 @@ static void read_records(struct transport *t)
     pktq_clear(&out);
     if (state == TLS_CLOSED) {
         t->tls_eof = true;
-    } else if (t->tcp_eof && (t->tcp == NULL || tcp_recv_waiting(t->tcp) == 0) &&
-               pktq_is_empty(&t->in) && pktq_is_empty(&t->plain)) {
+    } else if (t->tcp_eof && !more_to_read(t) && pktq_is_empty(&t->plain)) {
         /* RFC 8446, 6.1: without close_notify the end may have been forged. */
         broken_off(t, "closed without close_notify");
         return;

@@ -113,7 +113,8 @@ static bool read_side(struct link *l, struct side *s)
         uint64_t n = s->in.bytes;
 
         tls_read(s->session, &s->in, &s->plain, s->plain.bytes + 3000, &s->out);
-        if (!tls_read_pending(s->session) && s->in.bytes == n && tls_state(s->session) == was)
+        if (!tls_read_pending(s->session, &s->in) && s->in.bytes == n &&
+            tls_state(s->session) == was)
             break;
     }
     return s->in.bytes + s->plain.bytes != before;
