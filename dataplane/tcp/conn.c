@@ -388,11 +388,26 @@ static void tell(struct tcp_conn *c, enum tcp_event ev, void (*fn)(struct tcp_co
         fn(c);
 }
 
+/*
+ * Who finds no room is told when there is some: also if it was not he who took it, but a loss,
+ * which makes the window smaller and with it what may be queued. ->room_low was cleared while it
+ * was large.
+ */
+static void owe_room(struct tcp_conn *c)
+{
+    if (c->room_low || c->fin_queued || tcp_send_room(c) > 0)
+        return;
+    c->room_low = true;
+    c->events &= (uint8_t)~TCP_EV_WRITABLE;
+}
+
 /* The owner, and with it ->ops, may change in any of them; dropping clears ->events. */
 void tcp_events(struct tcp_conn *c)
 {
     if (c->released)
         c->events = 0;
+    else
+        owe_room(c);
     if (c->events != 0 && !(c->ended && c->why != 0)) {
         struct stages *st = &c->tcp->core->stages;
         const enum stage was = stage_enter(st, STAGE_PROXY);
