@@ -31,11 +31,8 @@ struct tls_lib *tls_lib_new(void)
     if (lib == NULL)
         return NULL;
     ERR_clear_error();
-    lib->libctx = OSSL_LIB_CTX_new();
-    if (lib->libctx != NULL)
-        lib->provider = OSSL_PROVIDER_load(lib->libctx, "default");
-    if (lib->provider != NULL)
-        lib->ticket_cipher = EVP_CIPHER_fetch(lib->libctx, "AES-256-CBC", NULL);
+    if (provider_start(&lib->provider))
+        lib->ticket_cipher = EVP_CIPHER_fetch(lib->provider.libctx, "AES-256-CBC", NULL);
     lib->bio = bio_method_new();
     lib->aead = aead_new(TLS_READY_KEYS);
     if (lib->ticket_cipher != NULL && lib->bio != NULL && lib->aead != NULL && keys_start(lib))
@@ -54,9 +51,7 @@ void tls_lib_free(struct tls_lib *lib)
     aead_free(lib->aead);
     BIO_meth_free(lib->bio);
     EVP_CIPHER_free(lib->ticket_cipher);
-    if (lib->provider != NULL)
-        OSSL_PROVIDER_unload(lib->provider);
-    OSSL_LIB_CTX_free(lib->libctx);
+    provider_stop(&lib->provider);
     free(lib);
 }
 
@@ -92,7 +87,7 @@ static int refuse_openssl(const struct making *m, const char *what)
 static X509 *copy_cert(const struct tls_ctx *ctx, const struct tls_cert *from)
 {
     const unsigned char *der = (const unsigned char *)from->der.ptr;
-    X509 *cert = X509_new_ex(ctx->lib->libctx, NULL);
+    X509 *cert = X509_new_ex(ctx->lib->provider.libctx, NULL);
 
     /* d2i_X509() frees what it cannot fill. */
     return cert != NULL ? d2i_X509(&cert, &der, (long)from->der.len) : NULL;
@@ -127,7 +122,7 @@ static int use_key(const struct making *m)
     EVP_PKEY *key;
     bool ok;
 
-    key = d2i_AutoPrivateKey_ex(NULL, &at, (long)der.len, m->ctx->lib->libctx, NULL);
+    key = d2i_AutoPrivateKey_ex(NULL, &at, (long)der.len, m->ctx->lib->provider.libctx, NULL);
     ok = key != NULL && SSL_CTX_use_PrivateKey(m->ctx->ssl, key) == 1;
     EVP_PKEY_free(key);
     return ok ? 0 : refuse_openssl(m, "private key");
@@ -350,7 +345,7 @@ static int fill(const struct making *m)
     const struct tls_conf *conf = m->conf->conf;
     int rc;
 
-    ctx->ssl = SSL_CTX_new_ex(ctx->lib->libctx, NULL,
+    ctx->ssl = SSL_CTX_new_ex(ctx->lib->provider.libctx, NULL,
                               ctx->is_server ? TLS_server_method() : TLS_client_method());
     if (ctx->ssl == NULL)
         return refuse_openssl(m, "context");

@@ -16,11 +16,11 @@
 #include "dataplane/base/arena.h"
 #include "tls/aead.h"
 #include "tls/hostname.h"
+#include "tls/provider.h"
 #include "tls/session.h"
 #include "tls/ticket.h"
 #include "tls/verify.h"
 
-#include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <stdatomic.h>
@@ -52,8 +52,7 @@ struct slice tls_secret_key(const struct tls_secret *s); /* DER; empty: there is
 
 /* ctx.c */
 struct tls_lib {
-    OSSL_LIB_CTX *libctx;
-    OSSL_PROVIDER *provider;
+    struct provider provider;
     BIO_METHOD *bio;
     EVP_CIPHER *ticket_cipher;
     EVP_MAC_CTX *hmac[2]; /* with SHA-256, with SHA-384 */

@@ -41,7 +41,7 @@ static EVP_MAC_CTX *hmac_new(EVP_MAC *hmac, const char *name)
 
 bool keys_start(struct tls_lib *lib)
 {
-    EVP_MAC *hmac = EVP_MAC_fetch(lib->libctx, "HMAC", NULL);
+    EVP_MAC *hmac = EVP_MAC_fetch(lib->provider.libctx, "HMAC", NULL);
 
     if (hmac == NULL)
         return false;
