@@ -31,11 +31,14 @@ struct tls_lib *tls_lib_new(void)
     if (lib == NULL)
         return NULL;
     ERR_clear_error();
-    if (provider_start(&lib->provider))
+    if (provider_start(&lib->provider)) {
         lib->ticket_cipher = EVP_CIPHER_fetch(lib->provider.libctx, "AES-256-CBC", NULL);
+        lib->sha256 = EVP_MD_fetch(lib->provider.libctx, "SHA2-256", NULL);
+    }
     lib->bio = bio_method_new();
     lib->aead = aead_new(TLS_READY_KEYS);
-    if (lib->ticket_cipher != NULL && lib->bio != NULL && lib->aead != NULL && keys_start(lib))
+    if (lib->ticket_cipher != NULL && lib->sha256 != NULL && lib->bio != NULL &&
+        lib->aead != NULL && keys_start(lib))
         return lib;
     log_error("tls", "OpenSSL did not start: %s", openssl_words());
     tls_lib_free(lib);
@@ -51,6 +54,7 @@ void tls_lib_free(struct tls_lib *lib)
     aead_free(lib->aead);
     BIO_meth_free(lib->bio);
     EVP_CIPHER_free(lib->ticket_cipher);
+    EVP_MD_free(lib->sha256);
     provider_stop(&lib->provider);
     free(lib);
 }
@@ -380,6 +384,7 @@ static int fill(const struct making *m)
 static void destroy(struct tls_ctx *ctx)
 {
     SSL_CTX_free(ctx->ssl);
+    chains_free(ctx->chains);
     tls_secret_put(ctx->secret);
     tls_secret_put(ctx->trust);
     arena_fini(&ctx->arena);

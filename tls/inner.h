@@ -15,6 +15,7 @@
 
 #include "dataplane/base/arena.h"
 #include "tls/aead.h"
+#include "tls/chains.h"
 #include "tls/hostname.h"
 #include "tls/provider.h"
 #include "tls/session.h"
@@ -30,6 +31,7 @@
 
 enum tls_limits {
     TLS_CHAIN_DEPTH = 6,              /* intermediates between a peer's leaf and our root */
+    TLS_CHAIN_MAX = 16,               /* longer ones are not remembered */
     TLS_PEER_CHAIN_BYTES = 32 * 1024, /* of the certificates a peer presents */
     TLS_HANDSHAKE_BYTES = 128 * 1024, /* a peer may send before it is done */
     TLS_IDLE_MESSAGES = 32, /* handshake messages in an open session without data between */
@@ -55,6 +57,7 @@ struct tls_lib {
     struct provider provider;
     BIO_METHOD *bio;
     EVP_CIPHER *ticket_cipher;
+    EVP_MD *sha256;
     EVP_MAC_CTX *hmac[2]; /* with SHA-256, with SHA-384 */
     struct aead *aead;
     _Atomic uint32_t n_ctx; /* contexts are put by their worker and by the control thread */
@@ -75,6 +78,7 @@ struct tls_ctx {
     const char *local_uri;
     uint64_t handshake_timeout_us;
     struct tls_secret *secret, *trust;
+    struct chains *chains; /* verified */
     struct tls_tickets *tickets;
 };
 

@@ -346,6 +346,41 @@ static void chains_must_verify(void **state)
     test_cert_free(&weak_ca);
 }
 
+/* What was verified is not verified again: but for its time, and for who it is. */
+static void a_chain_is_verified_once(void **state)
+{
+    const uint64_t year_us = UINT64_C(366) * 24 * 3600 * 1000000;
+    const struct tls_counters *n;
+    struct link l;
+
+    link_init(&l, 1);
+    use_both(&l);
+    n = tls_counters(l.server.lib);
+    for (unsigned i = 0; i < 3; i++) {
+        both_open(&l);
+        assert_int_equal(n->chains_known, i);
+        assert_string_equal(tls_peer(l.server.session)->uri,
+                            "spiffe://cluster.local/ns/foo/sa/client");
+    }
+    /* Another context knows nothing of it. */
+    use_both(&l);
+    both_open(&l);
+    assert_int_equal(n->chains_known, 2);
+    /* It has run out: both are told so, although both knew the other. */
+    l.core.wall_us += 100 * year_us;
+    link_connect(&l);
+    link_run(&l);
+    assert_int_equal(tls_state(l.client.session), TLS_FAILED);
+    assert_non_null(strstr(tls_error(l.client.session), "certificate has expired"));
+    l.core.wall_us = UINT64_C(946684800) * 1000000; /* the year 2000 */
+    link_connect(&l);
+    link_run(&l);
+    assert_int_equal(tls_state(l.client.session), TLS_FAILED);
+    assert_non_null(strstr(tls_error(l.client.session), "certificate is not yet valid"));
+    assert_int_equal(n->chains_known, 2);
+    link_fini(&l);
+}
+
 static void every_identity_of_our_trust_domains_and_no_other(void **state)
 {
     const char *aliases[] = { "old-td" };
@@ -903,6 +938,7 @@ int main(void)
         cmocka_unit_test(a_record_larger_than_the_maximum_is_not_lost),
         cmocka_unit_test(alpn_is_chosen_in_our_order),
         cmocka_unit_test(chains_must_verify),
+        cmocka_unit_test(a_chain_is_verified_once),
         cmocka_unit_test(every_identity_of_our_trust_domains_and_no_other),
         cmocka_unit_test(only_the_identities_listed),
         cmocka_unit_test(a_client_without_a_certificate_is_refused_by_name),
