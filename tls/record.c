@@ -15,8 +15,9 @@
 #define PLAIN_MAX 16384u
 #define SEALED_MAX                                                                                 \
     (PLAIN_MAX + TRAILER) /* RFC 8446, 5.2 and 5.4; more could not be allowed inside */
-#define RECORDS_MAX (UINT64_C(1) << 24) /* with one key, of the 2^24.5 that AES-GCM allows (5.5)   \
-                                         */
+#define RECORDS_MAX                                                                                \
+    (UINT64_C(1) << 24) /* with one key, of the 2^24.5 that AES-GCM allows (5.5)                   \
+                         */
 #define MSG_HEADER 4
 #define MSG_MAX 65536 /* of a ticket that we do not want */
 
@@ -30,6 +31,7 @@ static const struct bad {
   bad_update = { SSL_AD_ILLEGAL_PARAMETER, "a KeyUpdate that is none" },
   bad_alert = { SSL_AD_DECODE_ERROR, "an alert of the wrong length" },
   too_many = { SSL_AD_UNEXPECTED_MESSAGE, "too many handshake messages without data between them" },
+  too_many_alerts = { SSL_AD_UNEXPECTED_MESSAGE, "too many alerts without data between them" },
   too_empty = { SSL_AD_UNEXPECTED_MESSAGE, "too many empty records" };
 
 /* --- sealing --- */
@@ -383,8 +385,8 @@ static enum tls_state alerted(struct tls_session *s, const struct pktq *rec)
         s->state = TLS_CLOSED;
         return TLS_CLOSED;
     }
-    if (alert[1] == TLS1_AD_USER_CANCELLED)
-        return s->state; /* close_notify follows (RFC 8446, 6.1) */
+    if (alert[1] == TLS1_AD_USER_CANCELLED) /* close_notify follows (RFC 8446, 6.1), and not more */
+        return ++s->n_idle > TLS_IDLE_MESSAGES ? refuse(s, &too_many_alerts) : s->state;
     return session_alerted(s, alert[1]);
 }
 

@@ -434,7 +434,27 @@ static void what_may_not_be_in_a_record_is_refused_by_name(void **state)
             run_refused(&refusals[i], (enum who)who, (unsigned)(i + who) % N_SUITES);
 }
 
-/* The same where close_notify has been sent: then there is nothing to add. */
+/* Nor is the end of an update's packet that of its record. */
+static void an_update_and_a_byte_are_refused_in_packets_too(void **state)
+{
+    for (size_t at = 1; at < RECORD_HEADER + 6 + RECORD_TRAILER; at++) {
+        uint8_t wire[64];
+        struct opened o;
+        uint64_t n;
+
+        opened_init(&o, STOCK_CLIENT, at % N_SUITES, &pki);
+        forge(&o, MESSAGE, UPDATE "\x18", 6);
+        n = pktq_peek(&o.ours->in, wire, sizeof(wire));
+        pktq_clear(&o.ours->in);
+        pktq_push(&o.ours->in, test_pkt(&o.l.tp, wire, at));
+        pktq_push(&o.ours->in, test_pkt(&o.l.tp, wire + at, n - at));
+        read_forged(&o);
+        assert_refused(&o, 10, WORDS_MESSAGE);
+        opened_fini(&o);
+    }
+}
+
+/* Where close_notify has been sent there is nothing to add. */
 static void after_our_close_notify_no_alert_follows(void **state)
 {
     struct opened o;
@@ -573,6 +593,7 @@ static void a_record_counts_once(void **state)
         else
             o.n_forged += i; /* or one is missing, or two */
         forge(&o, DATA, "other", 5);
+        forge(&o, DATA, "and one behind it in the same packet", 36);
         assert_int_equal(read_forged(&o), TLS_FAILED);
         assert_int_equal(o.ours->plain.bytes, 5);
         assert_refused(&o, 20, WORDS_MAC);
@@ -599,6 +620,7 @@ static void without_data_there_is_an_end(void **state)
         const char *words;
     } rows[] = {
         { "empty records", "", 0, DATA, "too many empty records" },
+        { "user_canceled", "\1\x5a", 2, ALERT, "too many alerts without data between them" },
         { "updates", UPDATE, 5, MESSAGE, "too many handshake messages without data between them" },
         { "tickets", "\4\0\0\0", 4, MESSAGE,
           "too many handshake messages without data between them" },
@@ -637,6 +659,7 @@ int main(void)
         cmocka_unit_test(user_canceled_is_ignored),
         cmocka_unit_test(any_other_alert_ends_the_session),
         cmocka_unit_test(what_may_not_be_in_a_record_is_refused_by_name),
+        cmocka_unit_test(an_update_and_a_byte_are_refused_in_packets_too),
         cmocka_unit_test(after_our_close_notify_no_alert_follows),
         cmocka_unit_test(a_header_that_cannot_be_is_refused),
         cmocka_unit_test(the_longest_record_is_waited_for),
