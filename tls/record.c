@@ -31,6 +31,7 @@ static const struct bad {
   bad_update = { SSL_AD_ILLEGAL_PARAMETER, "a KeyUpdate that is none" },
   bad_alert = { SSL_AD_DECODE_ERROR, "an alert of the wrong length" },
   too_many = { SSL_AD_UNEXPECTED_MESSAGE, "too many handshake messages without data between them" },
+  too_many_alerts = { SSL_AD_UNEXPECTED_MESSAGE, "too many alerts without data between them" },
   too_empty = { SSL_AD_UNEXPECTED_MESSAGE, "too many empty records" };
 
 /* --- sealing --- */
@@ -384,8 +385,8 @@ static enum tls_state alerted(struct tls_session *s, const struct pktq *rec)
         s->state = TLS_CLOSED;
         return TLS_CLOSED;
     }
-    if (alert[1] == TLS1_AD_USER_CANCELLED)
-        return s->state; /* close_notify follows (RFC 8446, 6.1) */
+    if (alert[1] == TLS1_AD_USER_CANCELLED) /* close_notify follows (RFC 8446, 6.1), and not more */
+        return ++s->n_idle > TLS_IDLE_MESSAGES ? refuse(s, &too_many_alerts) : s->state;
     return session_alerted(s, alert[1]);
 }
 
