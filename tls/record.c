@@ -13,11 +13,10 @@
 #define HEADER SSL3_RT_HEADER_LENGTH
 #define TRAILER (1 + AEAD_TAG) /* the type, the tag */
 #define PLAIN_MAX 16384u
-#define SEALED_MAX                                                                                 \
-    (PLAIN_MAX + TRAILER) /* RFC 8446, 5.2 and 5.4; more could not be allowed inside */
-#define RECORDS_MAX                                                                                \
-    (UINT64_C(1) << 24) /* with one key, of the 2^24.5 that AES-GCM allows (5.5)                   \
-                         */
+/* RFC 8446, 5.2 and 5.4: more could not be allowed inside. */
+#define SEALED_MAX (PLAIN_MAX + TRAILER)
+/* With one key, of the 2^24.5 that AES-GCM allows (5.5). */
+#define RECORDS_MAX (UINT64_C(1) << 24)
 #define MSG_HEADER 4
 #define MSG_MAX 65536 /* of a ticket that we do not want */
 
