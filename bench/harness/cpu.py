@@ -1,6 +1,7 @@
 """What a core has been busy with, by the kernel's own accounts."""
 import os
 import time
+from pathlib import Path
 
 COLUMNS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 TICK = os.sysconf("SC_CLK_TCK")
@@ -40,6 +41,27 @@ class Window:
     def as_dict(self):
         return {"seconds": round(self.seconds, 3), "busy": round(self.busy, 3),
                 "parts": {k: round(v, 3) for k, v in self.parts.items()}}
+
+
+def run_time(pid):
+    """Seconds that the threads of a process have run, to the nanosecond."""
+    total = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            total += int(path.read_text().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # ended
+    return total / 1e9
+
+
+class Tasks:
+    """What given processes have run since then: without the interrupts, but also without the neighbours."""
+
+    def __init__(self, pids):
+        self.first = {pid: run_time(pid) for pid in pids}
+
+    def seconds(self):
+        return sum(max(0.0, run_time(pid) - first) for pid, first in self.first.items())
 
 
 def over(number, seconds):

@@ -28,7 +28,7 @@ class Gateway:
 
     def start(self, hosts=0):
         """@hosts: so many virtual hosts and clusters besides."""
-        self.hosts = hosts
+        self.hosts, self.place.gateway = hosts, self
         self.place.steer(self.kernel)
         self.write()
         self.proc = self.place.start(self.name, P.GATEWAY, P.GATEWAY_CORE, *self.command())

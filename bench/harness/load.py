@@ -60,13 +60,14 @@ class Running:
         self.proc = place.start(name, P.CLIENT, P.OTHER_CORE, *args)
 
     def watch(self):
-        """Sleeps through the warm-up, then watches both cores."""
+        """Sleeps through the warm-up, then watches both cores, and the gateway's processes."""
         time.sleep(self.load.warmup)
+        tasks = cpu.Tasks([*self.place.gateway.pids(), *self.place.kernel_threads()])
         self.began = time.time()
         windows = [cpu.Window(n).start() for n in (P.GATEWAY_CORE, P.OTHER_CORE)]
         time.sleep(self.load.seconds)
         self.ended = time.time()
-        return [w.stop() for w in windows]
+        return *(w.stop() for w in windows), tasks.seconds() / (self.ended - self.began)
 
     def wait(self, seconds=60):
         self.proc.wait(seconds)
@@ -77,10 +78,11 @@ class Running:
         return text
 
 
-def finish(result, gateway, other):
+def finish(result, gateway, other, tasks):
+    """@tasks: the share of a core that the gateway's own processes had."""
     result["rate"] = result["requests"] / result["seconds"]
     result["core0"], result["core1"] = gateway.as_dict(), other.as_dict()
-    result["busy"], result["busy_other"] = gateway.share(), other.share()
+    result["busy"], result["busy_other"], result["tasks"] = gateway.share(), other.share(), tasks
     return result
 
 
@@ -112,7 +114,7 @@ class H2load:
 
     def args(self, load, log):
         total = load.warmup + load.seconds + 0.5
-        base = ["h2load", "--h1", "-t", "1", f"--log-file={log}", "-H", f"Host: {load.host}"]
+        base = ["h2load", "--h1", "-t", "1", f"--log-file={log}", "-H", f":authority: {load.host}"]
         if load.new_connections:  # each connection has one request; so many are opened each tenth of a second
             n = int(load.rate * total)
             return base + ["-n", n, "-c", n, "-r", max(1, round(load.rate / 10)), "--rate-period=100ms", load.url()]

@@ -29,6 +29,7 @@ class Run:
     warmup: float
     baseline: float = 0.0  # share of the gateway's core that is busy without a gateway
     quick: bool = False
+    by_threads: bool = False  # count only the gateway's threads, as others are on its core
     slowest: float = 0.0   # requests a second of the slowest peer, once it is known
 
 
@@ -40,8 +41,8 @@ def load_of(run, scenario, **more):
 
 
 def cost_us(run, result):
-    """CPU microseconds of the gateway's core for one request."""
-    busy = max(0.0, result["busy"] - run.baseline)
+    """CPU microseconds of one request: of the gateway's core, or (on a machine with neighbours) of its threads."""
+    busy = result["tasks"] if run.by_threads else max(0.0, result["busy"] - run.baseline)
     return 1e6 * busy / result["rate"] if result["rate"] > 0 else float("nan")
 
 
@@ -58,8 +59,9 @@ def with_gateway(measurement):
 
 def figures(prefix, result):
     """What is kept of a generator's result, for the report and for doubters."""
-    names = ("rate", "errors", "busy", "busy_other")
+    names = ("rate", "errors", "busy", "busy_other", "tasks")
     kept = {f"{prefix}.{n}": result[n] for n in names}
+    kept[f"{prefix}.cost_tasks"] = 1e6 * result["tasks"] / result["rate"] if result["rate"] else float("nan")
     return kept | {f"{prefix}.{n}_us": v for n, v in result["latency_us"].items()}
 
 
@@ -158,7 +160,10 @@ def idle(run, scenario, gateway):
     """After more than the five quiet seconds in which a worker sleeps less."""
     D.run(run.place, load_of(run, {"port": "tls"}, seconds=1, warmup=0.5))
     time.sleep(scenario.get("settle", 6))
-    return {"share": max(0.0, cpu.over(P.GATEWAY_CORE, 2 * run.seconds).share() - run.baseline)}
+    tasks = cpu.Tasks([*gateway.pids(), *run.place.kernel_threads()])
+    window = cpu.over(P.GATEWAY_CORE, 2 * run.seconds)
+    threads = tasks.seconds() / window.seconds
+    return {"share": threads if run.by_threads else max(0.0, window.share() - run.baseline), "threads": threads}
 
 
 KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,

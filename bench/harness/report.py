@@ -12,8 +12,9 @@ from . import targets
 
 UNITS = {"rate": ("requests/s", 1, 0), "cost": ("CPU us/request", 1, 1), "cost_full": ("CPU us/request, full", 1, 1),
          "p99": ("p99 us", 1, 0), "kib": ("KiB/connection", 1, 1), "ms": ("ms", 1, 0), "lost": ("lost", 1, 0),
-         "p99_ratio": ("p99, times", 1, 2), "share": ("% of the core", 100, 2),
-         "full.busy": ("core 0 busy %", 100, 0), "full.busy_other": ("core 1 busy %", 100, 0),
+         "p99_ratio": ("p99, times", 1, 2), "share": ("% of the core", 100, 2), "threads": ("% its threads", 100, 2),
+         "full.cost_tasks": ("its threads' us, full", 1, 1), "fixed.cost_tasks": ("its threads' us", 1, 1),
+         "full.busy": ("core 0 busy %", 100, 0), "fixed.busy": ("core 0 busy %", 100, 0), "full.busy_other": ("core 1 busy %", 100, 0),
          "fixed.rate": ("at requests/s", 1, 0), "fixed.p50_us": ("p50 us", 1, 0), "fixed.p99_us": ("p99 us", 1, 0)}
 
 
@@ -69,7 +70,9 @@ def scenario_text(name, s):
 def text(data):
     m, v = data["machine"], data["versions"]
     head = [f"{m['cpu']}, {m['cores']} cores, {m['memory_mib']} MiB, Linux {m['kernel']}; core 0 without a gateway: "
-            f"{100 * data['baseline']:.1f} % busy", ", ".join(f"{k} {x}" for k, x in v.items())]
+            f"{100 * data['baseline']:.1f} % busy; CPU time is that of "
+            + ("the gateway's threads, as others use the core" if data["by_threads"] else "the whole core 0"),
+            ", ".join(f"{k} {x}" for k, x in v.items())]
     ceilings = [f"\nceilings of one core", table([["", "figure"], *([k, f"{x:,.3f}" if isinstance(x, float) else x]
                                                                   for k, x in data["ceilings"].items())])]
     body = [scenario_text(n, s) for n, s in data["scenarios"].items()]

@@ -40,7 +40,7 @@ def cheaper(f, target, scenario, times, wanted=None, figure="cost"):
     """Per CPU second at least so many times what the best peer does."""
     wanted = wanted or f">= {times:g}x the best peer, per CPU second"
     ours, best = f.get(scenario, OURS, figure), f.best(scenario, figure)
-    if ours is None or best is None:
+    if not ours or best is None:
         return not_measured(target, wanted, f"{scenario} did not run")
     ratio = best[0] / ours
     return [target, wanted, f"{ratio:.2f}x ({ours:.1f} us)", f"{best[1]} {best[0]:.1f} us", verdict(ratio >= times)]
@@ -50,7 +50,7 @@ def floor(f, target, scenario, mutual):
     """New connections beside the public-key operations alone."""
     c, wanted = f.data["ceilings"], ">= 0.6 of the floor of the public-key operations"
     ours = f.get(scenario, OURS, "cost")
-    if ours is None or "sign_us" not in c:
+    if not ours or "sign_us" not in c:
         return not_measured(target, wanted, f"{scenario} did not run")
     least = c["sign_us"] + 2 * mutual * c["verify_us"] + c["x25519_key_pair_us"] + c["x25519_derive_us"]
     return [target, wanted, f"{least / ours:.2f} ({least:.0f} of {ours:.0f} us)", "-", verdict(least / ours >= 0.6)]
