@@ -100,6 +100,8 @@ struct tls_keys {
     uint8_t msg[5];
     uint8_t n_msg;
     uint32_t msg_skip; /* bytes of it, a ticket, that are still to come */
+    bool owes_update;  /* the peer has asked for one of ours */
+    uint32_t n_sent;   /* records of data that were no reason for a KeyUpdate of the peer's yet */
 };
 
 bool keys_start(struct tls_lib *lib);

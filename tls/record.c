@@ -89,8 +89,7 @@ static bool update_tx(struct tls_session *s)
     static const uint8_t message[MSG_HEADER + 1] = { SSL3_MT_KEY_UPDATE, 0, 0, 1,
                                                      SSL_KEY_UPDATE_NOT_REQUESTED };
 
-    if (s->close_sent)
-        return true;
+    s->keys->owes_update = false;
     if (!seal_bytes(s, SSL3_RT_HANDSHAKE, message, sizeof(message)))
         return false;
     if (keys_update(s->ctx->lib, &s->keys->tx))
@@ -168,9 +167,13 @@ static bool drop_empty(struct pktq *plain)
 
 enum tls_state record_write(struct tls_session *s, struct pktq *plain)
 {
-    while (drop_empty(plain))
-        if ((unlikely(s->keys->tx.seq >= RECORDS_MAX) && !update_tx(s)) || !seal_one(s, plain))
+    while (drop_empty(plain)) {
+        bool is_old = s->keys->tx.seq >= RECORDS_MAX || s->keys->owes_update;
+
+        if ((unlikely(is_old) && !update_tx(s)) || !seal_one(s, plain))
             return session_failed(s);
+        s->keys->n_sent += s->keys->n_sent < UINT32_MAX;
+    }
     return s->state;
 }
 
@@ -399,8 +402,10 @@ static const struct bad *message(struct tls_session *s, bool at_end)
         return &bad_msg; /* what follows a change of keys is sealed with the new ones (5.1) */
     if (asked > SSL_KEY_UPDATE_REQUESTED)
         return &bad_update;
-    if (!keys_update(s->ctx->lib, &k->rx) || (asked == SSL_KEY_UPDATE_REQUESTED && !update_tx(s)))
+    if (!keys_update(s->ctx->lib, &k->rx))
         s->no_memory = true;
+    /* Before the next data, and once, however often it is asked for (4.6.3). */
+    k->owes_update |= asked == SSL_KEY_UPDATE_REQUESTED;
     k->n_msg = 0;
     return NULL;
 }
@@ -411,7 +416,14 @@ static const struct bad *message_header(struct tls_session *s)
     struct tls_keys *k = s->keys;
     const uint32_t len = get32(k->msg) & 0xffffff;
 
-    s->n_idle++;
+    /*
+     * Java asks for new keys with every record that it reads until it has got them: of a long
+     * answer, as many as are on their way.
+     */
+    if (k->msg[0] == SSL3_MT_KEY_UPDATE && k->n_sent > 0)
+        k->n_sent--;
+    else
+        s->n_idle++;
     if (k->msg[0] == SSL3_MT_KEY_UPDATE)
         return len == 1 ? NULL : &bad_update;
     if (k->msg[0] != SSL3_MT_NEWSESSION_TICKET || s->ctx->is_server)

@@ -88,6 +88,7 @@ struct run {
     struct pktq in, out, plain;
     uint8_t *data; /* of all records of data, in turn */
     size_t n_data, n_got;
+    bool lacks;  /* a packet cannot be had */
     bool shares; /* somebody else holds what has come */
     struct fuzz f;
 };
@@ -158,7 +159,7 @@ static void check_out(struct run *r)
 
 static void read_all(struct run *r)
 {
-    struct pkt *held[64];
+    struct pkt *held[512];
     unsigned n = 0;
 
     for (struct pkt *p = r->in.head; r->shares && p != NULL && n < ARRAY_SIZE(held); p = p->next) {
@@ -183,8 +184,48 @@ static uint32_t type_at(const uint8_t *inner, uint32_t len)
     return len;
 }
 
-static void sealed(struct run *r, uint8_t how)
+enum verdict {
+    ANYTHING, /* it depends on what was before */
+    GOES_ON,
+    CLOSES,
+    FAILS,
+};
+
+/* What a record with @len bytes of content must do, where that is plain. */
+static enum verdict judge(uint8_t type, const uint8_t *content, uint32_t len)
 {
+    if (type == 23)
+        return len > 0 ? GOES_ON : ANYTHING;
+    if (type == 21 && len == 2 && content[1] != SSL_AD_USER_CANCELLED)
+        return content[1] == SSL_AD_CLOSE_NOTIFY ? CLOSES : FAILS;
+    if (type == 22 && len == 5 && memcmp(content, "\x18\0\0\1", 4) == 0)
+        return content[4] <= 1 ? ANYTHING : FAILS; /* there may have been too many */
+    if (type == 22 && len > 0)
+        return ANYTHING;
+    return type == 21 && len == 2 ? ANYTHING : FAILS;
+}
+
+static enum verdict verdict(const struct run *r, const uint8_t *inner, uint32_t len, uint32_t end)
+{
+    if (r->in.bytes > 0 || r->lacks || r->s->keys->n_msg > 0 || r->s->keys->msg_skip > 0)
+        return ANYTHING;
+    if (len > SSL3_RT_MAX_PLAIN_LENGTH + 1 || end == 0)
+        return FAILS;
+    return judge(inner[end - 1], inner, end - 1);
+}
+
+static void check_verdict(const struct run *r, enum verdict v)
+{
+    const enum tls_state state = tls_state(r->s);
+
+    require(v != GOES_ON || (state == TLS_OPEN && r->n_got == r->n_data), "data is delivered");
+    require(v != CLOSES || state == TLS_CLOSED, "close_notify closes");
+    require(v != FAILS || state == TLS_FAILED, "what may not be is refused");
+}
+
+static enum verdict sealed(struct run *r, uint8_t how)
+{
+    enum verdict v;
     static uint8_t inner[INNER_MAX];
     const uint32_t want = how & 0x20 ? fuzz_u16(&r->f) % INNER_MAX : fuzz_u8(&r->f);
     static const uint8_t types[] = { 22, 22, 22, 23, 21, 0, 20, 24 };
@@ -197,14 +238,16 @@ static void sealed(struct run *r, uint8_t how)
     if (how & 0x10 && len + 1 < INNER_MAX)
         inner[len++] = types[how & 7];
     end = type_at(inner, len);
+    v = verdict(r, inner, len, end);
     if (len <= SSL3_RT_MAX_PLAIN_LENGTH + 1 && end > 0 && inner[end - 1] == 23 &&
         r->n_data + end <= TOTAL_MAX) {
         memcpy(r->data + r->n_data, inner, end - 1);
         r->n_data += end - 1;
-    } else if (end > 0 && inner[end - 1] == 23) {
-        return;
+    } else if (len <= SSL3_RT_MAX_PLAIN_LENGTH + 1 && end > 0 && inner[end - 1] == 23) {
+        return ANYTHING; /* it is enough */
     }
-    come_sealed(r, inner, len, how & 0x40 ? 700 : 2048);
+    come_sealed(r, inner, len, how & 0x40 ? 1 + (how & 7) * 100 : 2048);
+    return v;
 }
 
 static void raw(struct run *r)
@@ -225,6 +268,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     r.core = (struct core){ .pool = &r.tp.pool, .rng = 1 };
     r.data = malloc(TOTAL_MAX);
     r.shares = first & 8;
+    r.lacks = second != 0;
     pktq_init(&r.in);
     pktq_init(&r.out);
     pktq_init(&r.plain);
@@ -233,12 +277,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     r.tp.fail_at = second;
     for (unsigned n = 0; r.f.len > 0 && n < 200 && tls_state(r.s) == TLS_OPEN; n++) {
         const uint8_t how = fuzz_u8(&r.f);
+        enum verdict v = ANYTHING;
 
         if (how & 0x80)
             raw(&r);
         else
-            sealed(&r, how);
+            v = sealed(&r, how);
         read_all(&r);
+        check_verdict(&r, v);
     }
     require(tls_state(r.s) != TLS_OPEN || r.in.bytes > 0 || r.n_got == r.n_data,
             "all data is delivered");
