@@ -21,8 +21,8 @@ from harness import place as P  # noqa: E402
 NOISY = 0.02  # share of core 0 that is busy without a gateway, from which on there are neighbours
 SCENARIOS = P.TOP / "bench/scenarios"
 # In the order in which they are measured: some build on the figures of the first.
-ORDER = ("keepalive-1k", "latency", "new-tls", "new-mtls", "bulk-download", "growth", "idle-connections", "reload", "idle",
-         "keepalive-0", "keepalive-10k", "tcp", "bulk-upload")
+ORDER = ("keepalive-1k", "latency", "new-tls", "new-mtls", "bulk-download", "growth", "idle-connections", "reload",
+         "idle", "keepalive-0", "keepalive-10k", "tcp", "bulk-upload")
 GATEWAYS = {g.name: g for g in (gateways.Nginx, gateways.Haproxy, gateways.HaproxyH2, envoy.Envoy, envoy.EnvoyH2,
                                 gateways.Isthmus)}
 
@@ -38,6 +38,7 @@ def arguments():
     p.add_argument("--cost", choices=("auto", "core", "threads"), default="auto",
                    help="CPU time is that of the whole core 0, or of the gateway's threads alone: auto takes these "
                         "where others use the core as well")
+    p.add_argument("--busy-poll", action="store_true", help="AF_XDP: NAPI is deferred while the worker polls")
     p.add_argument("--rps", action="store_true", help="steer the gateway's packets by RPS, without GRO")
     a = p.parse_args()
     for name in a.only:
@@ -109,13 +110,14 @@ def main():
     began = time.time()
     place = P.Place()
     try:
-        place.threaded = not a.rps
+        place.threaded, place.busy_poll = not a.rps, a.busy_poll
         backend.start(place)
         run = measure.Run(place, a.seconds, 1.0, quick=a.quick)
         run.baseline = cpu.over(P.GATEWAY_CORE, 2).share()
         run.by_threads = a.cost == "threads" or (a.cost == "auto" and run.baseline > NOISY)
         data = {"machine": report.machine(), "versions": report.versions(place, [GATEWAYS[n] for n in a.gateways]),
-                "baseline": run.baseline, "by_threads": run.by_threads, "seconds": a.seconds, "quick": a.quick, "began": int(began),
+                "baseline": run.baseline, "by_threads": run.by_threads, "seconds": a.seconds, "quick": a.quick,
+                "rps": a.rps, "busy_poll": a.busy_poll, "began": int(began),
                 "ceilings": ceiling.measure(place, a.quick)}
         data["scenarios"] = measure_all(run, a)
     finally:

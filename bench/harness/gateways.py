@@ -91,15 +91,17 @@ class Nginx(Gateway):
                 "proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off;")
 
     def upstream(self, name):
-        return f"upstream {name} {{ server {P.BACKEND_ADDRESS}:{B.PORT}; keepalive 1024; keepalive_requests 1000000000; }}"
+        return (f"upstream {name} {{ server {P.BACKEND_ADDRESS}:{B.PORT}; keepalive 1024; "
+                "keepalive_requests 1000000000; }")
 
     def server(self, name, port, mutual, upstream):
         return (f"server {{ listen {P.CLIENT_SIDE}:{port} ssl backlog=16384; server_name {name}; {self.tls(mutual)}\n"
                 f" location / {{ proxy_pass https://{upstream}; }} }}\n")
 
     def many(self):
-        return "".join(f"{self.upstream(f'c{i}')} server {{ listen {P.CLIENT_SIDE}:{TLS} ssl; server_name h{i}.example.com; "
-                       f"location / {{ proxy_pass https://c{i}; }} }}\n" for i in range(self.hosts))
+        return "".join(f"{self.upstream(f'c{i}')} server {{ listen {P.CLIENT_SIDE}:{TLS} ssl; "
+                       f"server_name h{i}.example.com; location / {{ proxy_pass https://c{i}; }} }}\n"
+                       for i in range(self.hosts))
 
     def conf(self):
         d = self.dir
@@ -137,17 +139,17 @@ class Haproxy(Gateway):
     def command(self):
         return "haproxy", "-W", "-db", "-f", self.dir / "conf"
 
-    def server(self):
+    def server(self, h2):
         e = self.place.edge
-        alpn = " alpn h2" if self.h2 else ""
-        return (f"server s {P.BACKEND_ADDRESS}:{B.PORT_H2 if self.h2 else B.PORT} ssl crt {e}/both.pem "
+        alpn = " alpn h2" if h2 else ""
+        return (f"server s {P.BACKEND_ADDRESS}:{B.PORT_H2 if h2 else B.PORT} ssl crt {e}/both.pem "
                 f"ca-file {e}/root-cert.pem verify required sni str(service) no-ssl-reuse pool-max-conn -1{alpn}")
 
     def bind(self, port, extra=""):
         return f"bind {P.CLIENT_SIDE}:{port} backlog 16384 ssl crt {self.place.edge}/both.pem no-tls-tickets {extra}"
 
     def many(self):
-        return "".join(f"backend c{i}\n  {self.server()}\n" for i in range(self.hosts))
+        return "".join(f"backend c{i}\n  {self.server(self.h2)}\n" for i in range(self.hosts))
 
     def conf(self):
         hosts = self.dir / "hosts.map"
@@ -178,12 +180,12 @@ frontend tls
   {choose}
   default_backend backend
 backend backend
-  {self.server()}
+  {self.server(self.h2)}
 {self.many()}
 listen tcp
   mode tcp
   {self.bind(TCP)}
-  server s {P.BACKEND_ADDRESS}:{B.PORT} ssl crt {self.place.edge}/both.pem ca-file {self.place.edge}/root-cert.pem verify required sni str(service) no-ssl-reuse
+  {self.server(h2=False)}
 """
 
     reload_signal = signal.SIGUSR2

@@ -187,7 +187,8 @@ machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory =
 client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; protocol = "http1"; connections = {load.connections};
   rate = {load.rate:.1f}; requests_per_connection = {int(load.new_connections)}; host = "{load.host}";
   path = "{load.path}"; duration = "{load.seconds}s"; warmup = "{load.warmup}s"; request_body = {load.body};
-  tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; trusted_ca = "{place.edge}/root-cert.pem"; {cert} }}; }};
+  tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; {cert}
+    trusted_ca = "{place.edge}/root-cert.pem"; }}; }};
 """
 
     def run(self, place, load):

@@ -115,8 +115,9 @@ def memory(run, scenario, gateway):
     holder = run.place.start("holder", P.CLIENT, P.OTHER_CORE, P.L.PYTHON, P.TOP / "bench/harness/holder.py",
                              P.CLIENT_SIDE, PORTS[scenario.get("port", "tls")], P.HOST, n)
     try:
-        P.L.wait_for(f"{n} idle connections", lambda: f"held {n}\n" in run.place.log("holder") or holder.poll() is not None,
-                     120)
+        def held():
+            return f"held {n}\n" in run.place.log("holder") or holder.poll() is not None
+        P.L.wait_for(f"{n} idle connections", held, 200, every=0.2)
         if holder.poll() is not None:
             raise RuntimeError(run.place.log("holder")[-500:])
         time.sleep(1)

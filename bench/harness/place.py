@@ -11,6 +11,7 @@ as with a NIC; what AF_XDP cannot use, Isthmus does without.
 """
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -46,9 +47,13 @@ Groups = X25519
 
 def come_first():
     """
-    This process and all that it starts: on the other core (gateways are sent to theirs), and before the
-    neighbours. Where the kernel shares out a core by session (autogroup), the session needs the priority.
+    This process and all that it starts: on the other core (gateways are sent to theirs), with as many files
+    as it may open, and before the neighbours. Where the kernel shares out a core by session (autogroup), the
+    session needs the priority.
     """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = 1 << 20 if most == resource.RLIM_INFINITY else min(most, 1 << 20)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.sched_setaffinity(0, {OTHER_CORE})
     os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     group = Path("/proc/self/autogroup")
@@ -75,7 +80,8 @@ class Place:
     def __init__(self):
         self.tmp = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
         self.tmp.chmod(0o755)
-        self.procs, self.threaded, self.gateway = [], True, None
+        self.procs, self.gateway = [], None
+        self.threaded, self.busy_poll = True, False  # how the gateway's packets are received: steer()
         remove_namespaces()
         self._certificates()
         (self.tmp / "openssl.cnf").write_text(OPENSSL_CONF)
@@ -124,8 +130,10 @@ class Place:
         The gateway's interfaces for a gateway of the kernel's TCP, or for one that brings its own.
 
         Receiving is the work of a kernel thread (threaded NAPI, which veth has with GRO or XDP) on the
-        gateway's core: RPS would leave GRO, and all that XDP does, to the core of whoever sends.
+        gateway's core: RPS would leave GRO, and all that XDP does, to the core of whoever sends. With
+        busy_poll that thread leaves the work to the worker as long as it polls (the kernel's af_xdp.rst).
         """
+        later = (2, 200000) if self.busy_poll and not kernel else (0, 0)
         for dev, address in (("bgw0", CLIENT_SIDE), ("bgw1", BACKEND_SIDE)):
             self.ns(GATEWAY, "ip", "link", "set", dev, "xdp", "off", check=False)
             self.ns(GATEWAY, "ip", "addr", "flush", "dev", dev)
@@ -134,6 +142,8 @@ class Place:
                 self._write(GATEWAY, f"/sys/class/net/{dev}/threaded", 1)
             self._write(GATEWAY, f"/sys/class/net/{dev}/queues/rx-0/rps_cpus",
                         f"{0 if self.threaded else 1 << GATEWAY_CORE:x}")
+            self._write(GATEWAY, f"/sys/class/net/{dev}/napi_defer_hard_irqs", later[0])
+            self._write(GATEWAY, f"/sys/class/net/{dev}/gro_flush_timeout", later[1])
             if kernel:
                 self.ns(GATEWAY, "ip", "addr", "add", f"{address}/24", "dev", dev)
         for ns in (CLIENT, BACKEND):
@@ -186,8 +196,8 @@ class Place:
         def up():
             if p.poll() is not None:
                 raise RuntimeError(f"{p.name} ended with {p.returncode}:\n{self.log(p.name)[-3000:]}")
-            return L.sh("ip", "netns", "exec", ns, L.PYTHON, "-c", "import socket,sys\ns=socket.socket();s.settimeout(1)\n"
-                        f"sys.exit(s.connect_ex(('{address}',{port})))", check=False).returncode == 0
+            probe = f"import socket\ns=socket.socket();s.settimeout(1)\nexit(s.connect_ex(('{address}',{port})))"
+            return self.ns(ns, L.PYTHON, "-c", probe, check=False).returncode == 0
         L.wait_for(f"{p.name} at {address}:{port}", up, 60, every=0.1)
 
     def run(self, ns, *args, core=OTHER_CORE, seconds=600, check=True):

@@ -18,8 +18,8 @@ def of(results, gateway, figure):
 
 def bars(plt, data, path, figure, name, title):
     """Medians by scenario, with the range as a line."""
-    shown = {n: s for n, s in data["scenarios"].items()
-             if s["settings"]["kind"] in ("requests", "churn") and any(of(s["results"], g, figure) for g in s["results"])}
+    shown = {n: s for n, s in data["scenarios"].items() if s["settings"]["kind"] in ("requests", "churn")
+             and any(of(s["results"], g, figure) for g in s["results"])}
     if not shown:
         return
     fig, axes = plt.subplots(1, len(shown), figsize=(1.5 + 2.8 * len(shown), 4), squeeze=False)

@@ -96,8 +96,8 @@ def reload(f):
     if ms is None:
         return not_measured(target, wanted, "reload did not run")
     best = f.best("reload", "ms")
-    return [target, wanted, f"{ms:.0f} ms, p99 {ratio:.1f}x, {lost:.0f} lost", f"{best[1]} {best[0]:.0f} ms" if best else "-",
-            verdict(ms < 200 and ratio <= 1.5 and lost == 0)]
+    return [target, wanted, f"{ms:.0f} ms, p99 {ratio:.1f}x, {lost:.0f} lost",
+            f"{best[1]} {best[0]:.0f} ms" if best else "-", verdict(ms < 200 and ratio <= 1.5 and lost == 0)]
 
 
 def idle(f):
@@ -105,7 +105,8 @@ def idle(f):
     ours, best = f.get("idle", OURS, "share"), f.best("idle", "share")
     if ours is None:
         return not_measured(target, wanted, "idle did not run")
-    return [target, wanted, f"{100 * ours:.2f} %", f"{best[1]} {100 * best[0]:.2f} %" if best else "-", verdict(ours < 0.02)]
+    return [target, wanted, f"{100 * ours:.2f} %", f"{best[1]} {100 * best[0]:.2f} %" if best else "-",
+            verdict(ours < 0.02)]
 
 
 def rows(data):
