@@ -7,6 +7,7 @@ harness/gateways.py and envoy.py. For each scenario, in each round, every gatewa
 (A B C A B C): what the machine does meanwhile, it does to all. See bench/README.md.
 """
 import argparse
+import signal
 import statistics
 import sys
 import time
@@ -104,6 +105,8 @@ def measure_all(run, a):
 
 def main():
     a = arguments()
+    for s in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, lambda *_: sys.exit("ended by a signal"))  # and what was made is taken away
     P.come_first()
     if any(n.startswith("envoy") for n in a.gateways):
         envoy.install()

@@ -52,7 +52,7 @@ class Gateway:
         """Returns when workers have the new configuration: those of a kernel gateway are new processes."""
         before = set(self.pids())
         self.proc.send_signal(self.reload_signal)
-        L.wait_for(f"{self.name} to reload", lambda: set(self.pids()) - before, 60, every=0.005)
+        L.wait_for(f"{self.name} to reload", lambda: set(self.pids()) - before, 120, every=0.005)
 
     def pids(self):
         """Processes of the gateway: `ip netns exec` and taskset have become it."""
@@ -99,9 +99,11 @@ class Nginx(Gateway):
                 f" location / {{ proxy_pass https://{upstream}; }} }}\n")
 
     def many(self):
-        return "".join(f"{self.upstream(f'c{i}')} server {{ listen {P.CLIENT_SIDE}:{TLS} ssl; "
-                       f"server_name h{i}.example.com; location / {{ proxy_pass https://c{i}; }} }}\n"
-                       for i in range(self.hosts))
+        """A map and one location for all hosts: a server of its own for each would have its own TLS context."""
+        lines = "".join(f"h{i}.example.com c{i};\n" for i in range(self.hosts))
+        upstreams = "".join(self.upstream(f"c{i}") + "\n" for i in range(self.hosts))
+        return (f"map_hash_max_size 65536; map_hash_bucket_size 128;\n{upstreams}"
+                f"map $host $to {{ default backend; {lines} }}")
 
     def conf(self):
         d = self.dir
@@ -111,7 +113,6 @@ load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 events {{ worker_connections 19000; accept_mutex off; }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; tcp_nodelay on; client_max_body_size 64m;
-    server_names_hash_max_size 65536; server_names_hash_bucket_size 128;
     client_body_temp_path {d}/body; proxy_temp_path {d}/proxy; fastcgi_temp_path {d}/f; uwsgi_temp_path {d}/u;
     scgi_temp_path {d}/s; proxy_max_temp_file_size 0; proxy_request_buffering off;
     proxy_buffers 16 32k; proxy_buffer_size 16k; proxy_busy_buffers_size 64k;
@@ -119,7 +120,8 @@ http {{
     proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Request-Id $request_id; {self.to_backend()}
     {self.upstream("backend")}
-    {self.server("_", TLS, False, "backend")} {self.server("_", MTLS, True, "backend")} {self.many()}
+    {self.many()}
+    {self.server("_", TLS, False, "$to" if self.hosts else "backend")} {self.server("_", MTLS, True, "backend")}
 }}
 stream {{
     upstream backend {{ server {P.BACKEND_ADDRESS}:{B.PORT}; }}
@@ -240,4 +242,9 @@ control = {{ socket = "{self.dir}/sock"; drain_time = "1s"; }};
         return L.sh(L.BUILD / "isthmusctl", "--socket", self.dir / "sock", *args, check=False).stdout
 
     def reload(self):
+        """Until it is published: `isthmusctl reload` does not wait for one that takes long."""
+        def published():
+            return self.place.log(self.name).count(" is published")
+        before = published()
         self.ctl("reload")
+        L.wait_for("the new configuration", lambda: published() > before, 120, every=0.005)

@@ -150,7 +150,7 @@ def reload(run, scenario, gateway):
     gateway.change()
     reloading = Reloading(gateway, load.warmup + load.seconds / 4)
     result = D.run(run.place, load)
-    reloading.join(60)
+    reloading.join(120)
     return {"ms": 1e3 * reloading.seconds, "lost": result["errors"],
             "p99_ratio": result["latency_us"]["p99"] / quiet["latency_us"]["p99"]
             } | figures("quiet", quiet) | figures("reload", result)
