@@ -16,14 +16,14 @@ import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import backend, ceiling, cpu, envoy, gateways, measure, plots, report  # noqa: E402
+from harness import backend, ceiling, cpu, envoy, gateways, load, measure, plots, report  # noqa: E402
 from harness import place as P  # noqa: E402
 
 NOISY = 0.02  # share of core 0 that is busy without a gateway, from which on there are neighbours
 SCENARIOS = P.TOP / "bench/scenarios"
 # In the order in which they are measured: some build on the figures of the first.
 ORDER = ("keepalive-1k", "latency", "new-tls", "new-mtls", "bulk-download", "growth", "idle-connections", "reload",
-         "idle", "keepalive-0", "keepalive-10k", "tcp", "bulk-upload")
+         "idle", "memif-1k", "memif-bulk", "keepalive-0", "keepalive-10k", "tcp", "bulk-upload")
 GATEWAYS = {g.name: g for g in (gateways.Nginx, gateways.Haproxy, gateways.HaproxyH2, envoy.Envoy, envoy.EnvoyH2,
                                 gateways.Isthmus)}
 
@@ -39,6 +39,8 @@ def arguments():
     p.add_argument("--cost", choices=("auto", "core", "threads"), default="auto",
                    help="CPU time is that of the whole core 0, or of the gateway's threads alone: auto takes these "
                         "where others use the core as well")
+    p.add_argument("--load", choices=("kernel", "isthmus"), default="kernel",
+                   help="wrk and h2load, or isthmus-bench on its own stack")
     p.add_argument("--busy-poll", action="store_true", help="AF_XDP: NAPI is deferred while the worker polls")
     p.add_argument("--rps", action="store_true", help="steer the gateway's packets by RPS, without GRO")
     a = p.parse_args()
@@ -111,6 +113,7 @@ def main():
     if any(n.startswith("envoy") for n in a.gateways):
         envoy.install()
     began = time.time()
+    load.IsthmusBench.wanted = a.load == "isthmus"
     place = P.Place()
     try:
         place.threaded, place.busy_poll = not a.rps, a.busy_poll
@@ -120,7 +123,7 @@ def main():
         run.by_threads = a.cost == "threads" or (a.cost == "auto" and run.baseline > NOISY)
         data = {"machine": report.machine(), "versions": report.versions(place, [GATEWAYS[n] for n in a.gateways]),
                 "baseline": run.baseline, "by_threads": run.by_threads, "seconds": a.seconds, "quick": a.quick,
-                "rps": a.rps, "busy_poll": a.busy_poll, "began": int(began),
+                "rps": a.rps, "busy_poll": a.busy_poll, "load": a.load, "began": int(began),
                 "ceilings": ceiling.measure(place, a.quick)}
         data["scenarios"] = measure_all(run, a)
     finally:

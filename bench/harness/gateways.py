@@ -6,6 +6,7 @@ The gateways, each with one worker on the gateway's core, and configured to do t
 with mutual TLS 1.3 to the backend, connections kept, no session tickets, no access log, a request ID
 and x-forwarded-for added. What each one's documentation advises for speed is in its class.
 """
+import json
 import signal
 import subprocess
 
@@ -33,9 +34,16 @@ class Gateway:
         self.write()
         self.proc = self.place.start(self.name, P.GATEWAY, P.GATEWAY_CORE, *self.command())
         self.place.pin_napi()
-        self.place.wait_port(P.CLIENT, P.CLIENT_SIDE, TLS, self.proc)
+        self.wait_ready()
         self.place.pin_napi()
         return self
+
+    def wait_ready(self):
+        self.place.wait_port(P.CLIENT, P.CLIENT_SIDE, TLS, self.proc)
+
+    def busy_turns(self):
+        """Seconds that it says it has worked, polling apart; none, where it does not say so."""
+        return None
 
     def stop(self):
         self.place.stop(self.proc)
@@ -198,8 +206,9 @@ class HaproxyH2(Haproxy):
 
 
 class Isthmus(Gateway):
-    """af_xdp on the same veth; the idle setting that is the default."""
+    """af_xdp on the same veth, or memif; the idle setting that is the default."""
     name, title, kernel = "isthmus", "Isthmus", False
+    memif = False
 
     def version(self):
         return L.sh("git", "-C", P.TOP, "describe", "--always", "--dirty", check=False).stdout.strip() or "?"
@@ -208,7 +217,19 @@ class Isthmus(Gateway):
         return L.BUILD / "isthmusd", "-c", self.dir / "conf"
 
     def port(self, name, dev, address):
-        return f'{{ name = "{name}"; device = "af_xdp"; interface = "{dev}"; addresses = [ "{address}/24" ]; }}'
+        device = (f'device = "memif"; memif_server = true; socket = "{self.dir}/{name}.memif";' if self.memif else
+                  f'device = "af_xdp"; interface = "{dev}";')
+        return f'{{ name = "{name}"; {device} addresses = [ "{address}/24" ]; }}'
+
+    def wait_ready(self):
+        if self.memif:  # which the kernel cannot try
+            L.wait_for("isthmusd", lambda: self.proc.poll() is not None or (self.dir / "up.memif").exists(), 60)
+        else:
+            super().wait_ready()
+
+    def busy_turns(self):
+        stats = json.loads(self.ctl("--json", "stats", "worker.busy_cycles"))
+        return int(stats["worker.busy_cycles"]) / P.cycles_a_second()
 
     def tls(self, mode, extra=""):
         return f'tls = {{ mode = "{mode}"; secret = "edge"; min_version = "1.3"; session_tickets = false; {extra} }};'

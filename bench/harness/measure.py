@@ -8,6 +8,7 @@ The kinds of measurement. Each visits one gateway, once, and returns figures by 
     memory     bytes of an idle connection
     reload     how long a reload of a large configuration takes, and what requests notice
     idle       share of the core without any load
+    memif      requests without a kernel in the way
 """
 import dataclasses
 import threading
@@ -35,9 +36,9 @@ class Run:
 
 def load_of(run, scenario, **more):
     s = scenario
-    return D.Load(port=PORTS[s.get("port", "tls")], path=s.get("path", "/1k"), connections=s.get("connections", 64),
-                  client_certificate=s.get("port") == "mtls", method=s.get("method", "GET"), body=s.get("body", 0),
-                  **{"seconds": run.seconds, "warmup": run.warmup, **more})
+    told = {name: s[name] for name in ("path", "connections", "method", "body") if name in s}
+    return D.Load(port=PORTS[s.get("port", "tls")], client_certificate=s.get("port") == "mtls",
+                  **{"seconds": run.seconds, "warmup": run.warmup, **told, **more})
 
 
 def cost_us(run, result):
@@ -61,6 +62,8 @@ def figures(prefix, result):
     """What is kept of a generator's result, for the report and for doubters."""
     names = ("rate", "errors", "busy", "busy_other", "tasks")
     kept = {f"{prefix}.{n}": result[n] for n in names}
+    if result["turns"] is not None and result["rate"]:
+        kept[f"{prefix}.cost_turns"] = 1e6 * result["turns"] / result["rate"]
     kept[f"{prefix}.cost_tasks"] = 1e6 * result["tasks"] / result["rate"] if result["rate"] else float("nan")
     return kept | {f"{prefix}.{n}_us": v for n, v in result["latency_us"].items()}
 
@@ -167,5 +170,19 @@ def idle(run, scenario, gateway):
     return {"share": threads if run.by_threads else max(0.0, window.share() - run.baseline), "threads": threads}
 
 
+def memif(run, scenario, gateway):
+    """The gateway without a kernel: isthmus-bench is client and backend. The cost is what its worker says it worked."""
+    if not D.IsthmusBench.program.exists():
+        raise LookupError("needs build/bench/isthmus-bench")
+    gateway.memif = True
+    gateway.start()
+    try:
+        result = D.IsthmusBench().run_memif(run.place, load_of(run, scenario), gateway.dir, scenario["answer"])
+    finally:
+        gateway.stop()
+    found = figures("full", result)
+    return {"rate": result["rate"], "cost": found["full.cost_turns"]} | found
+
+
 KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,
-         "reload": reload, "idle": idle}
+         "reload": reload, "idle": idle, "memif": memif}

@@ -45,6 +45,12 @@ Groups = X25519
 """
 
 
+def cycles_a_second():
+    """Of the time stamp counter, which here counts at the nominal frequency."""
+    with open("/proc/cpuinfo") as f:
+        return 1e6 * float(re.search(r"cpu MHz\s*:\s*(\S+)", f.read()).group(1))
+
+
 def come_first():
     """
     This process and all that it starts: on the other core (gateways are sent to theirs), with as many files
@@ -148,6 +154,24 @@ class Place:
                 self.ns(GATEWAY, "ip", "addr", "add", f"{address}/24", "dev", dev)
         for ns in (CLIENT, BACKEND):
             self.ns(ns, "ip", "neigh", "flush", "all", check=False)
+
+    def lend(self, ns, dev, near, address):
+        """The far interface to a load generator (or server) with its own TCP: it receives on the other core."""
+        self.ns(ns, "ip", "addr", "flush", "dev", dev)
+        self.ns(ns, "ethtool", "-K", dev, "gro", "on")
+        self._write(ns, f"/sys/class/net/{dev}/threaded", 1)
+        self.ns(GATEWAY, "ethtool", "-K", near, "tx", "off", "gso", "off", "tso", "off", check=False)
+        for pid in self.kernel_threads(f"napi/{dev}-"):
+            os.sched_setaffinity(pid, {OTHER_CORE})
+            os.setpriority(os.PRIO_PROCESS, pid, PRIORITY)
+
+    def take_back(self, ns, dev, near, address):
+        """As it was for programs that use the kernel's TCP."""
+        self.ns(ns, "ip", "link", "set", dev, "xdp", "off", check=False)
+        self._write(ns, f"/sys/class/net/{dev}/threaded", 0)
+        self.ns(ns, "ethtool", "-K", dev, "gro", "off")
+        self.ns(ns, "ip", "addr", "replace", f"{address}/24", "dev", dev)
+        self.ns(GATEWAY, "ethtool", "-K", near, "tx", "on", "gso", "on", "tso", "on", check=False)
 
     def kernel_threads(self, pattern=rf"(napi/bgw[01]-|ksoftirqd/{GATEWAY_CORE}$)"):
         """Those that do the gateway's receiving: of its interfaces' NAPI, and of its core's soft interrupts."""
