@@ -32,7 +32,8 @@ def arguments():
     p = argparse.ArgumentParser(prog="./run bench", description="Isthmus beside nginx, HAProxy and Envoy.")
     p.add_argument("--quick", action="store_true", help="under ten minutes: short windows, fewer rounds and scenarios")
     p.add_argument("--only", type=lambda s: s.split(","), default=list(ORDER), metavar="SCENARIO,...")
-    p.add_argument("--gateways", type=lambda s: s.split(","), default=list(GATEWAYS), metavar="NAME,...")
+    p.add_argument("--gateways", type=lambda s: s.split(","), metavar="NAME,...",
+                   help=f"of {', '.join(GATEWAYS)}; quick leaves out haproxy-h2")
     p.add_argument("--rounds", type=int, help="of each scenario; default 5, quick 1 (main scenario 2)")
     p.add_argument("--seconds", type=float, help="of a measured window; default 5, quick 2")
     p.add_argument("--out", type=Path, default=P.TOP / "bench/results", help="directory of reports")
@@ -47,6 +48,7 @@ def arguments():
     for name in a.only:
         if not (SCENARIOS / f"{name}.toml").exists():
             p.error(f"no scenario {name}: there are {', '.join(ORDER)}")
+    a.gateways = a.gateways or [n for n in GATEWAYS if not (a.quick and n == "haproxy-h2")]
     for name in a.gateways:
         if name not in GATEWAYS:
             p.error(f"no gateway {name}: there are {', '.join(GATEWAYS)}")
@@ -54,9 +56,12 @@ def arguments():
     return a
 
 
-def scenario(name):
+def scenario(name, quick):
+    """A file of scenarios. In a quick run, `connections_quick` stands for `connections`, and so on."""
     with open(SCENARIOS / f"{name}.toml", "rb") as f:
-        return {"name": name, **tomllib.load(f)}
+        s = {"name": name, **tomllib.load(f)}
+    others = {k.removesuffix("_quick"): v for k, v in s.items() if k.endswith("_quick")}
+    return {k: v for k, v in (s | (others if quick else {})).items() if not k.endswith("_quick")}
 
 
 def rounds_of(s, a):
@@ -96,7 +101,7 @@ def slowest(results):
 def measure_all(run, a):
     out = {}
     for name in sorted(a.only, key=ORDER.index):
-        s = scenario(name)
+        s = scenario(name, a.quick)
         if a.quick and not s.get("quick", True) and a.only == list(ORDER):
             continue
         out[name] = {"settings": s, "results": measure_scenario(run, s, a)}
@@ -118,7 +123,7 @@ def main():
     try:
         place.threaded, place.busy_poll = not a.rps, a.busy_poll
         backend.start(place)
-        run = measure.Run(place, a.seconds, 1.0, quick=a.quick)
+        run = measure.Run(place, a.seconds, 1.0)
         run.baseline = cpu.over(P.GATEWAY_CORE, 2).share()
         run.by_threads = a.cost == "threads" or (a.cost == "auto" and run.baseline > NOISY)
         data = {"machine": report.machine(), "versions": report.versions(place, [GATEWAYS[n] for n in a.gateways]),

@@ -219,18 +219,32 @@ client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; connections = {load.connecti
         return finish(json.loads(out.read_text()), *windows)
 
     def run_memif(self, place, load, directory, body):
-        """As client and as backend, at the other ends of the gateway's memif ports in @directory."""
-        def machine(name, end, address):
-            return (f'{name} = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "160MiB"; '
-                    f'packets = 16384; ports = ( {{ name = "{end}"; device = "memif"; '
-                    f'socket = "{directory}/{end}.memif"; addresses = [ "{address}/24" ]; }} ); }};\n')
-        s = place.service
-        client = self.conf(place, load)
-        return self.run_conf(place, load, machine("machine", "down", "10.1.0.1")
-                             + machine("server_machine", "up", P.BACKEND_ADDRESS) + client[client.index("client ="):] + f"""
+        """As client and as backend, two processes at the other ends of the gateway's memif ports in @directory."""
+        server = self.serve(place, directory, body)
+        try:
+            text = self.conf(place, load)
+            text = self.memif("down", "10.1.0.1", directory) + text[text.index("client ="):]
+            return self.run_conf(place, load, text)
+        finally:
+            place.stop(server)
+
+    @staticmethod
+    def memif(end, address, directory):
+        return (f'machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "160MiB"; '
+                f'packets = 16384; ports = ( {{ name = "{end}"; device = "memif"; '
+                f'socket = "{directory}/{end}.memif"; addresses = [ "{address}/24" ]; }} ); }};\n')
+
+    def serve(self, place, directory, body):
+        s, path = place.service, place.tmp / "isthmus-server.conf"
+        path.write_text(self.memif("up", P.BACKEND_ADDRESS, directory) + f"""
 server = {{ listen = "{P.BACKEND_ADDRESS}:8443"; body = "{body}"; tls = {{ mode = "mutual"; min_version = "1.3";
   certificate = "{s}/cert-chain.pem"; private_key = "{s}/key.pem"; trusted_ca = "{s}/root-cert.pem"; }}; }};
 """)
+        p = place.start("isthmus-server", P.BACKEND, P.OTHER_CORE, self.program, "-c", path)
+        time.sleep(2)  # it says nothing when it is ready
+        if p.poll() is not None:
+            raise RuntimeError(place.log("isthmus-server")[-1000:])
+        return p
 
 
 GENERATORS = (IsthmusBench, Wrk, H2load, Churn)

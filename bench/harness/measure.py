@@ -29,7 +29,6 @@ class Run:
     seconds: float         # of one measured window
     warmup: float
     baseline: float = 0.0  # share of the gateway's core that is busy without a gateway
-    quick: bool = False
     by_threads: bool = False  # count only the gateway's threads, as others are on its core
     slowest: float = 0.0   # requests a second of the slowest peer, once it is known
 
@@ -104,7 +103,7 @@ def latency(run, scenario, gateway):
 @with_gateway
 def growth(run, scenario, gateway):
     found = {}
-    for n in scenario["steps_quick" if run.quick else "steps"]:
+    for n in scenario["steps"]:
         result = D.run(run.place, load_of(run, scenario, connections=n, rate=scenario["rate"]))
         found |= {f"cost.{n}": cost_us(run, result)} | figures(f"at{n}", result)
     return found
