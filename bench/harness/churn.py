@@ -17,6 +17,7 @@ class Connection:
         self.began, self.answer, self.request = time.time(), b"", request
         raw = socket.socket()
         raw.setblocking(False)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw.connect_ex(address)
         self.sock, self.context, self.host, self.step = raw, context, host, self.wrap
 

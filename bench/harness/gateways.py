@@ -6,6 +6,7 @@ The gateways, each with one worker on the gateway's core, and configured to do t
 with mutual TLS 1.3 to the backend, connections kept, no session tickets, no access log, a request ID
 and x-forwarded-for added. What each one's documentation advises for speed is in its class.
 """
+import json
 import signal
 import subprocess
 
@@ -33,9 +34,16 @@ class Gateway:
         self.write()
         self.proc = self.place.start(self.name, P.GATEWAY, P.GATEWAY_CORE, *self.command())
         self.place.pin_napi()
-        self.place.wait_port(P.CLIENT, P.CLIENT_SIDE, TLS, self.proc)
+        self.wait_ready()
         self.place.pin_napi()
         return self
+
+    def wait_ready(self):
+        self.place.wait_port(P.CLIENT, P.CLIENT_SIDE, TLS, self.proc)
+
+    def busy_turns(self):
+        """Seconds that it says it has worked, polling apart; none, where it does not say so."""
+        return None
 
     def stop(self):
         self.place.stop(self.proc)
@@ -52,7 +60,7 @@ class Gateway:
         """Returns when workers have the new configuration: those of a kernel gateway are new processes."""
         before = set(self.pids())
         self.proc.send_signal(self.reload_signal)
-        L.wait_for(f"{self.name} to reload", lambda: set(self.pids()) - before, 60, every=0.005)
+        L.wait_for(f"{self.name} to reload", lambda: set(self.pids()) - before, 120, every=0.005)
 
     def pids(self):
         """Processes of the gateway: `ip netns exec` and taskset have become it."""
@@ -91,15 +99,19 @@ class Nginx(Gateway):
                 "proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off;")
 
     def upstream(self, name):
-        return f"upstream {name} {{ server {P.BACKEND_ADDRESS}:{B.PORT}; keepalive 1024; keepalive_requests 1000000000; }}"
+        return (f"upstream {name} {{ server {P.BACKEND_ADDRESS}:{B.PORT}; keepalive 1024; "
+                "keepalive_requests 1000000000; }")
 
     def server(self, name, port, mutual, upstream):
         return (f"server {{ listen {P.CLIENT_SIDE}:{port} ssl backlog=16384; server_name {name}; {self.tls(mutual)}\n"
                 f" location / {{ proxy_pass https://{upstream}; }} }}\n")
 
     def many(self):
-        return "".join(f"{self.upstream(f'c{i}')} server {{ listen {P.CLIENT_SIDE}:{TLS} ssl; server_name h{i}.example.com; "
-                       f"location / {{ proxy_pass https://c{i}; }} }}\n" for i in range(self.hosts))
+        """A map and one location for all hosts: a server of its own for each would have its own TLS context."""
+        lines = "".join(f"h{i}.example.com c{i};\n" for i in range(self.hosts))
+        upstreams = "".join(self.upstream(f"c{i}") + "\n" for i in range(self.hosts))
+        return (f"map_hash_max_size 65536; map_hash_bucket_size 128;\n{upstreams}"
+                f"map $host $to {{ default backend; {lines} }}")
 
     def conf(self):
         d = self.dir
@@ -109,7 +121,6 @@ load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 events {{ worker_connections 19000; accept_mutex off; }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; tcp_nodelay on; client_max_body_size 64m;
-    server_names_hash_max_size 65536; server_names_hash_bucket_size 128;
     client_body_temp_path {d}/body; proxy_temp_path {d}/proxy; fastcgi_temp_path {d}/f; uwsgi_temp_path {d}/u;
     scgi_temp_path {d}/s; proxy_max_temp_file_size 0; proxy_request_buffering off;
     proxy_buffers 16 32k; proxy_buffer_size 16k; proxy_busy_buffers_size 64k;
@@ -117,7 +128,8 @@ http {{
     proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Request-Id $request_id; {self.to_backend()}
     {self.upstream("backend")}
-    {self.server("_", TLS, False, "backend")} {self.server("_", MTLS, True, "backend")} {self.many()}
+    {self.many()}
+    {self.server("_", TLS, False, "$to" if self.hosts else "backend")} {self.server("_", MTLS, True, "backend")}
 }}
 stream {{
     upstream backend {{ server {P.BACKEND_ADDRESS}:{B.PORT}; }}
@@ -137,17 +149,17 @@ class Haproxy(Gateway):
     def command(self):
         return "haproxy", "-W", "-db", "-f", self.dir / "conf"
 
-    def server(self):
+    def server(self, h2):
         e = self.place.edge
-        alpn = " alpn h2" if self.h2 else ""
-        return (f"server s {P.BACKEND_ADDRESS}:{B.PORT_H2 if self.h2 else B.PORT} ssl crt {e}/both.pem "
+        alpn = " alpn h2" if h2 else ""
+        return (f"server s {P.BACKEND_ADDRESS}:{B.PORT_H2 if h2 else B.PORT} ssl crt {e}/both.pem "
                 f"ca-file {e}/root-cert.pem verify required sni str(service) no-ssl-reuse pool-max-conn -1{alpn}")
 
     def bind(self, port, extra=""):
         return f"bind {P.CLIENT_SIDE}:{port} backlog 16384 ssl crt {self.place.edge}/both.pem no-tls-tickets {extra}"
 
     def many(self):
-        return "".join(f"backend c{i}\n  {self.server()}\n" for i in range(self.hosts))
+        return "".join(f"backend c{i}\n  {self.server(self.h2)}\n" for i in range(self.hosts))
 
     def conf(self):
         hosts = self.dir / "hosts.map"
@@ -178,12 +190,12 @@ frontend tls
   {choose}
   default_backend backend
 backend backend
-  {self.server()}
+  {self.server(self.h2)}
 {self.many()}
 listen tcp
   mode tcp
   {self.bind(TCP)}
-  server s {P.BACKEND_ADDRESS}:{B.PORT} ssl crt {self.place.edge}/both.pem ca-file {self.place.edge}/root-cert.pem verify required sni str(service) no-ssl-reuse
+  {self.server(h2=False)}
 """
 
     reload_signal = signal.SIGUSR2
@@ -194,8 +206,9 @@ class HaproxyH2(Haproxy):
 
 
 class Isthmus(Gateway):
-    """af_xdp on the same veth; the idle setting that is the default."""
+    """af_xdp on the same veth, or memif; the idle setting that is the default."""
     name, title, kernel = "isthmus", "Isthmus", False
+    memif = False
 
     def version(self):
         return L.sh("git", "-C", P.TOP, "describe", "--always", "--dirty", check=False).stdout.strip() or "?"
@@ -204,7 +217,19 @@ class Isthmus(Gateway):
         return L.BUILD / "isthmusd", "-c", self.dir / "conf"
 
     def port(self, name, dev, address):
-        return f'{{ name = "{name}"; device = "af_xdp"; interface = "{dev}"; addresses = [ "{address}/24" ]; }}'
+        device = (f'device = "memif"; memif_server = true; socket = "{self.dir}/{name}.memif";' if self.memif else
+                  f'device = "af_xdp"; interface = "{dev}";')
+        return f'{{ name = "{name}"; {device} addresses = [ "{address}/24" ]; }}'
+
+    def wait_ready(self):
+        if self.memif:  # which the kernel cannot try
+            L.wait_for("isthmusd", lambda: self.proc.poll() is not None or (self.dir / "up.memif").exists(), 60)
+        else:
+            super().wait_ready()
+
+    def busy_turns(self):
+        stats = json.loads(self.ctl("--json", "stats", "worker.busy_cycles"))
+        return int(stats["worker.busy_cycles"]) / P.cycles_a_second()
 
     def tls(self, mode, extra=""):
         return f'tls = {{ mode = "{mode}"; secret = "edge"; min_version = "1.3"; session_tickets = false; {extra} }};'
@@ -238,4 +263,9 @@ control = {{ socket = "{self.dir}/sock"; drain_time = "1s"; }};
         return L.sh(L.BUILD / "isthmusctl", "--socket", self.dir / "sock", *args, check=False).stdout
 
     def reload(self):
+        """Until it is published: `isthmusctl reload` does not wait for one that takes long."""
+        def published():
+            return self.place.log(self.name).count(" is published")
+        before = published()
         self.ctl("reload")
+        L.wait_for("the new configuration", lambda: published() > before, 120, every=0.005)

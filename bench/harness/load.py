@@ -62,12 +62,16 @@ class Running:
     def watch(self):
         """Sleeps through the warm-up, then watches both cores, and the gateway's processes."""
         time.sleep(self.load.warmup)
-        tasks = cpu.Tasks([*self.place.gateway.pids(), *self.place.kernel_threads()])
+        gateway = self.place.gateway
+        tasks, turns = cpu.Tasks([*gateway.pids(), *self.place.kernel_threads()]), gateway.busy_turns()
         self.began = time.time()
         windows = [cpu.Window(n).start() for n in (P.GATEWAY_CORE, P.OTHER_CORE)]
         time.sleep(self.load.seconds)
         self.ended = time.time()
-        return *(w.stop() for w in windows), tasks.seconds() / (self.ended - self.began)
+        seconds = self.ended - self.began
+        windows = [w.stop() for w in windows]
+        threads = tasks.seconds() / seconds
+        return *windows, threads, None if turns is None else (gateway.busy_turns() - turns) / seconds
 
     def wait(self, seconds=60):
         self.proc.wait(seconds)
@@ -78,8 +82,9 @@ class Running:
         return text
 
 
-def finish(result, gateway, other, tasks):
-    """@tasks: the share of a core that the gateway's own processes had."""
+def finish(result, gateway, other, tasks, turns):
+    """Shares of a core: @tasks is what the gateway's threads had, @turns what it says it has worked."""
+    result["turns"] = turns
     result["rate"] = result["requests"] / result["seconds"]
     result["core0"], result["core1"] = gateway.as_dict(), other.as_dict()
     result["busy"], result["busy_other"], result["tasks"] = gateway.share(), other.share(), tasks
@@ -169,34 +174,77 @@ class Churn:
 
 
 class IsthmusBench:
-    """bench/load: its settings are a file of libconfig; it has the client's interface to itself."""
+    """bench/load: on our own stack, so the kernel lends it the client's interface for as long as it runs."""
     name = "isthmus-bench"
     program = P.L.BUILD / "bench/isthmus-bench"
+    wanted = False  # --load isthmus
+    wire = (P.CLIENT, "bc0", "bgw0", "10.1.0.1")
 
     @classmethod
     def can(cls, load):
-        return False  # bench/README.md, "The load generator": until it is there
+        return cls.wanted
 
     def conf(self, place, load):
         cert = (f'certificate = "{place.client}/cert-chain.pem"; private_key = "{place.client}/key.pem";'
                 if load.client_certificate else "")
         mode = "mutual" if load.client_certificate else "simple"
         return f"""
-machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "128MiB";
+machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "192MiB";
   ports = ( {{ name = "c"; device = "af_xdp"; interface = "bc0"; addresses = [ "10.1.0.1/24" ]; }} ); }};
-client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; protocol = "http1"; connections = {load.connections};
-  rate = {load.rate:.1f}; requests_per_connection = {int(load.new_connections)}; host = "{load.host}";
-  path = "{load.path}"; duration = "{load.seconds}s"; warmup = "{load.warmup}s"; request_body = {load.body};
-  tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; trusted_ca = "{place.edge}/root-cert.pem"; {cert} }}; }};
+client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; connections = {load.connections}; rate = {load.rate:.1f};
+  requests_per_connection = {int(load.new_connections)}; host = "{load.host}"; path = "{load.path}";
+  method = "{load.method}"; request_body = {load.body};
+  duration = "{1000 * (load.warmup + load.seconds) + 500:.0f}ms"; warmup = "500ms";
+  tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; {cert}
+    trusted_ca = "{place.edge}/root-cert.pem"; }}; }};
 """
 
     def run(self, place, load):
+        place.lend(*self.wire)
+        try:
+            return self.run_conf(place, load, self.conf(place, load))
+        finally:
+            place.take_back(*self.wire)
+
+    def run_conf(self, place, load, text):
         path, out = place.tmp / "isthmus-bench.conf", place.tmp / "isthmus-bench.json"
-        path.write_text(self.conf(place, load))
+        path.write_text(text)
         running = Running(place, load, "isthmus-bench", [self.program, "-c", path, "--json", out])
+
+        def loading():
+            return "requests" in place.log("isthmus-bench") or running.proc.poll() is not None
+        P.L.wait_for("the load", loading, 60)
         windows = running.watch()
         running.wait()
         return finish(json.loads(out.read_text()), *windows)
+
+    def run_memif(self, place, load, directory, body):
+        """As client and as backend, two processes at the other ends of the gateway's memif ports in @directory."""
+        server = self.serve(place, directory, body)
+        try:
+            text = self.conf(place, load)
+            text = self.memif("down", "10.1.0.1", directory) + text[text.index("client ="):]
+            return self.run_conf(place, load, text)
+        finally:
+            place.stop(server)
+
+    @staticmethod
+    def memif(end, address, directory):
+        return (f'machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "160MiB"; '
+                f'packets = 16384; ports = ( {{ name = "{end}"; device = "memif"; '
+                f'socket = "{directory}/{end}.memif"; addresses = [ "{address}/24" ]; }} ); }};\n')
+
+    def serve(self, place, directory, body):
+        s, path = place.service, place.tmp / "isthmus-server.conf"
+        path.write_text(self.memif("up", P.BACKEND_ADDRESS, directory) + f"""
+server = {{ listen = "{P.BACKEND_ADDRESS}:8443"; body = "{body}"; tls = {{ mode = "mutual"; min_version = "1.3";
+  certificate = "{s}/cert-chain.pem"; private_key = "{s}/key.pem"; trusted_ca = "{s}/root-cert.pem"; }}; }};
+""")
+        p = place.start("isthmus-server", P.BACKEND, P.OTHER_CORE, self.program, "-c", path)
+        time.sleep(2)  # it says nothing when it is ready
+        if p.poll() is not None:
+            raise RuntimeError(place.log("isthmus-server")[-1000:])
+        return p
 
 
 GENERATORS = (IsthmusBench, Wrk, H2load, Churn)

@@ -8,6 +8,7 @@ The kinds of measurement. Each visits one gateway, once, and returns figures by 
     memory     bytes of an idle connection
     reload     how long a reload of a large configuration takes, and what requests notice
     idle       share of the core without any load
+    memif      requests without a kernel in the way
 """
 import dataclasses
 import threading
@@ -28,16 +29,15 @@ class Run:
     seconds: float         # of one measured window
     warmup: float
     baseline: float = 0.0  # share of the gateway's core that is busy without a gateway
-    quick: bool = False
     by_threads: bool = False  # count only the gateway's threads, as others are on its core
     slowest: float = 0.0   # requests a second of the slowest peer, once it is known
 
 
 def load_of(run, scenario, **more):
     s = scenario
-    return D.Load(port=PORTS[s.get("port", "tls")], path=s.get("path", "/1k"), connections=s.get("connections", 64),
-                  client_certificate=s.get("port") == "mtls", method=s.get("method", "GET"), body=s.get("body", 0),
-                  **{"seconds": run.seconds, "warmup": run.warmup, **more})
+    told = {name: s[name] for name in ("path", "connections", "method", "body") if name in s}
+    return D.Load(port=PORTS[s.get("port", "tls")], client_certificate=s.get("port") == "mtls",
+                  **{"seconds": run.seconds, "warmup": run.warmup, **told, **more})
 
 
 def cost_us(run, result):
@@ -61,6 +61,8 @@ def figures(prefix, result):
     """What is kept of a generator's result, for the report and for doubters."""
     names = ("rate", "errors", "busy", "busy_other", "tasks")
     kept = {f"{prefix}.{n}": result[n] for n in names}
+    if result["turns"] is not None and result["rate"]:
+        kept[f"{prefix}.cost_turns"] = 1e6 * result["turns"] / result["rate"]
     kept[f"{prefix}.cost_tasks"] = 1e6 * result["tasks"] / result["rate"] if result["rate"] else float("nan")
     return kept | {f"{prefix}.{n}_us": v for n, v in result["latency_us"].items()}
 
@@ -101,7 +103,7 @@ def latency(run, scenario, gateway):
 @with_gateway
 def growth(run, scenario, gateway):
     found = {}
-    for n in scenario["steps_quick" if run.quick else "steps"]:
+    for n in scenario["steps"]:
         result = D.run(run.place, load_of(run, scenario, connections=n, rate=scenario["rate"]))
         found |= {f"cost.{n}": cost_us(run, result)} | figures(f"at{n}", result)
     return found
@@ -115,8 +117,9 @@ def memory(run, scenario, gateway):
     holder = run.place.start("holder", P.CLIENT, P.OTHER_CORE, P.L.PYTHON, P.TOP / "bench/harness/holder.py",
                              P.CLIENT_SIDE, PORTS[scenario.get("port", "tls")], P.HOST, n)
     try:
-        P.L.wait_for(f"{n} idle connections", lambda: f"held {n}\n" in run.place.log("holder") or holder.poll() is not None,
-                     120)
+        def held():
+            return f"held {n}\n" in run.place.log("holder") or holder.poll() is not None
+        P.L.wait_for(f"{n} idle connections", held, 200, every=0.2)
         if holder.poll() is not None:
             raise RuntimeError(run.place.log("holder")[-500:])
         time.sleep(1)
@@ -149,7 +152,7 @@ def reload(run, scenario, gateway):
     gateway.change()
     reloading = Reloading(gateway, load.warmup + load.seconds / 4)
     result = D.run(run.place, load)
-    reloading.join(60)
+    reloading.join(120)
     return {"ms": 1e3 * reloading.seconds, "lost": result["errors"],
             "p99_ratio": result["latency_us"]["p99"] / quiet["latency_us"]["p99"]
             } | figures("quiet", quiet) | figures("reload", result)
@@ -166,5 +169,19 @@ def idle(run, scenario, gateway):
     return {"share": threads if run.by_threads else max(0.0, window.share() - run.baseline), "threads": threads}
 
 
+def memif(run, scenario, gateway):
+    """The gateway without a kernel: isthmus-bench is client and backend. The cost is what its worker says it worked."""
+    if not D.IsthmusBench.program.exists():
+        raise LookupError("needs build/bench/isthmus-bench")
+    gateway.memif = True
+    gateway.start()
+    try:
+        result = D.IsthmusBench().run_memif(run.place, load_of(run, scenario), gateway.dir, scenario["answer"])
+    finally:
+        gateway.stop()
+    found = figures("full", result)
+    return {"rate": result["rate"], "cost": found["full.cost_turns"]} | found
+
+
 KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,
-         "reload": reload, "idle": idle}
+         "reload": reload, "idle": idle, "memif": memif}

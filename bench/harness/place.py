@@ -11,6 +11,7 @@ as with a NIC; what AF_XDP cannot use, Isthmus does without.
 """
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -44,11 +45,21 @@ Groups = X25519
 """
 
 
+def cycles_a_second():
+    """Of the time stamp counter, which here counts at the nominal frequency."""
+    with open("/proc/cpuinfo") as f:
+        return 1e6 * float(re.search(r"cpu MHz\s*:\s*(\S+)", f.read()).group(1))
+
+
 def come_first():
     """
-    This process and all that it starts: on the other core (gateways are sent to theirs), and before the
-    neighbours. Where the kernel shares out a core by session (autogroup), the session needs the priority.
+    This process and all that it starts: on the other core (gateways are sent to theirs), with as many files
+    as it may open, and before the neighbours. Where the kernel shares out a core by session (autogroup), the
+    session needs the priority.
     """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = 1 << 20 if most == resource.RLIM_INFINITY else min(most, 1 << 20)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.sched_setaffinity(0, {OTHER_CORE})
     os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     group = Path("/proc/self/autogroup")
@@ -75,7 +86,8 @@ class Place:
     def __init__(self):
         self.tmp = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
         self.tmp.chmod(0o755)
-        self.procs, self.threaded, self.gateway = [], True, None
+        self.procs, self.gateway = [], None
+        self.threaded, self.busy_poll = True, False  # how the gateway's packets are received: steer()
         remove_namespaces()
         self._certificates()
         (self.tmp / "openssl.cnf").write_text(OPENSSL_CONF)
@@ -124,8 +136,10 @@ class Place:
         The gateway's interfaces for a gateway of the kernel's TCP, or for one that brings its own.
 
         Receiving is the work of a kernel thread (threaded NAPI, which veth has with GRO or XDP) on the
-        gateway's core: RPS would leave GRO, and all that XDP does, to the core of whoever sends.
+        gateway's core: RPS would leave GRO, and all that XDP does, to the core of whoever sends. With
+        busy_poll that thread leaves the work to the worker as long as it polls (the kernel's af_xdp.rst).
         """
+        later = (2, 200000) if self.busy_poll and not kernel else (0, 0)
         for dev, address in (("bgw0", CLIENT_SIDE), ("bgw1", BACKEND_SIDE)):
             self.ns(GATEWAY, "ip", "link", "set", dev, "xdp", "off", check=False)
             self.ns(GATEWAY, "ip", "addr", "flush", "dev", dev)
@@ -134,10 +148,30 @@ class Place:
                 self._write(GATEWAY, f"/sys/class/net/{dev}/threaded", 1)
             self._write(GATEWAY, f"/sys/class/net/{dev}/queues/rx-0/rps_cpus",
                         f"{0 if self.threaded else 1 << GATEWAY_CORE:x}")
+            self._write(GATEWAY, f"/sys/class/net/{dev}/napi_defer_hard_irqs", later[0])
+            self._write(GATEWAY, f"/sys/class/net/{dev}/gro_flush_timeout", later[1])
             if kernel:
                 self.ns(GATEWAY, "ip", "addr", "add", f"{address}/24", "dev", dev)
         for ns in (CLIENT, BACKEND):
             self.ns(ns, "ip", "neigh", "flush", "all", check=False)
+
+    def lend(self, ns, dev, near, address):
+        """The far interface to a load generator (or server) with its own TCP: it receives on the other core."""
+        self.ns(ns, "ip", "addr", "flush", "dev", dev)
+        self.ns(ns, "ethtool", "-K", dev, "gro", "on")
+        self._write(ns, f"/sys/class/net/{dev}/threaded", 1)
+        self.ns(GATEWAY, "ethtool", "-K", near, "tx", "off", "gso", "off", "tso", "off", check=False)
+        for pid in self.kernel_threads(f"napi/{dev}-"):
+            os.sched_setaffinity(pid, {OTHER_CORE})
+            os.setpriority(os.PRIO_PROCESS, pid, PRIORITY)
+
+    def take_back(self, ns, dev, near, address):
+        """As it was for programs that use the kernel's TCP."""
+        self.ns(ns, "ip", "link", "set", dev, "xdp", "off", check=False)
+        self._write(ns, f"/sys/class/net/{dev}/threaded", 0)
+        self.ns(ns, "ethtool", "-K", dev, "gro", "off")
+        self.ns(ns, "ip", "addr", "replace", f"{address}/24", "dev", dev)
+        self.ns(GATEWAY, "ethtool", "-K", near, "tx", "on", "gso", "on", "tso", "on", check=False)
 
     def kernel_threads(self, pattern=rf"(napi/bgw[01]-|ksoftirqd/{GATEWAY_CORE}$)"):
         """Those that do the gateway's receiving: of its interfaces' NAPI, and of its core's soft interrupts."""
@@ -186,8 +220,8 @@ class Place:
         def up():
             if p.poll() is not None:
                 raise RuntimeError(f"{p.name} ended with {p.returncode}:\n{self.log(p.name)[-3000:]}")
-            return L.sh("ip", "netns", "exec", ns, L.PYTHON, "-c", "import socket,sys\ns=socket.socket();s.settimeout(1)\n"
-                        f"sys.exit(s.connect_ex(('{address}',{port})))", check=False).returncode == 0
+            probe = f"import socket\ns=socket.socket();s.settimeout(1)\nexit(s.connect_ex(('{address}',{port})))"
+            return self.ns(ns, L.PYTHON, "-c", probe, check=False).returncode == 0
         L.wait_for(f"{p.name} at {address}:{port}", up, 60, every=0.1)
 
     def run(self, ns, *args, core=OTHER_CORE, seconds=600, check=True):

@@ -18,8 +18,8 @@ def of(results, gateway, figure):
 
 def bars(plt, data, path, figure, name, title):
     """Medians by scenario, with the range as a line."""
-    shown = {n: s for n, s in data["scenarios"].items()
-             if s["settings"]["kind"] in ("requests", "churn") and any(of(s["results"], g, figure) for g in s["results"])}
+    shown = {n: s for n, s in data["scenarios"].items() if s["settings"]["kind"] in ("requests", "churn")
+             and any(of(s["results"], g, figure) for g in s["results"])}
     if not shown:
         return
     fig, axes = plt.subplots(1, len(shown), figsize=(1.5 + 2.8 * len(shown), 4), squeeze=False)
@@ -58,7 +58,8 @@ def growth(plt, data, path):
     for g in results:
         points = sorted((int(f[5:]), statistics.median(v)) for f, v in results[g]["figures"].items()
                         if f.startswith("cost."))
-        axis.plot(*zip(*points), marker="o", color=COLOURS.get(g), label=g) if points else None
+        if points:
+            axis.plot(*zip(*points), marker="o", color=COLOURS.get(g), label=g)
     axis.set_xscale("log")
     axis.set_ylim(bottom=0)
     axis.set_xlabel("connections")
@@ -74,7 +75,7 @@ def draw(data, path):
     import matplotlib.pyplot as plt
     bars(plt, data, path, "rate", "throughput", "requests a second, core 0 or core 1 full")
     bars(plt, data, path, "cost", "cost", "CPU microseconds per request")
-    if "latency" in data["scenarios"]:
-        curves(plt, data, path)
-    if "growth" in data["scenarios"]:
-        growth(plt, data, path)
+    for name, picture in (("latency", curves), ("growth", growth)):
+        results = data["scenarios"].get(name, {}).get("results", {})
+        if any(r["figures"] for r in results.values()):
+            picture(plt, data, path)
