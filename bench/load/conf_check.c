@@ -8,6 +8,19 @@
 /* --- the machines ------------------------------------------------------------------------------
  */
 
+/* A ring joins queue to queue: one that the other machine does not read would lose what is sent. */
+static int check_rings(const struct machine_conf *m, const struct machine_conf *s,
+                       struct cfg_err *err)
+{
+    for (uint32_t i = 0; i < s->n_ports; i++)
+        if (s->ports[i].device == PORT_RING && s->n_workers != m->n_workers)
+            return cfg_err_set(err, &s->ports[i].where,
+                               "port %s: machines that a ring joins have as many workers, not %u "
+                               "and %u",
+                               s->ports[i].name, m->n_workers, s->n_workers);
+    return 0;
+}
+
 /* Ring ports of the two are joined to each other, and no two ports have one name. */
 static int join_machines(struct load_conf *c, struct cfg_err *err)
 {
@@ -35,7 +48,7 @@ static int join_machines(struct load_conf *c, struct cfg_err *err)
     for (uint32_t i = 0; i < s->n_routes; i++)
         all->routes[all->n_routes++] = s->routes[i];
     all->memory_mb += s->memory_mb;
-    return 0;
+    return check_rings(&c->machine, s, err);
 }
 
 static int check_machine(const struct machine_conf *m, struct cfg_err *err)
