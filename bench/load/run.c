@@ -205,6 +205,16 @@ static void read_result(struct run *r, struct load_result *ret)
         host_add_stats(&r->hosts[i], true, &ret->client, &ret->server);
 }
 
+/* Only rings give back all that they hold: drivers of the kernel's interfaces keep what waits to be
+ * filled. */
+static bool gives_back(const struct machine_conf *all)
+{
+    for (uint32_t i = 0; i < all->n_ports; i++)
+        if (all->ports[i].device != PORT_RING)
+            return false;
+    return true;
+}
+
 static int close_all(struct run *r, struct cfg_err *err)
 {
     int64_t held = 0;
@@ -218,7 +228,9 @@ static int close_all(struct run *r, struct cfg_err *err)
     for (uint32_t i = 0; i < r->n_hosts; i++)
         held += host_close_packets(&r->hosts[i]);
     eal_stop();
-    return held == 0 ? 0 : cfg_err_set(err, NULL, "%ld packets did not come home", (long)held);
+    return held == 0 || !gives_back(&r->conf->conf->all)
+               ? 0
+               : cfg_err_set(err, NULL, "%ld packets did not come home", (long)held);
 }
 
 int load_run(const struct load_run_conf *conf, struct load_result *ret, struct cfg_err *err)
