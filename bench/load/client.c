@@ -387,6 +387,16 @@ static const struct transport_events events = { on_open, on_readable, on_writabl
 
 /* --- opening --------------------------------------------------------------------------------- */
 
+/* NULL: as the route has it. */
+static const struct ipaddr *next_source(struct client *c)
+{
+    const struct load_client_conf *conf = c->conf.conf;
+
+    return conf->n_source_addresses > 0
+               ? &conf->source_addresses[c->next_source++ % conf->n_source_addresses]
+               : NULL;
+}
+
 static bool dial(struct client *c)
 {
     const struct load_client_conf *conf = c->conf.conf;
@@ -403,8 +413,8 @@ static bool dial(struct client *c)
     work_init(&conn->work, run_later);
     wheel_timer_init(&conn->timer, on_timer);
     pktq_init(&conn->in);
-    conn->transport = transport_connect(c->stack->transports, &conf->target, NULL, c->conf.tls,
-                                        conf->connect_timeout_us, &events, conn, &err);
+    conn->transport = transport_connect(c->stack->transports, &conf->target, next_source(c),
+                                        c->conf.tls, conf->connect_timeout_us, &events, conn, &err);
     if (conn->transport == NULL) {
         slab_free(&c->slab, conn);
         count_connect_error(c, LOAD_ERROR_connect);

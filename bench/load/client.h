@@ -91,6 +91,7 @@ struct client {
     uint32_t n_conns; /* those that are meant to stay, CONNECTING among them */
     uint32_t n_connecting, n_busy;
     uint64_t next_dial_us;
+    uint32_t next_source;
     bool measuring, has_begun, has_opened;
     struct arrivals arrivals;
     struct load_stats stats;

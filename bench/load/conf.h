@@ -30,6 +30,8 @@ struct load_tls_conf {
 struct load_client_conf {
     struct ipport target;
     enum load_protocol protocol;
+    uint32_t n_source_addresses;
+    struct ipaddr *source_addresses;  /* of ours, taken in turn; none: as the route has it */
     uint32_t connections;             /* of all workers */
     double rate;                      /* requests a second of all workers; 0: closed loop */
     uint32_t requests_per_connection; /* 0: no limit */

@@ -114,6 +114,36 @@ static int check_server_tls(struct load_tls_conf *t, struct cfg_err *err)
     return 0;
 }
 
+static bool is_of_prefix(const struct addr_conf *a, const struct addr_conf *first)
+{
+    const unsigned bytes = first->prefix_len / 8, bits = first->prefix_len % 8;
+
+    return a->vlan == first->vlan && memcmp(a->addr.b, first->addr.b, bytes) == 0 &&
+           (bits == 0 || (a->addr.b[bytes] ^ first->addr.b[bytes]) >> (8 - bits) == 0);
+}
+
+/* TCP would find other addresses itself, but only after it has looked at every port of the first.
+ */
+static void find_sources(struct load_conf *c)
+{
+    const struct port_conf *p = &c->machine.ports[0];
+    struct load_client_conf *x = c->client;
+    const struct addr_conf *first = NULL;
+
+    if (x->n_source_addresses > 0 || c->machine.n_ports > 1)
+        return;
+    x->source_addresses = arena_alloc(&c->arena, MACHINE_MAX_ADDRS * sizeof(struct ipaddr));
+    for (uint32_t i = 0; i < p->n_addrs; i++) {
+        if (p->addrs[i].addr.family != x->target.addr.family)
+            continue;
+        first = first != NULL ? first : &p->addrs[i];
+        if (is_of_prefix(&p->addrs[i], first))
+            x->source_addresses[x->n_source_addresses++] = p->addrs[i].addr;
+    }
+    if (x->n_source_addresses < 2)
+        x->n_source_addresses = 0; /* the route knows better */
+}
+
 static int check_client(struct load_conf *c, struct cfg_err *err)
 {
     struct load_client_conf *x = c->client;
@@ -138,6 +168,7 @@ static int check_client(struct load_conf *c, struct cfg_err *err)
                            x->path);
     if (x->host == NULL)
         x->host = arena_strdup(&c->arena, ipport_str(&x->target, target));
+    find_sources(c);
     return x->tls != NULL ? check_client_tls(x->tls, err) : 0;
 }
 
@@ -158,6 +189,8 @@ static void add_cluster(const struct load_conf *c, struct snapshot *s)
     to->endpoints = arena_alloc(&s->arena, sizeof(to->endpoints[0]));
     to->endpoints[to->n_endpoints++] =
         (struct endpoint_conf){ .address = c->client->target, .where = c->client->where };
+    to->n_source_addresses = c->client->n_source_addresses;
+    to->source_addresses = c->client->source_addresses;
     to->where = c->client->where;
 }
 

@@ -111,6 +111,11 @@ static const struct field client_fields[] = {
       .help = "Where connections go." },
     FIELD(FIELD_WORD, C, protocol, .words = protocols, .def = LOAD_HTTP1,
           .help = "`http1`, or `raw`: bytes that come back."),
+    FIELD_MANY("source_addresses", FIELD_EACH, C, source_addresses, n_source_addresses,
+               .pointer = true, .max = MACHINE_MAX_PORTS * MACHINE_MAX_ADDRS,
+               .each = field_each_ipaddr, .form = "IP addresses of ports",
+               .help = "Where connections come from, taken in turn: each address has some 28,000 "
+                       "ports. Absent: those of the only port, as far as they are of one prefix."),
     FIELD(FIELD_NUMBER, C, connections, .min = 1, .max = 4 * 1024 * 1024, .def = 64,
           .help = "Connections, spread over the workers."),
     { .name = "rate",

@@ -96,6 +96,7 @@ static void set_reaches_into_lists_and_makes_groups(void **state)
     load_conf_free(c);
     c = read(ONE CLIENT(""), "machine.ports[0].addresses=[\"10.0.0.1/24\", \"10.0.0.3/24\"]");
     assert_int_equal(c->machine.ports[0].n_addrs, 2);
+    assert_int_equal(c->client->n_source_addresses, 2); /* taken in turn without being asked to */
     load_conf_free(c);
 }
 
@@ -121,6 +122,7 @@ static void mistakes_are_refused_with_their_place(void **state)
         { ONE CLIENT("protocol = \"raw\";"), NULL, "raw needs a request_body" },
         { ONE CLIENT("path = \"x\";"), NULL, "path \"x\" is not one" },
         { ONE CLIENT("connections = 100000;"), NULL, "more than machine.tcp.max_connections" },
+        { ONE CLIENT("source_addresses = [ \"10.0.0.9\" ];"), NULL, "10.0.0.9 is of no port" },
         { ONE "client = { target = \"x\"; };", NULL, "client.target: \"x\" is not an address" },
         { ONE CLIENT(TLS "};"), NULL, "client.tls: trusted_ca is missing" },
         { ONE CLIENT(TLS "trusted_ca = \"x\"; };"), NULL, "who is the server?" },
