@@ -8,6 +8,7 @@
 #include "dataplane/daemon.h"
 #include "dataplane/flights.h"
 #include "dataplane/kernel.h"
+#include "dataplane/perf.h"
 #include "dataplane/survey.h"
 #include "dataplane/telemetry/prom.h"
 #include "drivers/eal.h"
@@ -27,6 +28,7 @@ struct commands {
     uv_timer_t poll;     /* runs while reloads wait */
     struct list reloads; /* answered once every worker has adopted */
     struct captures *captures;
+    struct perfs *perfs;
 };
 
 struct reload {
@@ -456,17 +458,18 @@ struct commands *commands_open(struct daemon *d, struct cfg_err *err)
         return NULL;
     }
     c->daemon = d;
+    c->perfs = perfs_new(d);
     c->captures = captures_new(d);
-    if (c->captures == NULL) {
+    if (c->captures == NULL || c->perfs == NULL) {
         cfg_err_set(err, NULL, "no memory for the control socket");
-        free(c);
-        return NULL;
+        goto err_captures;
     }
     list_init(&c->reloads);
     add_rows(c, cmds, ARRAY_SIZE(cmds), c);
     add_rows(c, survey_cmds, survey_n_cmds, d);
     add_rows(c, survey_tcp_cmds, survey_tcp_n_cmds, d);
     add_rows(c, flights_cmds, flights_n_cmds, d);
+    add_rows(c, perf_cmds, perf_n_cmds, c->perfs);
     add_rows(c, captures_cmds, captures_n_cmds, c->captures);
     add_rows(c, &kernel_side_cmd, 1, d);
     c->control = control_open(&d->loop, &d->gateway.snapshot->control, &c->set, err);
@@ -478,10 +481,10 @@ struct commands *commands_open(struct daemon *d, struct cfg_err *err)
     return c;
 
 err_captures:
-    captures_close(c->captures); /* the loop closes its timer */
+    if (c->captures != NULL)
+        captures_close(c->captures); /* the loop closes its timer */
     uv_run(&d->loop, UV_RUN_NOWAIT);
-    captures_free(c->captures);
-    free(c);
+    commands_free(c);
     return NULL;
 }
 
@@ -492,6 +495,7 @@ void commands_close(struct commands *c)
     control_close(c->control);
     answer_reloads(c); /* into the void: their clients are gone */
     captures_close(c->captures);
+    perfs_close(c->perfs);
     uv_close((uv_handle_t *)&c->poll, NULL);
 }
 
@@ -499,6 +503,8 @@ void commands_free(struct commands *c)
 {
     if (c == NULL)
         return;
-    captures_free(c->captures);
+    perfs_free(c->perfs);
+    if (c->captures != NULL)
+        captures_free(c->captures);
     free(c);
 }

@@ -31,13 +31,14 @@ struct tls_lib *tls_lib_new(void)
     if (lib == NULL)
         return NULL;
     ERR_clear_error();
-    lib->libctx = OSSL_LIB_CTX_new();
-    if (lib->libctx != NULL)
-        lib->provider = OSSL_PROVIDER_load(lib->libctx, "default");
-    if (lib->provider != NULL)
-        lib->ticket_cipher = EVP_CIPHER_fetch(lib->libctx, "AES-256-CBC", NULL);
+    if (provider_start(&lib->provider)) {
+        lib->ticket_cipher = EVP_CIPHER_fetch(lib->provider.libctx, "AES-256-CBC", NULL);
+        lib->sha256 = EVP_MD_fetch(lib->provider.libctx, "SHA2-256", NULL);
+    }
     lib->bio = bio_method_new();
-    if (lib->ticket_cipher != NULL && lib->bio != NULL)
+    lib->aead = aead_new(TLS_READY_KEYS);
+    if (lib->ticket_cipher != NULL && lib->sha256 != NULL && lib->bio != NULL &&
+        lib->aead != NULL && keys_start(lib))
         return lib;
     log_error("tls", "OpenSSL did not start: %s", openssl_words());
     tls_lib_free(lib);
@@ -49,11 +50,12 @@ void tls_lib_free(struct tls_lib *lib)
     if (lib == NULL)
         return;
     assert(lib->n_sessions == 0 && atomic_load(&lib->n_ctx) == 0);
+    keys_stop(lib);
+    aead_free(lib->aead);
     BIO_meth_free(lib->bio);
     EVP_CIPHER_free(lib->ticket_cipher);
-    if (lib->provider != NULL)
-        OSSL_PROVIDER_unload(lib->provider);
-    OSSL_LIB_CTX_free(lib->libctx);
+    EVP_MD_free(lib->sha256);
+    provider_stop(&lib->provider);
     free(lib);
 }
 
@@ -89,7 +91,7 @@ static int refuse_openssl(const struct making *m, const char *what)
 static X509 *copy_cert(const struct tls_ctx *ctx, const struct tls_cert *from)
 {
     const unsigned char *der = (const unsigned char *)from->der.ptr;
-    X509 *cert = X509_new_ex(ctx->lib->libctx, NULL);
+    X509 *cert = X509_new_ex(ctx->lib->provider.libctx, NULL);
 
     /* d2i_X509() frees what it cannot fill. */
     return cert != NULL ? d2i_X509(&cert, &der, (long)from->der.len) : NULL;
@@ -124,7 +126,7 @@ static int use_key(const struct making *m)
     EVP_PKEY *key;
     bool ok;
 
-    key = d2i_AutoPrivateKey_ex(NULL, &at, (long)der.len, m->ctx->lib->libctx, NULL);
+    key = d2i_AutoPrivateKey_ex(NULL, &at, (long)der.len, m->ctx->lib->provider.libctx, NULL);
     ok = key != NULL && SSL_CTX_use_PrivateKey(m->ctx->ssl, key) == 1;
     EVP_PKEY_free(key);
     return ok ? 0 : refuse_openssl(m, "private key");
@@ -347,7 +349,7 @@ static int fill(const struct making *m)
     const struct tls_conf *conf = m->conf->conf;
     int rc;
 
-    ctx->ssl = SSL_CTX_new_ex(ctx->lib->libctx, NULL,
+    ctx->ssl = SSL_CTX_new_ex(ctx->lib->provider.libctx, NULL,
                               ctx->is_server ? TLS_server_method() : TLS_client_method());
     if (ctx->ssl == NULL)
         return refuse_openssl(m, "context");
@@ -359,6 +361,7 @@ static int fill(const struct making *m)
     SSL_CTX_set_max_cert_list(ctx->ssl, TLS_PEER_CHAIN_BYTES);
     SSL_CTX_set_verify_depth(ctx->ssl, TLS_CHAIN_DEPTH);
     SSL_CTX_set_msg_callback(ctx->ssl, on_message);
+    SSL_CTX_set_keylog_callback(ctx->ssl, keys_on_secret);
     ctx->handshake_timeout_us =
         conf->handshake_timeout_us > 0 ? conf->handshake_timeout_us : HANDSHAKE_TIMEOUT_US;
 
@@ -381,6 +384,7 @@ static int fill(const struct making *m)
 static void destroy(struct tls_ctx *ctx)
 {
     SSL_CTX_free(ctx->ssl);
+    chains_free(ctx->chains);
     tls_secret_put(ctx->secret);
     tls_secret_put(ctx->trust);
     arena_fini(&ctx->arena);

@@ -40,6 +40,12 @@ static enum tls_state completed(struct tls_session *s)
     session_counters(s)->handshakes++;
     session_counters(s)->resumed += resumed;
     s->state = TLS_OPEN;
+    if (keys_take_over(s)) {
+        SSL_free(s->ssl);
+        s->ssl = NULL;
+    } else {
+        keys_drop(s);
+    }
     return TLS_OPEN;
 }
 
@@ -66,6 +72,8 @@ void on_message(int is_write, int version, int type, const void *bytes, size_t l
 {
     struct tls_session *s = arg;
 
+    if (type == SSL3_RT_HEADER && len > 0)
+        keys_on_record(s, is_write, *(const uint8_t *)bytes);
     if (!is_write && type == SSL3_RT_HANDSHAKE && s->n_idle < UINT16_MAX)
         s->n_idle++;
 }

@@ -4,7 +4,9 @@
  *   secret, certinfo, hostname, spiffe   certificates and names
  *   ctx, ticket, verify                  what sessions have in common; who is accepted
  *   session                              one session: made, freed, failed, described
- *   handshake, record, bio               its three phases of life: agree, carry, and the bytes
+ *   handshake, bio                       it agrees with its peer: OpenSSL, over our packets
+ *   keys, record, aead                   and carries bytes: records of our own, of TLS 1.3
+ *   record_openssl                       or OpenSSL's, of TLS 1.2
  *
  * All OpenSSL objects of a context belong to its worker's library context: they
  * are made anew for each worker, so that no two workers count on one cache line.
@@ -12,12 +14,14 @@
 #pragma once
 
 #include "dataplane/base/arena.h"
+#include "tls/aead.h"
+#include "tls/chains.h"
 #include "tls/hostname.h"
+#include "tls/provider.h"
 #include "tls/session.h"
 #include "tls/ticket.h"
 #include "tls/verify.h"
 
-#include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <stdatomic.h>
@@ -27,11 +31,15 @@
 
 enum tls_limits {
     TLS_CHAIN_DEPTH = 6,              /* intermediates between a peer's leaf and our root */
+    TLS_CHAIN_MAX = 16,               /* longer ones are not remembered */
     TLS_PEER_CHAIN_BYTES = 32 * 1024, /* of the certificates a peer presents */
     TLS_HANDSHAKE_BYTES = 128 * 1024, /* a peer may send before it is done */
     TLS_IDLE_MESSAGES = 32, /* handshake messages in an open session without data between */
     TLS_TICKET_SECONDS = 2 * 60 * 60,
+    TLS_READY_KEYS = 8192, /* that a worker keeps expanded: of connections that are in use */
 };
+
+#define TLS_SECRET_MAX 48 /* SHA-384 */
 
 /* secret.c: a loaded certificate */
 struct tls_cert {
@@ -46,10 +54,12 @@ struct slice tls_secret_key(const struct tls_secret *s); /* DER; empty: there is
 
 /* ctx.c */
 struct tls_lib {
-    OSSL_LIB_CTX *libctx;
-    OSSL_PROVIDER *provider;
+    struct provider provider;
     BIO_METHOD *bio;
     EVP_CIPHER *ticket_cipher;
+    EVP_MD *sha256;
+    EVP_MAC_CTX *hmac[2]; /* with SHA-256, with SHA-384 */
+    struct aead *aead;
     _Atomic uint32_t n_ctx; /* contexts are put by their worker and by the control thread */
     /* Written by the worker, read by the control thread. */
     uint32_t n_sessions;
@@ -68,12 +78,43 @@ struct tls_ctx {
     const char *local_uri;
     uint64_t handshake_timeout_us;
     struct tls_secret *secret, *trust;
+    struct chains *chains; /* verified */
     struct tls_tickets *tickets;
 };
 
 /* ticket.c: what SSL_CTX_set_tlsext_ticket_key_evp_cb() asks for */
 int tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int is_sealing);
+
+/* keys.c: one direction of a session whose records are ours */
+struct tls_half {
+    struct aead_key key;
+    uint8_t secret_len; /* 0: OpenSSL has not told it */
+    uint8_t secret[TLS_SECRET_MAX];
+    uint64_t seq; /* number of the next record */
+};
+
+struct tls_keys {
+    struct tls_half rx, tx;
+    /* The peer's handshake message that has begun: its header, and a KeyUpdate's one byte. */
+    uint8_t msg[5];
+    uint8_t n_msg;
+    uint32_t msg_skip; /* bytes of it, a ticket, that are still to come */
+    bool owes_update;  /* the peer has asked for one of ours */
+    uint32_t n_sent;   /* records of data that were no reason for a KeyUpdate of the peer's yet */
+};
+
+bool keys_start(struct tls_lib *lib);
+void keys_stop(struct tls_lib *lib);
+/* What SSL_CTX_set_keylog_callback() asks for; nothing is written anywhere. */
+void keys_on_secret(const SSL *ssl, const char *line);
+/* OpenSSL has read or written a record whose header begins with @type. */
+void keys_on_record(struct tls_session *s, bool is_write, uint8_t type);
+/* After the handshake. False: the records stay with OpenSSL. */
+bool keys_take_over(struct tls_session *s);
+/* RFC 8446, 7.2. */
+bool keys_update(struct tls_lib *lib, struct tls_half *h);
+void keys_drop(struct tls_session *s);
 
 /* session.c */
 struct tls_session {
@@ -83,10 +124,11 @@ struct tls_session {
     bool close_sent;
     bool was_refused; /* verify.c has written ->error and counted */
     uint32_t seg;
-    uint32_t overhead;   /* of a record; 0: not known before OPEN */
-    uint64_t n_read;     /* bytes of ciphertext taken */
-    int64_t valid_until; /* Unix time: the first end of validity in the peer's chain */
-    SSL *ssl;
+    uint32_t overhead;     /* of a record; 0: not known before OPEN */
+    uint64_t n_read;       /* bytes of ciphertext taken */
+    int64_t valid_until;   /* Unix time: the first end of validity in the peer's chain */
+    SSL *ssl;              /* NULL once the records are ours */
+    struct tls_keys *keys; /* NULL if OpenSSL has told no secrets */
     struct core *core;
     struct tls_ctx *ctx;
     struct pktq *in, *out; /* the caller's, for the length of a call */
@@ -103,6 +145,9 @@ static inline struct tls_counters *session_counters(struct tls_session *s)
 /* Ends it for the reason OpenSSL's error queue, or @s itself, tells. */
 enum tls_state session_failed(struct tls_session *s);
 
+/* Ends it for the peer's alert. */
+enum tls_state session_alerted(struct tls_session *s, int alert);
+
 /* Ends it for a reason of our own. */
 enum tls_state session_refuse(struct tls_session *s, const char *why);
 
@@ -114,9 +159,17 @@ enum tls_state handshake_step(struct tls_session *s);
 void on_message(int is_write, int version, int type, const void *bytes, size_t len, SSL *ssl,
                 void *arg);
 
-/* record.c */
+/* record.c: records of our own. ->in and ->out of the session are there. */
 enum tls_state record_read(struct tls_session *s, struct pktq *plain, uint64_t max);
 enum tls_state record_write(struct tls_session *s, struct pktq *plain);
+void record_close(struct tls_session *s);
+/* Does a whole record wait in @in? */
+bool record_waits(const struct pktq *in);
+
+/* record_openssl.c: the same, by OpenSSL */
+enum tls_state openssl_read(struct tls_session *s, struct pktq *plain, uint64_t max);
+enum tls_state openssl_write(struct tls_session *s, struct pktq *plain);
+void openssl_close(struct tls_session *s);
 
 /* bio.c: a BIO over ->in and ->out of a session */
 BIO_METHOD *bio_method_new(void);

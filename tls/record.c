@@ -1,86 +1,543 @@
-/* Records of an open session, for now OpenSSL's. Everything about them stays behind this file. */
+/*
+ * Records of TLS 1.3 that are ours (RFC 8446, 5): opened in the packets they came in, sealed in the
+ * packets they leave in. A packet is copied only where it cannot be written (somebody else has it
+ * too), where the headers have no room, or where another record begins behind this one.
+ *
+ *     17 03 03 len len | plaintext ... type | tag
+ *                        <-- sealed ------>
+ */
 #include "tls/inner.h"
 
-#include <openssl/err.h>
+#include "dataplane/base/bytes.h"
 
-#define ROOM_MIN 256 /* a packet with less room is passed on, and the next one begun */
+#define HEADER SSL3_RT_HEADER_LENGTH
+#define TRAILER (1 + AEAD_TAG) /* the type, the tag */
+#define PLAIN_MAX 16384u
+/* RFC 8446, 5.2 and 5.4: more could not be allowed inside. */
+#define SEALED_MAX (PLAIN_MAX + TRAILER)
+/* With one key, of the 2^24.5 that AES-GCM allows (5.5). */
+#define RECORDS_MAX (UINT64_C(1) << 24)
+#define MSG_HEADER 4
+#define MSG_MAX 65536 /* of a ticket that we do not want */
+
+static const struct bad {
+    uint8_t alert;
+    const char *words;
+} bad_mac = { SSL_AD_BAD_RECORD_MAC, "decryption failed or bad record mac" },
+  too_long = { SSL_AD_RECORD_OVERFLOW, "a record is too long" },
+  bad_type = { SSL_AD_UNEXPECTED_MESSAGE, "a record of an unexpected type" },
+  bad_msg = { SSL_AD_UNEXPECTED_MESSAGE, "an unexpected handshake message" },
+  bad_update = { SSL_AD_ILLEGAL_PARAMETER, "a KeyUpdate that is none" },
+  bad_alert = { SSL_AD_DECODE_ERROR, "an alert of the wrong length" },
+  too_many = { SSL_AD_UNEXPECTED_MESSAGE, "too many handshake messages without data between them" },
+  too_many_alerts = { SSL_AD_UNEXPECTED_MESSAGE, "too many alerts without data between them" },
+  too_empty = { SSL_AD_UNEXPECTED_MESSAGE, "too many empty records" };
+
+/* --- sealing --- */
+
+static struct aead *aead_of(const struct tls_session *s)
+{
+    return s->ctx->lib->aead;
+}
+
+static uint32_t plain_max(const struct tls_session *s)
+{
+    const uint32_t room = MIN(s->seg, s->core->pool->room - PKT_HEADROOM);
+
+    return MIN(room - HEADER - TRAILER, PLAIN_MAX);
+}
+
+/* The header of a record with @len bytes of plaintext, in front of @p's; and its number is used. */
+static void begin(struct tls_session *s, struct pkt *p, uint32_t len)
+{
+    uint8_t *header = pkt_push(p, HEADER);
+
+    header[0] = SSL3_RT_APPLICATION_DATA;
+    put16(header + 1, TLS1_2_VERSION);
+    put16(header + 3, (uint16_t)(len + TRAILER));
+    aead_begin(aead_of(s), &s->keys->tx.key, s->keys->tx.seq++, header, HEADER);
+}
+
+/* The type and the tag behind @p's bytes. */
+static void end(struct tls_session *s, struct pkt *p, uint8_t type)
+{
+    uint8_t *trailer = pkt_put(p, TRAILER);
+
+    trailer[0] = type;
+    aead_seal(aead_of(s), trailer, trailer, 1);
+    aead_end(aead_of(s), trailer + 1);
+}
+
+static bool seal_bytes(struct tls_session *s, uint8_t type, const uint8_t *bytes, uint32_t len)
+{
+    struct pkt *p = pkt_alloc(s->core->pool);
+
+    if (p == NULL) {
+        s->no_memory = true;
+        return false;
+    }
+    begin(s, p, len);
+    aead_seal(aead_of(s), pkt_put(p, len), bytes, len);
+    end(s, p, type);
+    pktq_push(s->out, p);
+    return true;
+}
+
+/* Says that the key changes, and changes it (RFC 8446, 4.6.3). */
+static bool update_tx(struct tls_session *s)
+{
+    static const uint8_t message[MSG_HEADER + 1] = { SSL3_MT_KEY_UPDATE, 0, 0, 1,
+                                                     SSL_KEY_UPDATE_NOT_REQUESTED };
+
+    s->keys->owes_update = false;
+    if (!seal_bytes(s, SSL3_RT_HANDSHAKE, message, sizeof(message)))
+        return false;
+    if (keys_update(s->ctx->lib, &s->keys->tx))
+        return true;
+    s->no_memory = true; /* what HMAC may want for */
+    return false;
+}
+
+/* May @p's record be made where its bytes are? */
+static bool is_in_place(const struct pkt *p, uint32_t len)
+{
+    return p->len == len && !pkt_is_shared(p) && pkt_headroom(p) >= HEADER &&
+           pkt_tailroom(p) >= TRAILER;
+}
 
 /*
- * SSL_read() brought nothing. Returns true if there is more to read: it was a message of the
- * handshake (a ticket, a new key), and further bytes wait.
+ * What follows in @plain and fits goes into the same record: a response's head and its short body
+ * are one.
  */
-static bool may_go_on(struct tls_session *s, uint64_t n_read_before)
+static void seal_rest(struct tls_session *s, struct pkt *p, uint32_t len, struct pktq *plain)
 {
-    int why = SSL_get_error(s->ssl, 0);
+    while (len > 0) {
+        struct pkt *from = plain->head;
+        const uint32_t n = MIN(len, from->len);
 
-    if (s->no_memory || (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_ZERO_RETURN)) {
-        session_failed(s);
-        return false;
+        aead_seal(aead_of(s), pkt_put(p, n), from->data, n);
+        len -= n;
+        pktq_consume(plain, n);
     }
-    if (why == SSL_ERROR_ZERO_RETURN) {
-        s->state = TLS_CLOSED;
-        return false;
-    }
-    if (s->n_idle > TLS_IDLE_MESSAGES) {
-        session_counters(s)->records_failed++;
-        session_refuse(s, "too many handshake messages without data between them");
-        return false;
-    }
-    return s->in->bytes > 0 && s->n_read > n_read_before;
 }
 
-static bool has_input(const struct tls_session *s)
+/* How much of @plain the record that begins with @first takes in, @first's bytes apart. */
+static uint32_t gather(const struct tls_session *s, const struct pkt *first, uint32_t room,
+                       const struct pktq *plain)
 {
-    return s->in->bytes > 0 || SSL_pending(s->ssl) > 0;
+    uint32_t len = 0;
+
+    for (const struct pkt *p = plain->head; p != NULL && len + p->len <= room; p = p->next)
+        len += p->len;
+    return len;
 }
 
-enum tls_state record_read(struct tls_session *s, struct pktq *plain, uint64_t max)
+static bool seal_one(struct tls_session *s, struct pktq *plain)
 {
-    struct pkt *p = NULL;
+    const uint32_t max = plain_max(s);
+    struct pkt *p = plain->head;
+    uint32_t first = MIN(p->len, max), rest = 0;
 
-    while (plain->bytes + (p != NULL ? p->len : 0) < max && has_input(s)) {
-        uint64_t n_read = s->n_read;
-        size_t n;
-
-        if (p == NULL && (p = pkt_alloc(s->core->pool)) == NULL) {
+    if (is_in_place(p, first)) {
+        pktq_pop(plain);
+        rest = gather(s, p, MIN(max - first, pkt_tailroom(p) - TRAILER), plain);
+        begin(s, p, first + rest);
+        aead_seal(aead_of(s), p->data + HEADER, p->data + HEADER, first);
+    } else {
+        p = pkt_alloc(s->core->pool);
+        if (p == NULL) {
             s->no_memory = true;
-            session_failed(s);
-            break;
+            return false;
         }
-        ERR_clear_error();
-        if (SSL_read_ex(s->ssl, p->data + p->len, pkt_tailroom(p), &n) != 1) {
-            if (!may_go_on(s, n_read))
-                break;
-            continue;
-        }
-        pkt_put(p, (uint32_t)n);
-        s->n_idle = 0;
-        if (pkt_tailroom(p) < ROOM_MIN) {
-            pktq_push(plain, p);
-            p = NULL;
-        }
+        rest = first;
+        begin(s, p, rest);
     }
-    if (p != NULL && p->len > 0)
-        pktq_push(plain, p);
-    else
-        pkt_free(p);
-    return s->state;
+    seal_rest(s, p, rest, plain);
+    end(s, p, SSL3_RT_APPLICATION_DATA);
+    pktq_push(s->out, p);
+    return true;
+}
+
+static bool drop_empty(struct pktq *plain)
+{
+    while (plain->head != NULL && plain->head->len == 0)
+        pkt_free(pktq_pop(plain));
+    return plain->head != NULL;
 }
 
 enum tls_state record_write(struct tls_session *s, struct pktq *plain)
 {
+    while (drop_empty(plain)) {
+        bool is_old = s->keys->tx.seq >= RECORDS_MAX || s->keys->owes_update;
+
+        if ((unlikely(is_old) && !update_tx(s)) || !seal_one(s, plain))
+            return session_failed(s);
+        s->keys->n_sent += s->keys->n_sent < UINT32_MAX;
+    }
+    return s->state;
+}
+
+void record_close(struct tls_session *s)
+{
+    static const uint8_t alert[2] = { SSL3_AL_WARNING, SSL3_AD_CLOSE_NOTIFY };
+
+    if (!seal_bytes(s, SSL3_RT_ALERT, alert, sizeof(alert)))
+        session_failed(s);
+}
+
+/* --- opening --- */
+
+static enum tls_state refuse(struct tls_session *s, const struct bad *why)
+{
+    const uint8_t alert[2] = { SSL3_AL_FATAL, why->alert };
+
+    if (!s->close_sent)
+        (void)seal_bytes(s, SSL3_RT_ALERT, alert, sizeof(alert)); /* without memory: a pity */
+    session_counters(s)->records_failed++;
+    return session_refuse(s, why->words);
+}
+
+/* The header at the front of @in. NULL: it is not there. */
+static const uint8_t *header_of(const struct pktq *in, uint8_t room[HEADER])
+{
+    if (in->bytes < HEADER)
+        return NULL;
+    if (likely(in->head->len >= HEADER))
+        return in->head->data;
+    pktq_peek(in, room, HEADER);
+    return room;
+}
+
+bool record_waits(const struct pktq *in)
+{
+    uint8_t room[HEADER];
+    const uint8_t *header = header_of(in, room);
+
+    /* What is too long is refused by its header. */
+    return header != NULL &&
+           (get16(header + 3) > SEALED_MAX || in->bytes >= HEADER + (uint64_t)get16(header + 3));
+}
+
+/*
+ * Takes the record, header and all, off ->in into @rec, whose packets may be written. @len bytes in
+ * all. False: no memory.
+ */
+static bool take(struct tls_session *s, struct pktq *rec, uint32_t len)
+{
+    struct pktq own;
     struct pkt *p;
 
-    while ((p = pktq_pop(plain)) != NULL) {
-        size_t n;
-        bool ok = true;
+    if (!pktq_move(rec, s->in, len, s->core->pool))
+        return false;
+    pktq_init(&own);
+    while ((p = pktq_pop(rec)) != NULL) {
+        if (unlikely(pkt_is_shared(p))) {
+            struct pkt *copy = pkt_copy(s->core->pool, p);
 
-        ERR_clear_error();
-        if (p->len > 0)
-            ok = SSL_write_ex(s->ssl, p->data, p->len, &n) == 1;
-        pkt_free(p);
-        if (!ok || s->no_memory)
-            return session_failed(s);
+            pkt_free(p);
+            if (copy == NULL) {
+                pktq_clear(&own);
+                return false;
+            }
+            p = copy;
+        }
+        pktq_push(&own, p);
     }
+    pktq_splice(rec, &own);
+    return true;
+}
+
+/* Opens @len bytes of @rec in place; the tag comes behind them. */
+static bool open_in_place(struct tls_session *s, struct pktq *rec, uint32_t len)
+{
+    uint8_t ours[AEAD_TAG], theirs[AEAD_TAG];
+    uint32_t n_tag = 0;
+
+    for (struct pkt *p = rec->head; p != NULL; p = p->next) {
+        const uint32_t n = MIN(len, p->len);
+
+        aead_open(aead_of(s), p->data, p->data, n);
+        len -= n;
+        memcpy(theirs + n_tag, p->data + n, p->len - n);
+        n_tag += p->len - n;
+    }
+    aead_end(aead_of(s), ours);
+    return aead_tag_eq(ours, theirs);
+}
+
+/* Where the type is: the last byte that is not 0, and in which packet. NULL: there is none. */
+static struct pkt *find_type(struct pktq *rec, uint32_t len, uint32_t *at)
+{
+    struct pkt *found = NULL;
+
+    for (struct pkt *p = rec->head; p != NULL && len > 0; p = p->next) {
+        uint32_t n = MIN(len, p->len);
+
+        len -= n;
+        while (n > 0 && p->data[n - 1] == 0)
+            n--;
+        if (n > 0) {
+            found = p;
+            *at = n - 1;
+        }
+    }
+    return found;
+}
+
+/* Cuts @rec off behind the first @at bytes of @last. */
+static void cut(struct pktq *rec, struct pkt *last, uint32_t at)
+{
+    struct pktq kept;
+    struct pkt *p;
+
+    pktq_init(&kept);
+    while ((p = pktq_pop(rec)) != NULL) {
+        bool is_last = p == last;
+
+        if (is_last)
+            pkt_trim(p, at);
+        if (p->len > 0)
+            pktq_push(&kept, p);
+        else
+            pkt_free(p);
+        if (is_last)
+            break;
+    }
+    pktq_clear(rec);
+    pktq_splice(rec, &kept);
+}
+
+/*
+ * The usual case, one record in one packet: into another packet if a record follows in it, else in
+ * place. Returns the packet, with the sealed bytes opened and nothing else. NULL: @why says why,
+ * or it is not that case and @why is NULL.
+ */
+static struct pkt *open_single(struct tls_session *s, uint32_t len, const struct bad **why)
+{
+    const uint32_t n = len - AEAD_TAG;
+    struct pkt *from = s->in->head, *to = from;
+    uint8_t tag[AEAD_TAG];
+    uint8_t *sealed;
+
+    *why = NULL;
+    if (from->len < HEADER + len)
+        return NULL;
+    if (from->len > HEADER + len || pkt_is_shared(from)) {
+        to = pkt_alloc(s->core->pool);
+        if (to == NULL || pkt_tailroom(to) < n) {
+            pkt_free(to);
+            return NULL; /* the other way may find memory, or tells that there is none */
+        }
+        pkt_put(to, n);
+    }
+    sealed = from->data + HEADER;
+    aead_begin(aead_of(s), &s->keys->rx.key, s->keys->rx.seq, from->data, HEADER);
+    aead_open(aead_of(s), to == from ? sealed : to->data, sealed, n);
+    aead_end(aead_of(s), tag);
+    if (unlikely(!aead_tag_eq(tag, sealed + n))) {
+        *why = &bad_mac;
+        if (to != from)
+            pkt_free(to);
+        return NULL;
+    }
+    if (to == from) {
+        pktq_pop(s->in);
+        pkt_pull(from, HEADER);
+        pkt_trim(from, n);
+    } else {
+        pktq_consume(s->in, HEADER + len);
+    }
+    return to;
+}
+
+/* The record at the front of ->in, opened, into @rec. */
+static const struct bad *open_record(struct tls_session *s, const uint8_t *header, uint32_t len,
+                                     struct pktq *rec)
+{
+    const struct bad *why;
+    struct pkt *p = open_single(s, len, &why);
+    uint8_t aad[HEADER];
+
+    if (likely(p != NULL)) {
+        pktq_push(rec, p);
+        return NULL;
+    }
+    if (why != NULL)
+        return why;
+    memcpy(aad, header, HEADER);
+    if (!take(s, rec, HEADER + len)) {
+        s->no_memory = true;
+        return NULL;
+    }
+    pktq_consume(rec, HEADER);
+    aead_begin(aead_of(s), &s->keys->rx.key, s->keys->rx.seq, aad, HEADER);
+    return open_in_place(s, rec, len - AEAD_TAG) ? NULL : &bad_mac;
+}
+
+/* --- what is in a record --- */
+
+static enum tls_state alerted(struct tls_session *s, const struct pktq *rec)
+{
+    uint8_t alert[2];
+
+    if (rec->bytes != sizeof(alert))
+        return refuse(s, &bad_alert);
+    pktq_peek(rec, alert, sizeof(alert));
+    if (alert[1] == SSL3_AD_CLOSE_NOTIFY) {
+        s->state = TLS_CLOSED;
+        return TLS_CLOSED;
+    }
+    if (alert[1] == TLS1_AD_USER_CANCELLED) /* close_notify follows (RFC 8446, 6.1), and not more */
+        return ++s->n_idle > TLS_IDLE_MESSAGES ? refuse(s, &too_many_alerts) : s->state;
+    return session_alerted(s, alert[1]);
+}
+
+/* The message that ->msg has begun is whole, or was one to be skipped. @at_end: of its record. */
+static const struct bad *message(struct tls_session *s, bool at_end)
+{
+    struct tls_keys *k = s->keys;
+    const uint8_t asked = k->msg[MSG_HEADER];
+
+    if (!at_end)
+        return &bad_msg; /* what follows a change of keys is sealed with the new ones (5.1) */
+    if (asked > SSL_KEY_UPDATE_REQUESTED)
+        return &bad_update;
+    if (!keys_update(s->ctx->lib, &k->rx))
+        s->no_memory = true;
+    /* Before the next data, and once, however often it is asked for (4.6.3). */
+    k->owes_update |= asked == SSL_KEY_UPDATE_REQUESTED;
+    k->n_msg = 0;
+    return NULL;
+}
+
+/* The four bytes that a message begins with. */
+static const struct bad *message_header(struct tls_session *s)
+{
+    struct tls_keys *k = s->keys;
+    const uint32_t len = get32(k->msg) & 0xffffff;
+
+    /*
+     * Java asks for new keys with every record that it reads until it has got them: of a long
+     * answer, as many as are on their way.
+     */
+    if (k->msg[0] == SSL3_MT_KEY_UPDATE && k->n_sent > 0)
+        k->n_sent--;
+    else
+        s->n_idle++;
+    if (k->msg[0] == SSL3_MT_KEY_UPDATE)
+        return len == 1 ? NULL : &bad_update;
+    if (k->msg[0] != SSL3_MT_NEWSESSION_TICKET || s->ctx->is_server)
+        return &bad_msg;
+    if (len > MSG_MAX)
+        return &bad_msg;
+    k->msg_skip = len;
+    k->n_msg = 0;
+    return NULL;
+}
+
+static const struct bad *messages_in(struct tls_session *s, const uint8_t *at, uint32_t len,
+                                     bool is_last)
+{
+    struct tls_keys *k = s->keys;
+    const struct bad *why = NULL;
+
+    while (len > 0 && why == NULL && !s->no_memory) {
+        if (k->msg_skip > 0) {
+            const uint32_t n = MIN(len, k->msg_skip);
+
+            k->msg_skip -= n;
+            at += n;
+            len -= n;
+            continue;
+        }
+        k->msg[k->n_msg++] = *at++;
+        len--;
+        if (k->n_msg == MSG_HEADER)
+            why = message_header(s);
+        else if (k->n_msg == MSG_HEADER + 1)
+            why = message(s, is_last && len == 0);
+    }
+    return why;
+}
+
+static enum tls_state handshake_messages(struct tls_session *s, const struct pktq *rec)
+{
+    const struct bad *why = NULL;
+
+    if (rec->bytes == 0)
+        return refuse(s, &bad_msg);
+    for (const struct pkt *p = rec->head; p != NULL && why == NULL; p = p->next)
+        why = messages_in(s, p->data, p->len, p->next == NULL);
+    if (s->no_memory)
+        return session_failed(s);
+    if (why == NULL && s->n_idle > TLS_IDLE_MESSAGES)
+        why = &too_many;
+    return why != NULL ? refuse(s, why) : s->state;
+}
+
+/* Messages of the handshake may not be interrupted (5.1). */
+static bool is_within_message(const struct tls_session *s)
+{
+    return s->keys->n_msg > 0 || s->keys->msg_skip > 0;
+}
+
+static enum tls_state deliver(struct tls_session *s, uint8_t type, struct pktq *rec,
+                              struct pktq *plain)
+{
+    if (type != SSL3_RT_HANDSHAKE && is_within_message(s))
+        return refuse(s, &bad_msg);
+    switch (type) {
+    case SSL3_RT_APPLICATION_DATA:
+        if (rec->bytes > 0)
+            s->n_idle = 0;
+        else if (++s->n_idle > TLS_IDLE_MESSAGES)
+            return refuse(s, &too_empty);
+        pktq_splice(plain, rec);
+        return s->state;
+    case SSL3_RT_ALERT:
+        return alerted(s, rec);
+    case SSL3_RT_HANDSHAKE:
+        return handshake_messages(s, rec);
+    default:
+        return refuse(s, &bad_type);
+    }
+}
+
+static enum tls_state read_record(struct tls_session *s, const uint8_t *header, struct pktq *plain)
+{
+    const uint32_t len = get16(header + 3);
+    const struct bad *why;
+    struct pktq rec;
+    struct pkt *last;
+    uint32_t at = 0;
+    uint8_t type;
+
+    if (header[0] != SSL3_RT_APPLICATION_DATA)
+        return refuse(s, &bad_type);
+    if (len > SEALED_MAX)
+        return refuse(s, &too_long);
+    if (len < TRAILER)
+        return refuse(s, &bad_mac);
+    pktq_init(&rec);
+    why = open_record(s, header, len, &rec);
+    if (unlikely(why != NULL || s->no_memory)) {
+        pktq_clear(&rec);
+        return s->no_memory ? session_failed(s) : refuse(s, why);
+    }
+    s->keys->rx.seq++;
+    last = find_type(&rec, len - AEAD_TAG, &at);
+    type = last != NULL ? last->data[at] : 0;
+    cut(&rec, last, at);
+    deliver(s, type, &rec, plain);
+    pktq_clear(&rec);
+    return s->state;
+}
+
+enum tls_state record_read(struct tls_session *s, struct pktq *plain, uint64_t max)
+{
+    uint8_t room[HEADER];
+
+    while (s->state == TLS_OPEN && plain->bytes < max && record_waits(s->in))
+        read_record(s, header_of(s->in, room), plain);
     return s->state;
 }

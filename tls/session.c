@@ -59,6 +59,7 @@ void tls_session_free(struct tls_session *s)
     if (s == NULL)
         return;
     SSL_free(s->ssl);
+    keys_drop(s);
     s->ctx->lib->n_sessions--;
     tls_ctx_put(s->ctx);
     free(s->peer_text);
@@ -99,6 +100,13 @@ static enum tls_state fail_for_memory(struct tls_session *s, const char *what)
     return fail(s);
 }
 
+enum tls_state session_alerted(struct tls_session *s, int alert)
+{
+    session_counters(s)->alerts++;
+    say(s, "the peer sent the alert \"%s\"", SSL_alert_desc_string_long(alert));
+    return fail(s);
+}
+
 enum tls_state session_failed(struct tls_session *s)
 {
     unsigned long code = ERR_peek_error();
@@ -115,12 +123,8 @@ enum tls_state session_failed(struct tls_session *s)
     }
     if (reason == ERR_R_MALLOC_FAILURE)
         return fail_for_memory(s, "memory");
-    if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET) {
-        session_counters(s)->alerts++;
-        say(s, "the peer sent the alert \"%s\"",
-            SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
-        return fail(s);
-    }
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET)
+        return session_alerted(s, reason - SSL_AD_REASON_OFFSET);
     if (s->state != TLS_HANDSHAKING)
         session_counters(s)->records_failed++;
     say(s, "%s", code != 0 ? ERR_reason_error_string(code) : "unknown error");
@@ -226,7 +230,7 @@ enum tls_state tls_read(struct tls_session *s, struct pktq *in, struct pktq *pla
     if (s->state == TLS_HANDSHAKING)
         handshake_step(s);
     else if (s->state == TLS_OPEN)
-        record_read(s, plain, max);
+        (s->ssl != NULL ? openssl_read : record_read)(s, plain, max);
     s->in = s->out = NULL;
     /* Nothing that comes after the end is read: it must not fill the transport. */
     if (s->state == TLS_CLOSED || s->state == TLS_FAILED)
@@ -234,9 +238,11 @@ enum tls_state tls_read(struct tls_session *s, struct pktq *in, struct pktq *pla
     return s->state;
 }
 
-bool tls_read_pending(const struct tls_session *s)
+bool tls_read_pending(const struct tls_session *s, const struct pktq *in)
 {
-    return s->state == TLS_OPEN && SSL_pending(s->ssl) > 0;
+    if (s->state != TLS_OPEN)
+        return !pktq_is_empty(in);
+    return s->ssl == NULL ? record_waits(in) : !pktq_is_empty(in) || SSL_pending(s->ssl) > 0;
 }
 
 enum tls_state tls_write(struct tls_session *s, struct pktq *plain, struct pktq *out)
@@ -246,7 +252,7 @@ enum tls_state tls_write(struct tls_session *s, struct pktq *plain, struct pktq 
         return TLS_FAILED;
     }
     s->out = out;
-    record_write(s, plain);
+    (s->ssl != NULL ? openssl_write : record_write)(s, plain);
     s->out = NULL;
     pktq_clear(plain);
     return s->state;
@@ -258,8 +264,6 @@ void tls_close(struct tls_session *s, struct pktq *out)
         return;
     s->close_sent = true;
     s->out = out;
-    ERR_clear_error();
-    if (SSL_shutdown(s->ssl) < 0 && s->no_memory)
-        session_failed(s);
+    (s->ssl != NULL ? openssl_close : record_close)(s);
     s->out = NULL;
 }

@@ -2,9 +2,11 @@
  * session.h - one TLS connection: bytes in, bytes out
  *
  * No sockets, no clock of its own, no callbacks upward: ciphertext and plaintext
- * pass in packets (base/pkt.h). OpenSSL does handshakes and, for now, records,
- * over a BIO that reads from and writes to the caller's queues directly; the
- * record layer of our own comes behind this same interface.
+ * pass in packets (base/pkt.h). OpenSSL does handshakes, over a BIO that reads from
+ * and writes to the caller's queues directly. Then the records of TLS 1.3 are ours
+ * (record.c): opened and sealed where they lie, in the packets that TCP received and
+ * the packets it will send again until they are acknowledged; OpenSSL's object is
+ * freed. Records of TLS 1.2 stay OpenSSL's.
  *
  *   tls_read()   ciphertext from @in -> plaintext to @plain, handshake answers to @out
  *   tls_write()  plaintext from @plain -> ciphertext to @out
@@ -50,8 +52,11 @@ enum tls_state tls_connect(struct tls_session *s, struct pktq *out);
 enum tls_state tls_read(struct tls_session *s, struct pktq *in, struct pktq *plain, uint64_t max,
                         struct pktq *out);
 
-/* True if plaintext may wait inside although @in is empty: call tls_read() again. */
-bool tls_read_pending(const struct tls_session *s);
+/*
+ * Would tls_read() find something to do: a whole record in @in, or plaintext that waits inside?
+ * What is left of @in without that is the beginning of a record.
+ */
+bool tls_read_pending(const struct tls_session *s, const struct pktq *in);
 
 /*
  * Takes every packet of @plain. Only while OPEN or CLOSED, and before tls_close(); else they are
@@ -95,6 +100,7 @@ const struct tls_ctx *tls_session_ctx(const struct tls_session *s);
 #define TLS_COUNTERS(X)                                                                            \
     X(handshakes, "handshakes completed")                                                          \
     X(resumed, "handshakes resumed from a ticket")                                                 \
+    X(chains_known, "certificate chains that had been verified before")                            \
     X(handshake_failed, "handshakes failed")                                                       \
     X(fail_verify_no_cert, "peers refused: no certificate")                                        \
     X(fail_verify_error, "peers refused: the chain does not verify")                               \

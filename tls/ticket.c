@@ -123,7 +123,7 @@ static bool start_mac(EVP_MAC_CTX *mac, struct ticket_key *key)
 static int seal(const struct tls_lib *lib, struct ticket_key *key, unsigned char *name,
                 unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
-    if (RAND_bytes_ex(lib->libctx, iv, TICKET_IV_LEN, 0) != 1 ||
+    if (RAND_bytes_ex(lib->provider.libctx, iv, TICKET_IV_LEN, 0) != 1 ||
         EVP_EncryptInit_ex(cipher, lib->ticket_cipher, NULL, key->aes, iv) != 1 ||
         !start_mac(mac, key))
         return -1;

@@ -240,16 +240,37 @@ bool policy_accepts(const struct tls_policy *p, X509 *leaf, char why[POLICY_WHY_
 
 /* --- the chain --- */
 
-static int64_t first_end_of_validity(X509_STORE_CTX *store)
+/* When all of the chain is valid. What has no time that can be read, is never. */
+static void validity(X509_STORE_CTX *store, int64_t *from, int64_t *until)
 {
     STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store);
-    int64_t first = INT64_MAX, t;
 
+    *from = INT64_MIN;
+    *until = INT64_MAX;
     for (int i = 0; i < sk_X509_num(chain); i++) {
-        if (cert_time(X509_get0_notAfter(sk_X509_value(chain, i)), &t))
-            first = MIN(first, t);
+        int64_t begin = INT64_MAX, end = INT64_MIN;
+
+        (void)cert_time(X509_get0_notBefore(sk_X509_value(chain, i)), &begin);
+        (void)cert_time(X509_get0_notAfter(sk_X509_value(chain, i)), &end);
+        *from = MAX(*from, begin);
+        *until = MIN(*until, end);
     }
-    return first;
+}
+
+/* Names what the peer has presented, certificate by certificate. False: no memory. */
+static bool identify(const struct tls_lib *lib, X509_STORE_CTX *store, uint8_t id[CHAIN_ID_LEN])
+{
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(store);
+    uint8_t hashes[TLS_CHAIN_MAX][CHAIN_ID_LEN];
+    const int n = sk_X509_num(chain);
+
+    if (n < 1 || n > TLS_CHAIN_MAX ||
+        X509_cmp(sk_X509_value(chain, 0), X509_STORE_CTX_get0_cert(store)) != 0)
+        return false;
+    for (int i = 0; i < n; i++)
+        if (X509_digest(sk_X509_value(chain, i), lib->sha256, hashes[i], NULL) != 1)
+            return false;
+    return EVP_Digest(hashes, (size_t)n * CHAIN_ID_LEN, id, NULL, lib->sha256, NULL) == 1;
 }
 
 static int refuse_chain(struct tls_session *s, X509_STORE_CTX *store)
@@ -271,23 +292,43 @@ static int refuse_identity(struct tls_session *s, const char *why)
     return 0;
 }
 
+/* Is the chain what it should be? Sets ->valid_until. False: refused. */
+static bool verify_chain(struct tls_session *s, X509_STORE_CTX *store)
+{
+    const int64_t now = (int64_t)(s->core->wall_us / 1000000);
+    uint8_t id[CHAIN_ID_LEN];
+    const bool has_id = identify(s->ctx->lib, store, id);
+    int64_t from;
+
+    if (has_id && chains_know(s->ctx->chains, id, now, &s->valid_until)) {
+        session_counters(s)->chains_known++;
+        X509_STORE_CTX_set_error(store, X509_V_OK);
+        return true;
+    }
+    X509_STORE_CTX_set_time(store, 0, (time_t)now);
+    if (X509_verify_cert(store) != 1) {
+        if (X509_STORE_CTX_get_error(store) == X509_V_OK)
+            X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
+        return false;
+    }
+    validity(store, &from, &s->valid_until);
+    if (has_id)
+        chains_add(&s->ctx->chains, id, from, s->valid_until);
+    return true;
+}
+
 int verify_callback(X509_STORE_CTX *store, void *arg)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct tls_session *s = SSL_get_app_data(ssl);
     char why[POLICY_WHY_LEN];
 
-    X509_STORE_CTX_set_time(store, 0, (time_t)(s->core->wall_us / 1000000));
-    if (X509_verify_cert(store) != 1) {
-        if (X509_STORE_CTX_get_error(store) == X509_V_OK)
-            X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
+    if (!verify_chain(s, store))
         return refuse_chain(s, store);
-    }
     if (!policy_accepts(&s->ctx->policy, X509_STORE_CTX_get0_cert(store), why)) {
         X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED); /* alert: bad_certificate */
         return refuse_identity(s, why);
     }
-    s->valid_until = first_end_of_validity(store);
     return 1;
 }
 

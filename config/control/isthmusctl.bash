@@ -2,7 +2,7 @@
 
 _isthmusctl() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd= i
-    local cmds="status reload check stats conns flights flight capture listeners clusters certs config neighbors addresses routes punt reopen drain stop log help"
+    local cmds="status perf reload check stats conns flights flight capture listeners clusters certs config neighbors addresses routes punt reopen drain stop log help"
 
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in

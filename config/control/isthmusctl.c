@@ -55,6 +55,8 @@ static const struct verb verbs[] = {
     { "conns", "filter", "verbose upstream",
       "worker client local listener state tls cluster upstream age_s requests rx tx", 0,
       "connections of clients, or to endpoints; all there is about their TCP", NULL },
+    { "perf", "seconds", NULL, "worker busy_percent turns requests packets stage percent", 0,
+      "what a request costs, by stage: over one second, or up to ten", NULL },
     { "flights", "filter", NULL,
       "worker flight remote local why when span_s segments again overwritten", 0,
       "what the flight recorders of TCP hold", NULL },

@@ -11,6 +11,7 @@ _arguments -C \
         check\:"is this configuration right"
         stats\:"counters"
         conns\:"connections of clients, or to services"
+        perf\:"what a request costs, by stage"
         flights\:"what the flight recorders hold"
         flight\:"one of them"
         capture\:"frames of a port"

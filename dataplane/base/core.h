@@ -12,6 +12,7 @@
 
 #include "dataplane/base/hash.h"
 #include "dataplane/base/pkt.h"
+#include "dataplane/base/stage.h"
 #include "dataplane/base/wheel.h"
 
 /*
@@ -39,6 +40,7 @@ struct core {
     struct pkt_pool *pool;
     struct hash_key secret; /* random per worker */
     uint64_t rng;           /* state of core_random(), never zero */
+    struct stages stages;
 };
 
 static inline void core_defer(struct core *c, struct work *w)

@@ -182,10 +182,7 @@ static inline void http_conn_close(struct http_conn *c)
 
 /* Reads as much of @in as it can; what it leaves (a stream is paused, the connection finished, or
  * the transport has no room for the answer to a further request) stays in @in. */
-static inline void http_conn_input(struct http_conn *c, struct pktq *in)
-{
-    c->codec->input(c, in);
-}
+void http_conn_input(struct http_conn *c, struct pktq *in);
 
 /* The peer will send no more. Once all input has been taken. */
 static inline void http_conn_eof(struct http_conn *c)
@@ -230,11 +227,7 @@ static inline void http_stream_set_owner(struct http_stream *s, const struct htt
  * @end: there is no body and there are no trailers. For a response to HEAD, or 204 and 304, @end
  * must be true. A response that begins before its request has ended makes the connection close.
  */
-static inline int http_stream_send_headers(struct http_stream *s, const struct http_msg *m,
-                                           bool end)
-{
-    return s->conn->codec->send_headers(s, m, end);
-}
+int http_stream_send_headers(struct http_stream *s, const struct http_msg *m, bool end);
 
 /* An interim response: 100 or 103. Nothing is sent to a client that does not know them (1.0). */
 static inline int http_stream_send_info(struct http_stream *s, uint16_t status)
@@ -244,10 +237,7 @@ static inline int http_stream_send_info(struct http_stream *s, uint16_t status)
 
 /* Takes every packet of @data, also on failure. Packets with PKT_HEADROOM in front are sent without
  * a copy. */
-static inline int http_stream_send_data(struct http_stream *s, struct pktq *data, bool end)
-{
-    return s->conn->codec->send_data(s, data, end);
-}
+int http_stream_send_data(struct http_stream *s, struct pktq *data, bool end);
 
 static inline int http_stream_send_trailers(struct http_stream *s,
                                             const struct http_fields *trailers)

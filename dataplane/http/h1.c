@@ -199,10 +199,16 @@ static void refuse_no_memory(struct h1 *c)
 
 static void deliver(struct h1 *c, struct pktq *data, bool end)
 {
+    struct stages *st = &c->conn.http->core->stages;
+
     if (end)
         move(c, READ_DONE);
-    if (end || !pktq_is_empty(data))
+    if (end || !pktq_is_empty(data)) {
+        const enum stage was = stage_enter(st, STAGE_PROXY);
+
         c->stream.ops->on_data(&c->stream, data, end);
+        stage_leave(st, was);
+    }
     pktq_clear(data);
 }
 
@@ -210,6 +216,8 @@ static void deliver_head(struct h1 *c)
 {
     struct http_msg *m = &c->head->msg;
     const bool end = c->head->framing == H1_NO_BODY;
+    struct stages *st = &c->conn.http->core->stages;
+    enum stage was;
 
     if (is_server(c)) {
         counters(c)->requests++;
@@ -226,7 +234,9 @@ static void deliver_head(struct h1 *c)
         m->expect_continue = false;
     h1_body_init(&c->body, c->head->framing, m->content_length);
     move(c, end ? READ_DONE : READ_BODY);
+    was = stage_enter(st, STAGE_PROXY);
     c->stream.ops->on_headers(&c->stream, m, end);
+    stage_leave(st, was);
 }
 
 /* Steps. Each consumes something, or changes state, or returns false. */

@@ -46,3 +46,34 @@ uint32_t http_n_streams(const struct http *h)
 {
     return h->n_streams;
 }
+
+/* --- into the codec: what takes time, in a stage of its own --- */
+
+void http_conn_input(struct http_conn *c, struct pktq *in)
+{
+    struct stages *st = &c->http->core->stages;
+    const enum stage was = stage_enter(st, STAGE_HTTP);
+
+    c->codec->input(c, in); /* may free @c */
+    stage_leave(st, was);
+}
+
+int http_stream_send_headers(struct http_stream *s, const struct http_msg *m, bool end)
+{
+    struct stages *st = &s->conn->http->core->stages;
+    const enum stage was = stage_enter(st, STAGE_HTTP);
+    const int rc = s->conn->codec->send_headers(s, m, end);
+
+    stage_leave(st, was);
+    return rc;
+}
+
+int http_stream_send_data(struct http_stream *s, struct pktq *data, bool end)
+{
+    struct stages *st = &s->conn->http->core->stages;
+    const enum stage was = stage_enter(st, STAGE_HTTP);
+    const int rc = s->conn->codec->send_data(s, data, end);
+
+    stage_leave(st, was);
+    return rc;
+}

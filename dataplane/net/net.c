@@ -316,10 +316,13 @@ void net_dst_put(struct net *net, struct net_dst *dst)
 void net_tx(struct net *net, const struct net_dst *dst, const struct ipaddr *local,
             const struct ipaddr *remote, uint8_t protocol, struct pkt *p)
 {
+    const enum stage was = stage_enter(&net->core->stages, STAGE_NET);
+
     if (local->family == IP_V4)
         ip4_tx(net, dst, local, remote, protocol, p);
     else
         ip6_tx(net, dst, local, remote, protocol, p);
+    stage_leave(&net->core->stages, was);
 }
 
 bool net_dst_tcp_csum(const struct net *net, const struct net_dst *dst)

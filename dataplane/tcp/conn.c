@@ -409,10 +409,14 @@ void tcp_events(struct tcp_conn *c)
     else
         owe_room(c);
     if (c->events != 0 && !(c->ended && c->why != 0)) {
+        struct stages *st = &c->tcp->core->stages;
+        const enum stage was = stage_enter(st, STAGE_PROXY);
+
         tell(c, TCP_EV_OPEN, c->ops->on_open);
         tell(c, TCP_EV_READABLE, c->ops->on_readable);
         tell(c, TCP_EV_PEER_CLOSED, c->ops->on_peer_closed);
         tell(c, TCP_EV_WRITABLE, c->ops->on_writable);
+        stage_leave(st, was);
     }
     if (!c->ended || c->gone || (c->why == 0 && !pktq_is_empty(&c->rxq)))
         return;
@@ -641,6 +645,7 @@ static void note_queue(struct tcp_conn *c)
 
 int tcp_send(struct tcp_conn *c, struct pktq *q)
 {
+    enum stage was;
     struct pkt *p;
 
     if (c->fin_queued || c->state == TCP_CLOSED || q->bytes > TCP_QUEUE_MAX - queued(c)) {
@@ -649,6 +654,7 @@ int tcp_send(struct tcp_conn *c, struct pktq *q)
         pktq_clear(q);
         return closed ? -EPIPE : -ENOBUFS;
     }
+    was = stage_enter(&c->tcp->core->stages, STAGE_TCP);
     tcp_record_bytes(c, TCP_RECORD_WRITE, q->bytes);
     while ((p = pktq_pop(q)) != NULL)
         queue(c, p);
@@ -656,6 +662,7 @@ int tcp_send(struct tcp_conn *c, struct pktq *q)
     if (tcp_send_room(c) < tcp_send_limit(c) / 2)
         c->room_low = true;
     tcp_schedule(c);
+    stage_leave(&c->tcp->core->stages, was);
     return 0;
 }
 

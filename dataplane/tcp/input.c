@@ -51,12 +51,15 @@ void tcp_note_segment(struct tcp_conn *c, const struct tcp_seg *s)
 static enum drop conn_rx(struct flow *f, struct pkt *p)
 {
     struct tcp_conn *c = container_of(f, struct tcp_conn, flow);
+    struct stages *st = &c->tcp->core->stages;
     struct tcp_seg s;
+    enum stage was;
     enum drop why;
 
     why = tcp_parse(p, &f->key.remote, &f->key.local, &s);
     if (unlikely(why != DROP_NONE))
         return why;
+    was = stage_enter(st, STAGE_TCP);
     c->tcp->counters.segs_in++;
     tcp_conn_enter(c);
     tcp_note_segment(c, &s);
@@ -66,6 +69,7 @@ static enum drop conn_rx(struct flow *f, struct pkt *p)
     if (c->state != TCP_CLOSED)
         tcp_timer_arm(c);
     tcp_conn_leave(c);
+    stage_leave(st, was);
     return why;
 }
 
@@ -75,13 +79,16 @@ static bool conn_rx_train(struct flow *f, struct pkt *train)
     struct tcp_conn *c = container_of(f, struct tcp_conn, flow);
     const uint32_t n = pkt_n(train), len = train->len;
     struct tcp *tcp = c->tcp;
+    struct stages *st = &tcp->core->stages;
     struct tcp_seg s;
+    enum stage was;
     bool taken;
 
     tcp->counters.trains_in++;
     tcp->counters.train_segs_in += n;
     if (unlikely(tcp_parse(train, &f->key.remote, &f->key.local, &s) != DROP_NONE))
         return false;
+    was = stage_enter(st, STAGE_TCP);
     tcp_conn_enter(c);
     taken = tcp_fast(c, &s, train);
     if (taken)
@@ -92,6 +99,7 @@ static bool conn_rx_train(struct flow *f, struct pkt *train)
     if (c->state != TCP_CLOSED)
         tcp_timer_arm(c);
     tcp_conn_leave(c);
+    stage_leave(st, was);
     return taken;
 }
 

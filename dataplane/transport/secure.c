@@ -62,8 +62,7 @@ static void pull(struct transport *t)
 
 static bool more_to_read(const struct transport *t)
 {
-    return tls_read_pending(t->tls) || !pktq_is_empty(&t->in) ||
-           (t->tcp != NULL && tcp_recv_waiting(t->tcp) > 0);
+    return tls_read_pending(t->tls, &t->in) || (t->tcp != NULL && tcp_recv_waiting(t->tcp) > 0);
 }
 
 static void opened(struct transport *t)
@@ -76,6 +75,21 @@ static void opened(struct transport *t)
     t->ev->on_open(t);
 }
 
+static struct stages *stages_of(const struct transport *t)
+{
+    return &t->all->core->stages;
+}
+
+/* Ciphertext of ->in to ->plain; answers to @out. */
+static enum tls_state read_tls(struct transport *t, struct pktq *out)
+{
+    const enum stage was = stage_enter(stages_of(t), STAGE_TLS);
+    const enum tls_state state = tls_read(t->tls, &t->in, &t->plain, PLAIN_MAX, out);
+
+    stage_leave(stages_of(t), was);
+    return state;
+}
+
 static void handshake_step(struct transport *t)
 {
     struct pktq out;
@@ -83,7 +97,7 @@ static void handshake_step(struct transport *t)
 
     pktq_init(&out);
     pull(t);
-    state = tls_read(t->tls, &t->in, &t->plain, PLAIN_MAX, &out);
+    state = read_tls(t, &out);
     if (state != TLS_FAILED)
         tcp_send(t->tcp, &out);
     switch (state) {
@@ -116,7 +130,7 @@ static void read_records(struct transport *t)
         return; /* recv_secure() comes back */
     pktq_init(&out);
     pull(t);
-    state = tls_read(t->tls, &t->in, &t->plain, PLAIN_MAX, &out);
+    state = read_tls(t, &out);
     if (state == TLS_FAILED) {
         failed(t, &out);
         return;
@@ -126,8 +140,7 @@ static void read_records(struct transport *t)
     pktq_clear(&out);
     if (state == TLS_CLOSED) {
         t->tls_eof = true;
-    } else if (t->tcp_eof && (t->tcp == NULL || tcp_recv_waiting(t->tcp) == 0) &&
-               pktq_is_empty(&t->in) && pktq_is_empty(&t->plain)) {
+    } else if (t->tcp_eof && !more_to_read(t) && pktq_is_empty(&t->plain)) {
         /* RFC 8446, 6.1: without close_notify the end may have been forged. */
         broken_off(t, "closed without close_notify");
         return;
@@ -153,6 +166,7 @@ static uint64_t recv_secure(struct transport *t, struct pktq *to, uint64_t max)
 
 static void send_secure(struct transport *t, struct pktq *q)
 {
+    const enum stage was = stage_enter(stages_of(t), STAGE_TLS);
     struct pktq out;
 
     pktq_init(&out);
@@ -161,6 +175,7 @@ static void send_secure(struct transport *t, struct pktq *q)
         transport_fail(t, TRANSPORT_END_TLS);
     }
     pktq_clear(q);
+    stage_leave(stages_of(t), was);
     tcp_send(t->tcp, &out);
 }
 
@@ -183,6 +198,7 @@ static uint32_t seg(const struct transport *t)
 /* The client's handshake begins. */
 static void on_open(struct transport *t)
 {
+    const enum stage was = stage_enter(stages_of(t), STAGE_TLS);
     struct pktq out;
 
     pktq_init(&out);
@@ -190,10 +206,13 @@ static void on_open(struct transport *t)
     t->tls = tls_session_new(t->ctx, t->all->core, tcp_mss(t->tcp));
     if (t->tls == NULL) {
         snprintf(t->reason, sizeof(t->reason), "TLS error: no memory");
+        stage_leave(stages_of(t), was);
         transport_end(t, TRANSPORT_END_MEMORY);
         return;
     }
-    if (tls_connect(t->tls, &out) == TLS_FAILED)
+    tls_connect(t->tls, &out);
+    stage_leave(stages_of(t), was);
+    if (tls_state(t->tls) == TLS_FAILED)
         failed(t, &out);
     else
         tcp_send(t->tcp, &out);

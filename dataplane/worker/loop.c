@@ -85,11 +85,15 @@ static unsigned receive(struct worker *w)
     unsigned total = 0;
 
     for (uint32_t i = 0; i <= n_ports; i++) { /* the last: what other workers handed over */
+        enum stage was = stage_enter(&w->core.stages, STAGE_RX);
         unsigned n = port_rx(w->io, i, pkts);
 
+        stage_leave(&w->core.stages, was);
         if (n == 0)
             continue;
+        was = stage_enter(&w->core.stages, STAGE_NET);
         net_rx(w->net, pkts, n);
+        stage_leave(&w->core.stages, was);
         total += n;
     }
     return total;
@@ -128,6 +132,34 @@ static void look_at_pool(struct worker *w)
     pktpool_look(w->conf.pool);
 }
 
+static unsigned run_streams(struct worker *w)
+{
+    return transports_run(w->transports, HANDSHAKES_PER_TURN) +
+           core_run_work(&w->core, WORK_PER_TURN);
+}
+
+static unsigned flush_tcp(struct worker *w)
+{
+    tcp_flush(w->tcp);
+    return 0;
+}
+
+static unsigned flush_ports(struct worker *w)
+{
+    port_flush(w->io);
+    return 0;
+}
+
+static inline unsigned in_stage(struct worker *w, enum stage stage,
+                                unsigned (*fn)(struct worker *w))
+{
+    const enum stage was = stage_enter(&w->core.stages, stage);
+    const unsigned n = fn(w);
+
+    stage_leave(&w->core.stages, was);
+    return n;
+}
+
 /* Returns how much there was to do, apart from the timers that fired. */
 static unsigned turn(struct worker *w, unsigned *timers)
 {
@@ -140,10 +172,9 @@ static unsigned turn(struct worker *w, unsigned *timers)
     n += receive(w);
     if (w->conf.punt != NULL && w->core.id == 0)
         n += exchange_with_kernel(w);
-    n += transports_run(w->transports, HANDSHAKES_PER_TURN);
-    n += core_run_work(&w->core, WORK_PER_TURN);
-    tcp_flush(w->tcp);
-    port_flush(w->io);
+    n += in_stage(w, STAGE_PROXY, run_streams);
+    in_stage(w, STAGE_TCP, flush_tcp);
+    in_stage(w, STAGE_TX, flush_ports);
     quiesce_report(w->conf.quiesce, w->core.id);
     return n;
 }
@@ -209,7 +240,9 @@ int worker_run(void *arg)
 
         before = eal_cycles();
         read_clock(w, before);
+        stages_begin(&w->core.stages, w->counters.turns % STAGE_EVERY == 0);
         n = turn(w, &timers);
+        stages_end(&w->core.stages);
         after = eal_cycles();
         account(w, after - before, n + timers > 0);
         /* A timer alone is no sign that packets will come: it does not keep the worker awake. */

@@ -16,9 +16,11 @@
 static void net_port_tx(void *ctx, uint8_t port, struct pkt *p)
 {
     struct worker *w = ctx;
+    const enum stage was = stage_enter(&w->core.stages, STAGE_TX);
 
     p->port = port;
     port_tx(w->io, p);
+    stage_leave(&w->core.stages, was);
 }
 
 static void net_port_share(void *ctx, const struct pkt *p)

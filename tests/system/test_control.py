@@ -178,6 +178,31 @@ def test_status_for_people_has_the_same(place):
     assert [(r["PORT"], r["MAC"]) for r in rows] == [(p["port"], p["mac"]) for p in status["ports"]]
 
 
+def test_perf_divides_what_requests_cost_into_stages(place):
+    def ask():
+        return place.lab.ctl_json(place.gw, "perf", "1")
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        answer = other.submit(ask)
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert place.lab.curl(f"http://{GATEWAY}/").returncode == 0
+        answer = answer.result()
+    [worker] = answer["workers"]
+    assert worker["requests"] > 0 and worker["packets"] > 4 * worker["requests"]
+    assert 0 < worker["busy_percent"] <= 100
+    assert worker["cycles_per_request"] == pytest.approx(worker["cycles"] / worker["requests"], rel=0.01)
+    stages = {s["stage"]: s for s in answer["stages"]}
+    assert list(stages) == ["other", "rx", "net", "tcp", "tls", "http", "proxy", "tx"]
+    assert sum(s["percent"] for s in stages.values()) == pytest.approx(100, abs=0.1)
+    assert all(stages[s]["percent"] > 0 for s in ("rx", "net", "tcp", "http", "proxy", "tx"))
+
+
+@pytest.mark.parametrize("seconds", ["0", "11", "soon", "1s"])
+def test_perf_looks_for_one_to_ten_seconds(place, seconds):
+    done = place.lab.ctl(place.gw, "perf", seconds, check=False)
+    assert done.returncode != 0 and "a number from 1 to 10" in done.stderr
+
+
 def test_conns_and_listeners_know_every_connection(place):
     context = ssl.create_default_context(cafile=place.lab.certs.dir / "root.pem")
     with L.connect(GATEWAY, 80) as idle, L.connect(GATEWAY, 81) as tcp, \

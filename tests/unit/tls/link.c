@@ -72,18 +72,33 @@ void link_connect(struct link *l)
     tls_connect(l->client.session, &l->client.out);
 }
 
+static void raw_new(struct link *l, SSL_CTX *ctx, bool is_server)
+{
+    l->raw = SSL_new(ctx);
+    l->raw_is_server = is_server;
+    l->raw_in = BIO_new(BIO_s_mem());
+    l->raw_out = BIO_new(BIO_s_mem());
+    SSL_set_bio(l->raw, l->raw_in, l->raw_out);
+}
+
 void link_connect_raw(struct link *l, SSL_CTX *ctx, SSL_SESSION *session)
 {
     link_disconnect(l);
     l->server.session = tls_session_new(l->server.ctx, &l->core, SEG);
-    l->raw = SSL_new(ctx);
-    l->raw_in = BIO_new(BIO_s_mem());
-    l->raw_out = BIO_new(BIO_s_mem());
-    SSL_set_bio(l->raw, l->raw_in, l->raw_out);
+    raw_new(l, ctx, false);
     SSL_set_connect_state(l->raw);
     if (session != NULL)
         assert_int_equal(SSL_set_session(l->raw, session), 1);
     SSL_do_handshake(l->raw);
+}
+
+void link_connect_raw_server(struct link *l, SSL_CTX *ctx)
+{
+    link_disconnect(l);
+    l->client.session = tls_session_new(l->client.ctx, &l->core, SEG);
+    raw_new(l, ctx, true);
+    SSL_set_accept_state(l->raw);
+    tls_connect(l->client.session, &l->client.out);
 }
 
 /* Moves 1 to max_part bytes by copy, so that a pool without packets still delivers. */
@@ -113,7 +128,8 @@ static bool read_side(struct link *l, struct side *s)
         uint64_t n = s->in.bytes;
 
         tls_read(s->session, &s->in, &s->plain, s->plain.bytes + 3000, &s->out);
-        if (!tls_read_pending(s->session) && s->in.bytes == n && tls_state(s->session) == was)
+        if (!tls_read_pending(s->session, &s->in) && s->in.bytes == n &&
+            tls_state(s->session) == was)
             break;
     }
     return s->in.bytes + s->plain.bytes != before;
@@ -121,30 +137,30 @@ static bool read_side(struct link *l, struct side *s)
 
 static bool run_raw(struct link *l)
 {
+    struct side *ours = l->raw_is_server ? &l->client : &l->server;
+    struct side *theirs = l->raw_is_server ? &l->server : &l->client;
     uint8_t bytes[2000];
-    uint32_t max = l->tp.max;
+    uint32_t max = l->tp.max, fail_at = l->tp.fail_at;
     bool moved = false;
     uint64_t n;
     int got;
 
-    while ((n = pktq_peek(&l->server.out, bytes, sizeof(bytes))) > 0) {
-        pktq_consume(&l->server.out, n);
+    while ((n = pktq_peek(&ours->out, bytes, sizeof(bytes))) > 0) {
+        pktq_consume(&ours->out, n);
         BIO_write(l->raw_in, bytes, (int)n);
         moved = true;
     }
     if (!SSL_is_init_finished(l->raw))
         SSL_do_handshake(l->raw);
-    while ((got = SSL_read(l->raw, bytes, sizeof(bytes))) > 0) {
-        l->tp.max = 0;
-        pktq_append(&l->client.plain, &l->tp.pool, bytes, (size_t)got, SEG);
-        l->tp.max = max;
-    }
+    l->tp.max = l->tp.fail_at = 0;
+    while ((got = SSL_read(l->raw, bytes, sizeof(bytes))) > 0)
+        pktq_append(&theirs->plain, &l->tp.pool, bytes, (size_t)got, SEG);
     while ((got = BIO_read(l->raw_out, bytes, sizeof(bytes))) > 0) {
-        l->tp.max = 0;
-        pktq_append(&l->client.out, &l->tp.pool, bytes, (size_t)got, SEG);
-        l->tp.max = max;
+        pktq_append(&theirs->out, &l->tp.pool, bytes, (size_t)got, SEG);
         moved = true;
     }
+    l->tp.max = max;
+    l->tp.fail_at = fail_at;
     return moved;
 }
 
@@ -153,13 +169,12 @@ void link_run(struct link *l)
     bool moved = true;
 
     for (unsigned turns = 0; moved; turns++) {
-        moved = false;
+        moved = l->raw != NULL && run_raw(l);
         assert_true(turns < 1000000);
-        if (l->raw != NULL)
-            moved |= run_raw(l);
-        else
+        if (l->client.session != NULL)
             moved |= deliver(l, &l->server.out, &l->client.in);
-        moved |= deliver(l, &l->client.out, &l->server.in);
+        if (l->server.session != NULL)
+            moved |= deliver(l, &l->client.out, &l->server.in);
         if (l->client.session != NULL)
             moved |= read_side(l, &l->client);
         if (l->server.session != NULL)

@@ -28,7 +28,8 @@ struct link {
     struct test_pool tp;
     struct core core;
     struct side client, server;
-    SSL *raw; /* instead of client.session */
+    SSL *raw; /* instead of client.session, or of server.session */
+    bool raw_is_server;
     BIO *raw_in, *raw_out;
     uint64_t max_part; /* bytes delivered at once: 1 to this */
 };
@@ -44,6 +45,9 @@ void link_disconnect(struct link *l);
 
 /* A stock client instead of ours; takes @ctx's SSL. @session: to resume, or NULL. */
 void link_connect_raw(struct link *l, SSL_CTX *ctx, SSL_SESSION *session);
+
+/* A stock server, with a certificate in @ctx, for our client. */
+void link_connect_raw_server(struct link *l, SSL_CTX *ctx);
 
 /* Delivers and reads until nothing moves any more. */
 void link_run(struct link *l);

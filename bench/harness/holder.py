@@ -1,0 +1,30 @@
+"""
+Opens TLS connections and holds them: holder.py ADDRESS PORT HOST NUMBER. Says "held NUMBER" when all are there.
+
+One request on each, so that it is a connection that was used: what a browser leaves behind.
+"""
+import resource
+import socket
+import ssl
+import sys
+import time
+
+
+def main(address, port, host, number):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(number) + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    request = f"GET /0 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    held = []
+    while len(held) < int(number):
+        raw = socket.create_connection((address, int(port)), timeout=20)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the request waits for an ACK
+        s = context.wrap_socket(raw, server_hostname=host)
+        s.sendall(request)
+        assert s.recv(4096).startswith(b"HTTP/1.1 200"), "no answer"
+        held.append(s)
+    print(f"held {number}", flush=True)
+    time.sleep(3600)
+
+
+main(*sys.argv[1:])

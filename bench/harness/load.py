@@ -1,0 +1,267 @@
+"""
+Load generators behind one interface: each is asked with a Load, and gives a result as a dict:
+
+    requests, errors, seconds, rate, latency_us { p50, p90, p99, p99.9, p99.99, max, mean, min }
+
+Wrk        closed loop, HTTP/1.1: as fast as answers come
+H2load     HTTP/1.1 (--h1) at a fixed rate, or so many new connections a second
+Churn      our own in Python: new connections with a client certificate, which neither of the two has
+IsthmusBench  build/bench/isthmus-bench, on our own stack: takes the place of all three where it is there
+
+Latency at a fixed rate is counted from the moment a request was sent (h2load), or was to be sent
+(isthmus-bench).
+"""
+import dataclasses
+import json
+import re
+import shutil
+import time
+
+from . import cpu
+from . import place as P
+
+PERCENTILES = (50, 90, 99, 99.9, 99.99)
+
+
+@dataclasses.dataclass
+class Load:
+    port: int
+    path: str = "/1k"
+    connections: int = 64
+    seconds: float = 4.0
+    warmup: float = 1.0
+    rate: float = 0.0              # requests a second; 0: as fast as answers come
+    new_connections: bool = False  # one request each
+    client_certificate: bool = False
+    method: str = "GET"
+    body: int = 0                  # bytes sent with a request
+    host: str = P.HOST
+
+    def url(self):
+        return f"https://{P.CLIENT_SIDE}:{self.port}{self.path}"
+
+
+def percentiles(values):
+    """Of microseconds, as the other generators name them."""
+    if not values:
+        return {}
+    v = sorted(values)
+    named = {f"p{p:g}": v[min(len(v) - 1, int(len(v) * p / 100))] for p in PERCENTILES}
+    return {**named, "max": v[-1], "min": v[0], "mean": sum(v) / len(v)}
+
+
+class Running:
+    """A generator that runs, and the gateway's core watched over the measured part of it."""
+
+    def __init__(self, place, load, name, args):
+        self.place, self.load, self.name = place, load, name
+        self.log = place.tmp / f"{name}.log"
+        self.log.unlink(missing_ok=True)
+        self.proc = place.start(name, P.CLIENT, P.OTHER_CORE, *args)
+
+    def watch(self):
+        """Sleeps through the warm-up, then watches both cores, and the gateway's processes."""
+        time.sleep(self.load.warmup)
+        gateway = self.place.gateway
+        tasks, turns = cpu.Tasks([*gateway.pids(), *self.place.kernel_threads()]), gateway.busy_turns()
+        self.began = time.time()
+        windows = [cpu.Window(n).start() for n in (P.GATEWAY_CORE, P.OTHER_CORE)]
+        time.sleep(self.load.seconds)
+        self.ended = time.time()
+        seconds = self.ended - self.began
+        windows = [w.stop() for w in windows]
+        threads = tasks.seconds() / seconds
+        return *windows, threads, None if turns is None else (gateway.busy_turns() - turns) / seconds
+
+    def wait(self, seconds=60):
+        self.proc.wait(seconds)
+        self.place.procs.remove(self.proc)
+        text = self.place.log(self.name)
+        if self.proc.returncode != 0:
+            raise RuntimeError(f"{self.name} ended with {self.proc.returncode}: {text[-2000:]}")
+        return text
+
+
+def finish(result, gateway, other, tasks, turns):
+    """Shares of a core: @tasks is what the gateway's threads had, @turns what it says it has worked."""
+    result["turns"] = turns
+    result["rate"] = result["requests"] / result["seconds"]
+    result["core0"], result["core1"] = gateway.as_dict(), other.as_dict()
+    result["busy"], result["busy_other"], result["tasks"] = gateway.share(), other.share(), tasks
+    return result
+
+
+class Wrk:
+    name = "wrk"
+
+    @staticmethod
+    def can(load):
+        return load.rate == 0 and not load.client_certificate
+
+    def run(self, place, load):
+        total = load.warmup + load.seconds + 0.5
+        headers = ["-H", f"Host: {load.host}"] + (["-H", "Connection: close"] if load.new_connections else [])
+        running = Running(place, load, "wrk", [
+            "wrk", "-t", "1", "-c", load.connections, "-d", f"{max(1, round(total))}s", *headers,
+            "-s", P.TOP / "bench/harness/wrk.lua", load.url(), "--", load.method, load.body])
+        windows = running.watch()
+        text = running.wait()
+        return finish(json.loads(re.search(r"RESULT (.*)", text).group(1)), *windows)
+
+
+class H2load:
+    """Its log has a line for each request: start (us), status, duration (us)."""
+    name = "h2load"
+
+    @staticmethod
+    def can(load):
+        return load.rate > 0 and not load.client_certificate and load.body == 0
+
+    def args(self, load, log):
+        total = load.warmup + load.seconds + 0.5
+        base = ["h2load", "--h1", "-t", "1", f"--log-file={log}", "-H", f":authority: {load.host}"]
+        if load.new_connections:  # each connection has one request; so many are opened each tenth of a second
+            n = int(load.rate * total)
+            return base + ["-n", n, "-c", n, "-r", max(1, round(load.rate / 10)), "--rate-period=100ms", load.url()]
+        n = int(load.rate * total / load.connections) * load.connections
+        return base + ["-n", n, "-c", load.connections, f"--rps={load.rate / load.connections:.3f}", load.url()]
+
+    def run(self, place, load):
+        log = place.tmp / "h2load.requests"
+        log.unlink(missing_ok=True)
+        running = Running(place, load, "h2load", self.args(load, log))
+        if load.connections > 500 and not load.new_connections:  # it begins when all have shaken hands
+            wait_connected(place, load.connections)
+        windows = running.watch()
+        running.wait()
+        return finish(self.read(log, running), *windows)
+
+    @staticmethod
+    def read(log, running):
+        with open(log) as f:
+            rows = [line.split("\t") for line in f]
+        inside = [r for r in rows if running.began <= (int(r[0]) + int(r[2])) / 1e6 < running.ended]
+        bad = sum(r[1] != "200" for r in rows)
+        return {"requests": len(inside), "errors": bad, "seconds": running.ended - running.began,
+                "latency_us": percentiles([int(r[2]) for r in inside])}
+
+
+def wait_connected(place, n, seconds=60):
+    def connected():
+        out = place.ns(P.CLIENT, "ss", "-Htn", "state", "established").stdout
+        return out.count("\n") >= n
+    P.L.wait_for(f"{n} connections", connected, seconds, every=0.2)
+    time.sleep(0.5)
+
+
+class Churn:
+    """churn.py: a Python client is the slower side, so it says what a connection costs, not how many there can be."""
+    name = "churn.py"
+
+    @staticmethod
+    def can(load):
+        return load.new_connections and load.rate > 0
+
+    def run(self, place, load):
+        log = place.tmp / "churn.requests"
+        cert = place.client / "both.pem" if load.client_certificate else "-"
+        running = Running(place, load, "churn", [
+            P.L.PYTHON, P.TOP / "bench/harness/churn.py", P.CLIENT_SIDE, load.port, load.host, cert, load.path,
+            load.rate, load.warmup + load.seconds + 0.5, log])
+        windows = running.watch()
+        running.wait()
+        return finish(H2load.read(log, running), *windows)
+
+
+class IsthmusBench:
+    """bench/load: on our own stack, so the kernel lends it the client's interface for as long as it runs."""
+    name = "isthmus-bench"
+    program = P.L.BUILD / "bench/isthmus-bench"
+    wanted = False  # --load isthmus
+    wire = (P.CLIENT, "bc0", "bgw0", "10.1.0.1")
+
+    @classmethod
+    def can(cls, load):
+        return cls.wanted
+
+    def conf(self, place, load):
+        cert = (f'certificate = "{place.client}/cert-chain.pem"; private_key = "{place.client}/key.pem";'
+                if load.client_certificate else "")
+        mode = "mutual" if load.client_certificate else "simple"
+        return f"""
+machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "192MiB";
+  ports = ( {{ name = "c"; device = "af_xdp"; interface = "bc0"; addresses = [ "10.1.0.1/24" ]; }} ); }};
+client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; connections = {load.connections}; rate = {load.rate:.1f};
+  requests_per_connection = {int(load.new_connections)}; host = "{load.host}"; path = "{load.path}";
+  method = "{load.method}"; request_body = {load.body};
+  duration = "{1000 * (load.warmup + load.seconds) + 500:.0f}ms"; warmup = "500ms";
+  tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; {cert}
+    trusted_ca = "{place.edge}/root-cert.pem"; }}; }};
+"""
+
+    def run(self, place, load):
+        place.lend(*self.wire)
+        try:
+            return self.run_conf(place, load, self.conf(place, load))
+        finally:
+            place.take_back(*self.wire)
+
+    def run_conf(self, place, load, text):
+        path, out = place.tmp / "isthmus-bench.conf", place.tmp / "isthmus-bench.json"
+        path.write_text(text)
+        running = Running(place, load, "isthmus-bench", [self.program, "-c", path, "--json", out])
+
+        def loading():
+            return "requests" in place.log("isthmus-bench") or running.proc.poll() is not None
+        P.L.wait_for("the load", loading, 60)
+        windows = running.watch()
+        running.wait()
+        return finish(json.loads(out.read_text()), *windows)
+
+    def run_memif(self, place, load, directory, body):
+        """As client and as backend, two processes at the other ends of the gateway's memif ports in @directory."""
+        server = self.serve(place, directory, body)
+        try:
+            text = self.conf(place, load)
+            text = self.memif("down", "10.1.0.1", directory) + text[text.index("client ="):]
+            return self.run_conf(place, load, text)
+        finally:
+            place.stop(server)
+
+    @staticmethod
+    def memif(end, address, directory):
+        return (f'machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "160MiB"; '
+                f'packets = 16384; ports = ( {{ name = "{end}"; device = "memif"; '
+                f'socket = "{directory}/{end}.memif"; addresses = [ "{address}/24" ]; }} ); }};\n')
+
+    def serve(self, place, directory, body):
+        s, path = place.service, place.tmp / "isthmus-server.conf"
+        path.write_text(self.memif("up", P.BACKEND_ADDRESS, directory) + f"""
+server = {{ listen = "{P.BACKEND_ADDRESS}:8443"; body = "{body}"; tls = {{ mode = "mutual"; min_version = "1.3";
+  certificate = "{s}/cert-chain.pem"; private_key = "{s}/key.pem"; trusted_ca = "{s}/root-cert.pem"; }}; }};
+""")
+        p = place.start("isthmus-server", P.BACKEND, P.OTHER_CORE, self.program, "-c", path)
+        time.sleep(2)  # it says nothing when it is ready
+        if p.poll() is not None:
+            raise RuntimeError(place.log("isthmus-server")[-1000:])
+        return p
+
+
+GENERATORS = (IsthmusBench, Wrk, H2load, Churn)
+
+
+def run(place, load):
+    """With the first generator that can do it."""
+    for kind in GENERATORS:
+        if kind.can(load):
+            result = kind().run(place, load)
+            result["generator"] = kind.name
+            return result
+    raise LookupError("no generator can do this")
+
+
+def versions():
+    sh = P.L.sh
+    wrk = re.search(r"wrk (\S+)", sh("wrk", "-v", check=False).stdout)
+    return {"wrk": wrk.group(1) if wrk else "?", "h2load": sh("h2load", "--version").stdout.split("/")[-1].strip(),
+            "isthmus-bench": "yes" if shutil.which(str(IsthmusBench.program)) else "no"}

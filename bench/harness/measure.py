@@ -1,0 +1,187 @@
+"""
+The kinds of measurement. Each visits one gateway, once, and returns figures by name; a figure is a number.
+
+    requests   rate: requests a second as fast as they come; cost: CPU microseconds of one at a fixed rate
+    churn      the same of a new connection with one request on it
+    latency    percentiles at a fixed rate
+    growth     cost and p99 at a fixed rate, by number of connections
+    memory     bytes of an idle connection
+    reload     how long a reload of a large configuration takes, and what requests notice
+    idle       share of the core without any load
+    memif      requests without a kernel in the way
+"""
+import dataclasses
+import threading
+import time
+
+from . import cpu
+from . import gateways as G
+from . import load as D
+from . import place as P
+
+PORTS = {"tls": G.TLS, "mtls": G.MTLS, "tcp": G.TCP}
+
+
+@dataclasses.dataclass
+class Run:
+    """What all measurements share."""
+    place: object
+    seconds: float         # of one measured window
+    warmup: float
+    baseline: float = 0.0  # share of the gateway's core that is busy without a gateway
+    by_threads: bool = False  # count only the gateway's threads, as others are on its core
+    slowest: float = 0.0   # requests a second of the slowest peer, once it is known
+
+
+def load_of(run, scenario, **more):
+    s = scenario
+    told = {name: s[name] for name in ("path", "connections", "method", "body") if name in s}
+    return D.Load(port=PORTS[s.get("port", "tls")], client_certificate=s.get("port") == "mtls",
+                  **{"seconds": run.seconds, "warmup": run.warmup, **told, **more})
+
+
+def cost_us(run, result):
+    """CPU microseconds of one request: of the gateway's core, or (on a machine with neighbours) of its threads."""
+    busy = result["tasks"] if run.by_threads else max(0.0, result["busy"] - run.baseline)
+    return 1e6 * busy / result["rate"] if result["rate"] > 0 else float("nan")
+
+
+def with_gateway(measurement):
+    """A measurement of a gateway that is started for it and ended after it."""
+    def visit(run, scenario, gateway):
+        gateway.start(hosts=scenario.get("hosts", 0))
+        try:
+            return measurement(run, scenario, gateway)
+        finally:
+            gateway.stop()
+    return visit
+
+
+def figures(prefix, result):
+    """What is kept of a generator's result, for the report and for doubters."""
+    names = ("rate", "errors", "busy", "busy_other", "tasks")
+    kept = {f"{prefix}.{n}": result[n] for n in names}
+    if result["turns"] is not None and result["rate"]:
+        kept[f"{prefix}.cost_turns"] = 1e6 * result["turns"] / result["rate"]
+    kept[f"{prefix}.cost_tasks"] = 1e6 * result["tasks"] / result["rate"] if result["rate"] else float("nan")
+    return kept | {f"{prefix}.{n}_us": v for n, v in result["latency_us"].items()}
+
+
+@with_gateway
+def requests(run, scenario, gateway):
+    full = D.run(run.place, load_of(run, scenario))
+    found = {"rate": full["rate"], "cost_full": cost_us(run, full)} | figures("full", full)
+    fixed = load_of(run, scenario, rate=scenario["rate"]) if scenario.get("rate") else None
+    if fixed is None or not any(kind.can(fixed) for kind in D.GENERATORS):
+        return found
+    at_rate = D.run(run.place, fixed)
+    return found | {"cost": cost_us(run, at_rate)} | figures("fixed", at_rate)
+
+
+@with_gateway
+def churn(run, scenario, gateway):
+    """So many at once as fast as they come, where a generator can; then at a fixed rate."""
+    found = {}
+    full = load_of(run, scenario, new_connections=True)
+    if D.Wrk.can(full):
+        result = D.run(run.place, full)
+        found = {"rate": result["rate"], "cost_full": cost_us(run, result)} | figures("full", result)
+    result = D.run(run.place, load_of(run, scenario, new_connections=True, rate=scenario["rate"]))
+    return found | {"cost": cost_us(run, result)} | figures("fixed", result)
+
+
+@with_gateway
+def latency(run, scenario, gateway):
+    """At half of what the slowest peer can."""
+    rate = scenario.get("rate") or run.slowest / 2
+    if not rate:
+        raise LookupError("no peer's saturation is known; measure keepalive-1k in the same run")
+    result = D.run(run.place, load_of(run, scenario, rate=rate, seconds=2 * run.seconds))
+    return {"asked": rate, "p99": result["latency_us"]["p99"]} | figures("fixed", result)
+
+
+@with_gateway
+def growth(run, scenario, gateway):
+    found = {}
+    for n in scenario["steps"]:
+        result = D.run(run.place, load_of(run, scenario, connections=n, rate=scenario["rate"]))
+        found |= {f"cost.{n}": cost_us(run, result)} | figures(f"at{n}", result)
+    return found
+
+
+@with_gateway
+def memory(run, scenario, gateway):
+    """Clients that do nothing, after one handshake: what they add to the gateway's memory."""
+    n = scenario["connections"]
+    before = gateway.resident()
+    holder = run.place.start("holder", P.CLIENT, P.OTHER_CORE, P.L.PYTHON, P.TOP / "bench/harness/holder.py",
+                             P.CLIENT_SIDE, PORTS[scenario.get("port", "tls")], P.HOST, n)
+    try:
+        def held():
+            return f"held {n}\n" in run.place.log("holder") or holder.poll() is not None
+        P.L.wait_for(f"{n} idle connections", held, 200, every=0.2)
+        if holder.poll() is not None:
+            raise RuntimeError(run.place.log("holder")[-500:])
+        time.sleep(1)
+        return {"kib": (gateway.resident() - before) / n}
+    finally:
+        run.place.stop(holder)
+        (run.place.tmp / "holder.log").unlink()
+
+
+class Reloading(threading.Thread):
+    """Asks a gateway to reload, after a while; says how long that took."""
+
+    def __init__(self, gateway, delay):
+        super().__init__(daemon=True)
+        self.gateway, self.delay, self.seconds = gateway, delay, float("nan")
+        self.start()
+
+    def run(self):
+        time.sleep(self.delay)
+        began = time.monotonic()
+        self.gateway.reload()
+        self.seconds = time.monotonic() - began
+
+
+@with_gateway
+def reload(run, scenario, gateway):
+    """Load at a fixed rate, first in peace and then while it reloads."""
+    load = load_of(run, scenario, rate=scenario["rate"], seconds=2 * run.seconds)
+    quiet = D.run(run.place, load)
+    gateway.change()
+    reloading = Reloading(gateway, load.warmup + load.seconds / 4)
+    result = D.run(run.place, load)
+    reloading.join(120)
+    return {"ms": 1e3 * reloading.seconds, "lost": result["errors"],
+            "p99_ratio": result["latency_us"]["p99"] / quiet["latency_us"]["p99"]
+            } | figures("quiet", quiet) | figures("reload", result)
+
+
+@with_gateway
+def idle(run, scenario, gateway):
+    """After more than the five quiet seconds in which a worker sleeps less."""
+    D.run(run.place, load_of(run, {"port": "tls"}, seconds=1, warmup=0.5))
+    time.sleep(scenario.get("settle", 6))
+    tasks = cpu.Tasks([*gateway.pids(), *run.place.kernel_threads()])
+    window = cpu.over(P.GATEWAY_CORE, 2 * run.seconds)
+    threads = tasks.seconds() / window.seconds
+    return {"share": threads if run.by_threads else max(0.0, window.share() - run.baseline), "threads": threads}
+
+
+def memif(run, scenario, gateway):
+    """The gateway without a kernel: isthmus-bench is client and backend. The cost is what its worker says it worked."""
+    if not D.IsthmusBench.program.exists():
+        raise LookupError("needs build/bench/isthmus-bench")
+    gateway.memif = True
+    gateway.start()
+    try:
+        result = D.IsthmusBench().run_memif(run.place, load_of(run, scenario), gateway.dir, scenario["answer"])
+    finally:
+        gateway.stop()
+    found = figures("full", result)
+    return {"rate": result["rate"], "cost": found["full.cost_turns"]} | found
+
+
+KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,
+         "reload": reload, "idle": idle, "memif": memif}

@@ -1,0 +1,279 @@
+/*
+ * isthmus-micro-tls - what TLS costs one core, without a network: both ends of each connection
+ *
+ * usage: isthmus-micro-tls [NAME]
+ *
+ * A handshake's row is both sides together, then each of them; a record's is one sealed and one
+ * opened. The first three public-key operations below are OpenSSL's alone: the floor of a
+ * handshake.
+ */
+#include "tests/lib/pki.h"
+#include "tests/lib/pool.h"
+#include "tls/session.h"
+#include "tls/ticket.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define ROUNDS 5
+#define SEG 1448
+
+static struct test_pool tp;
+static struct core core;
+static struct test_pki pki;
+
+struct end {
+    struct tls_lib *lib;
+    struct tls_ctx *ctx;
+    struct tls_session *session;
+    double ns; /* of its work in a handshake */
+};
+
+static struct end client, server;
+
+static double now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static void open_end(struct end *e, const struct tls_ctx_conf *conf)
+{
+    struct cfg_err err = { "" };
+
+    e->lib = tls_lib_new();
+    e->ctx = e->lib != NULL ? tls_ctx_new(e->lib, conf, &err) : NULL;
+    if (e->ctx == NULL) {
+        fprintf(stderr, "%s\n", err.text);
+        exit(1);
+    }
+}
+
+static void open_ends(bool mutual)
+{
+    const enum tls_mode mode = mutual ? TLS_MODE_MUTUAL : TLS_MODE_SIMPLE;
+    struct tls_conf s = { .mode = mode,
+                          .trust_domain = "cluster.local",
+                          .min_version = TLS_VERSION_1_3,
+                          .max_version = TLS_VERSION_1_3 };
+    struct tls_conf c = { .mode = TLS_MODE_MUTUAL,
+                          .sni = "server.example.com",
+                          .trust_domain = "cluster.local",
+                          .min_version = TLS_VERSION_1_3,
+                          .max_version = TLS_VERSION_1_3 };
+
+    open_end(&server, &(struct tls_ctx_conf){ .name = "chain",
+                                              .is_server = true,
+                                              .conf = &s,
+                                              .secret = pki.server,
+                                              .trust = pki.server });
+    open_end(&client,
+             &(struct tls_ctx_conf){
+                 .name = "cluster", .conf = &c, .secret = pki.client, .trust = pki.client });
+}
+
+static void close_ends(void)
+{
+    tls_ctx_put(client.ctx);
+    tls_ctx_put(server.ctx);
+    tls_lib_free(client.lib);
+    tls_lib_free(server.lib);
+}
+
+static void read_end(struct end *e, struct pktq *in, struct pktq *out)
+{
+    double start = now_ns();
+    struct pktq plain;
+
+    pktq_init(&plain);
+    tls_read(e->session, in, &plain, UINT64_MAX, out);
+    pktq_clear(&plain);
+    e->ns += now_ns() - start;
+}
+
+static void shake_hands(void)
+{
+    struct pktq to_server, to_client;
+    double start = now_ns();
+
+    pktq_init(&to_server);
+    pktq_init(&to_client);
+    client.session = tls_session_new(client.ctx, &core, SEG);
+    tls_connect(client.session, &to_server);
+    client.ns += now_ns() - start;
+    start = now_ns();
+    server.session = tls_session_new(server.ctx, &core, SEG);
+    server.ns += now_ns() - start;
+    while (tls_read_pending(server.session, &to_server) ||
+           tls_read_pending(client.session, &to_client)) {
+        read_end(&server, &to_server, &to_client);
+        read_end(&client, &to_client, &to_server);
+    }
+    if (tls_state(client.session) != TLS_OPEN || tls_state(server.session) != TLS_OPEN) {
+        fprintf(stderr, "no handshake: %s %s\n", tls_error(client.session),
+                tls_error(server.session));
+        exit(1);
+    }
+}
+
+static void hang_up(struct end *e)
+{
+    double start = now_ns();
+
+    tls_session_free(e->session);
+    e->ns += now_ns() - start;
+}
+
+static void handshakes(const char *name, bool mutual)
+{
+    enum { N = 300 };
+    double best_c = 1e18, best_s = 1e18;
+
+    open_ends(mutual);
+    for (unsigned r = 0; r < ROUNDS; r++) {
+        client.ns = server.ns = 0;
+        for (unsigned i = 0; i < N; i++) {
+            shake_hands();
+            hang_up(&client);
+            hang_up(&server);
+        }
+        best_c = MIN(best_c, client.ns / N);
+        best_s = MIN(best_s, server.ns / N);
+    }
+    printf("%-12s %9.1f us   server %.1f us, client %.1f us\n", name, (best_c + best_s) / 1000,
+           best_s / 1000, best_c / 1000);
+    close_ends();
+}
+
+/* @len bytes from one end to the other, in packets as a body has them. */
+static void carry(uint32_t len)
+{
+    const uint32_t seg = tls_plain_seg(client.session);
+    struct pktq plain, wire, got;
+
+    pktq_init(&plain);
+    pktq_init(&wire);
+    pktq_init(&got);
+    for (uint32_t left = len; left > 0;) {
+        struct pkt *p = pkt_alloc(core.pool);
+
+        left -= MIN(left, seg);
+        pkt_put(p, left > 0 ? seg : (len - 1) % seg + 1);
+        pktq_push(&plain, p);
+    }
+    tls_write(client.session, &plain, &wire);
+    tls_read(server.session, &wire, &got, UINT64_MAX, &wire);
+    if (got.bytes != len)
+        abort();
+    pktq_clear(&got);
+}
+
+static void records(const char *name, uint32_t len)
+{
+    const unsigned n = len > 4096 ? 20000 : 100000;
+    double best = 1e18;
+
+    open_ends(false);
+    shake_hands();
+    for (unsigned r = 0; r < ROUNDS; r++) {
+        double start = now_ns();
+
+        for (unsigned i = 0; i < n; i++)
+            carry(len);
+        best = MIN(best, (now_ns() - start) / n);
+    }
+    printf("%-12s %9.1f ns   %.2f GB/s\n", name, best, len / best);
+    hang_up(&client);
+    hang_up(&server);
+    close_ends();
+}
+
+/* --- OpenSSL alone --- */
+
+static void operation(const char *name, void (*op)(EVP_PKEY *key), EVP_PKEY *key)
+{
+    enum { N = 500 };
+    double best = 1e18;
+
+    for (unsigned r = 0; r < ROUNDS; r++) {
+        double start = now_ns();
+
+        for (unsigned i = 0; i < N; i++)
+            op(key);
+        best = MIN(best, (now_ns() - start) / N);
+    }
+    printf("%-12s %9.1f us\n", name, best / 1000);
+    EVP_PKEY_free(key);
+}
+
+static uint8_t hash[32], sig[128];
+static size_t sig_len;
+
+static void sign(EVP_PKEY *key)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
+
+    sig_len = sizeof(sig);
+    if (EVP_PKEY_sign_init(ctx) != 1 || EVP_PKEY_sign(ctx, sig, &sig_len, hash, 32) != 1)
+        abort();
+    EVP_PKEY_CTX_free(ctx);
+}
+
+static void verify(EVP_PKEY *key)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
+
+    if (sig_len == 0)
+        sign(key);
+    if (EVP_PKEY_verify_init(ctx) != 1 || EVP_PKEY_verify(ctx, sig, sig_len, hash, 32) != 1)
+        abort();
+    EVP_PKEY_CTX_free(ctx);
+}
+
+static void exchange(EVP_PKEY *theirs)
+{
+    EVP_PKEY *ours = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(ours, NULL);
+    uint8_t secret[32];
+    size_t len = sizeof(secret);
+
+    if (EVP_PKEY_derive_init(ctx) != 1 || EVP_PKEY_derive_set_peer(ctx, theirs) != 1 ||
+        EVP_PKEY_derive(ctx, secret, &len) != 1)
+        abort();
+    EVP_PKEY_CTX_free(ctx);
+    EVP_PKEY_free(ours);
+}
+
+int main(int argc, char **argv)
+{
+    const char *only = argc > 1 ? argv[1] : NULL;
+#define WANTED(name) (only == NULL || strcmp(only, name) == 0)
+
+    test_pki_init(&pki);
+    test_pool_init(&tp, 0);
+    core_init(&core, 0, &tp.pool, 1000000, (uint64_t)time(NULL) * 1000000);
+    if (WANTED("p256"))
+        operation("p256-sign", sign, EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
+    if (WANTED("p256")) {
+        sig_len = 0;
+        operation("p256-verify", verify, EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"));
+    }
+    if (WANTED("x25519"))
+        operation("x25519", exchange, EVP_PKEY_Q_keygen(NULL, NULL, "X25519"));
+    if (WANTED("tls"))
+        handshakes("tls", false);
+    if (WANTED("mtls"))
+        handshakes("mtls", true);
+    if (WANTED("record"))
+        records("record-256", 256);
+    if (WANTED("record"))
+        records("record-1426", 1426);
+    if (WANTED("bulk"))
+        records("bulk-64k", 65536);
+    test_pki_fini(&pki);
+    return 0;
+}

@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+"""
+The benchmark: ./run bench [--quick] [--only SCENARIO,...] [--gateways NAME,...] [--rounds N].
+
+Scenarios are files of bench/scenarios, kinds of measurement are in harness/measure.py, gateways in
+harness/gateways.py and envoy.py. For each scenario, in each round, every gateway is visited in turn
+(A B C A B C): what the machine does meanwhile, it does to all. See bench/README.md.
+"""
+import argparse
+import signal
+import statistics
+import sys
+import time
+import tomllib
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from harness import backend, ceiling, cpu, envoy, gateways, load, measure, plots, report  # noqa: E402
+from harness import place as P  # noqa: E402
+
+NOISY = 0.02  # share of core 0 that is busy without a gateway, from which on there are neighbours
+SCENARIOS = P.TOP / "bench/scenarios"
+# In the order in which they are measured: some build on the figures of the first.
+ORDER = ("keepalive-1k", "latency", "new-tls", "new-mtls", "bulk-download", "growth", "idle-connections", "reload",
+         "idle", "memif-1k", "memif-bulk", "keepalive-0", "keepalive-10k", "tcp", "bulk-upload")
+GATEWAYS = {g.name: g for g in (gateways.Nginx, gateways.Haproxy, gateways.HaproxyH2, envoy.Envoy, envoy.EnvoyH2,
+                                gateways.Isthmus)}
+
+
+def arguments():
+    p = argparse.ArgumentParser(prog="./run bench", description="Isthmus beside nginx, HAProxy and Envoy.")
+    p.add_argument("--quick", action="store_true", help="under ten minutes: short windows, fewer rounds and scenarios")
+    p.add_argument("--only", type=lambda s: s.split(","), default=list(ORDER), metavar="SCENARIO,...")
+    p.add_argument("--gateways", type=lambda s: s.split(","), metavar="NAME,...",
+                   help=f"of {', '.join(GATEWAYS)}; quick leaves out haproxy-h2")
+    p.add_argument("--rounds", type=int, help="of each scenario; default 5, quick 1 (main scenario 2)")
+    p.add_argument("--seconds", type=float, help="of a measured window; default 5, quick 2")
+    p.add_argument("--out", type=Path, default=P.TOP / "bench/results", help="directory of reports")
+    p.add_argument("--cost", choices=("auto", "core", "threads"), default="auto",
+                   help="CPU time is that of the whole core 0, or of the gateway's threads alone: auto takes these "
+                        "where others use the core as well")
+    p.add_argument("--load", choices=("kernel", "isthmus"), default="kernel",
+                   help="wrk and h2load, or isthmus-bench on its own stack")
+    p.add_argument("--busy-poll", action="store_true", help="AF_XDP: NAPI is deferred while the worker polls")
+    p.add_argument("--rps", action="store_true", help="steer the gateway's packets by RPS, without GRO")
+    a = p.parse_args()
+    for name in a.only:
+        if not (SCENARIOS / f"{name}.toml").exists():
+            p.error(f"no scenario {name}: there are {', '.join(ORDER)}")
+    a.gateways = a.gateways or [n for n in GATEWAYS if not (a.quick and n == "haproxy-h2")]
+    for name in a.gateways:
+        if name not in GATEWAYS:
+            p.error(f"no gateway {name}: there are {', '.join(GATEWAYS)}")
+    a.seconds = a.seconds or (2.0 if a.quick else 5.0)
+    return a
+
+
+def scenario(name, quick):
+    """A file of scenarios. In a quick run, `connections_quick` stands for `connections`, and so on."""
+    with open(SCENARIOS / f"{name}.toml", "rb") as f:
+        s = {"name": name, **tomllib.load(f)}
+    others = {k.removesuffix("_quick"): v for k, v in s.items() if k.endswith("_quick")}
+    return {k: v for k, v in (s | (others if quick else {})).items() if not k.endswith("_quick")}
+
+
+def rounds_of(s, a):
+    if a.rounds:
+        return a.rounds
+    if a.quick:
+        return 2 if s["name"] == ORDER[0] else 1
+    return s.get("rounds", 5)
+
+
+def visit(run, s, gateway, found):
+    """One gateway, once. What goes wrong with one is written down, and the others go on."""
+    try:
+        for name, value in measure.KINDS[s["kind"]](run, s, gateway(run.place)).items():
+            found["figures"].setdefault(name, []).append(value)
+    except Exception as e:
+        traceback.print_exc()
+        found["errors"].append(f"{type(e).__name__}: {e}"[:2000])
+
+
+def measure_scenario(run, s, a):
+    names = [n for n in s.get("gateways", GATEWAYS) if n in a.gateways]
+    results = {n: {"figures": {}, "errors": []} for n in names}
+    for i in range(rounds_of(s, a)):
+        for n in names:
+            print(f"  {s['name']}, round {i + 1}: {n}", file=sys.stderr, flush=True)
+            visit(run, s, GATEWAYS[n], results[n])
+    return results
+
+
+def slowest(results):
+    rates = [statistics.median(r["figures"]["rate"]) for n, r in results.items()
+             if n != "isthmus" and r["figures"].get("rate")]
+    return min(rates, default=0.0)
+
+
+def measure_all(run, a):
+    out = {}
+    for name in sorted(a.only, key=ORDER.index):
+        s = scenario(name, a.quick)
+        if a.quick and not s.get("quick", True) and a.only == list(ORDER):
+            continue
+        out[name] = {"settings": s, "results": measure_scenario(run, s, a)}
+        if name == ORDER[0]:
+            run.slowest = slowest(out[name]["results"])
+    return out
+
+
+def main():
+    a = arguments()
+    for s in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, lambda *_: sys.exit("ended by a signal"))  # and what was made is taken away
+    P.come_first()
+    if any(n.startswith("envoy") for n in a.gateways):
+        envoy.install()
+    began = time.time()
+    load.IsthmusBench.wanted = a.load == "isthmus"
+    place = P.Place()
+    try:
+        place.threaded, place.busy_poll = not a.rps, a.busy_poll
+        backend.start(place)
+        run = measure.Run(place, a.seconds, 1.0)
+        run.baseline = cpu.over(P.GATEWAY_CORE, 2).share()
+        run.by_threads = a.cost == "threads" or (a.cost == "auto" and run.baseline > NOISY)
+        data = {"machine": report.machine(), "versions": report.versions(place, [GATEWAYS[n] for n in a.gateways]),
+                "baseline": run.baseline, "by_threads": run.by_threads, "seconds": a.seconds, "quick": a.quick,
+                "rps": a.rps, "busy_poll": a.busy_poll, "load": a.load, "began": int(began),
+                "ceilings": ceiling.measure(place, a.quick)}
+        data["scenarios"] = measure_all(run, a)
+    finally:
+        place.close()
+    data["took"] = round(time.time() - began)
+    path = report.write(data, a.out)
+    plots.draw(data, path)
+    print(report.text(data))
+    print(f"{path} and plots beside it; {data['took']} s")
+
+
+if __name__ == "__main__":
+    main()
