@@ -74,7 +74,7 @@ def text(data):
             + ("the gateway's threads, as others use the core" if data["by_threads"] else "the whole core 0"),
             ", ".join(f"{k} {x}" for k, x in v.items()),
             f"memory of Isthmus in hugepages: {'yes' if data['hugepages'] else 'no, there were too few'}; "
-            f"kernel gateways with TSO and checksum offload: {'yes' if data['offloads'] else 'no'}; load: {data['load']}"]
+            f"TSO and checksum offload for the others: {'yes' if data['offloads'] else 'no'}; load: {data['load']}"]
     ceilings = [f"\nceilings of one core", table([["", "figure"], *([k, f"{x:,.3f}" if isinstance(x, float) else x]
                                                                   for k, x in data["ceilings"].items())])]
     body = [scenario_text(n, s) for n, s in data["scenarios"].items()]
