@@ -43,6 +43,7 @@ def arguments():
     p.add_argument("--load", choices=("kernel", "isthmus"), default="kernel",
                    help="wrk and h2load, or isthmus-bench on its own stack")
     p.add_argument("--busy-poll", action="store_true", help="AF_XDP: NAPI is deferred while the worker polls")
+    p.add_argument("--offloads", action="store_true", help="kernel gateways have TSO and no checksums to compute")
     p.add_argument("--rps", action="store_true", help="steer the gateway's packets by RPS, without GRO")
     a = p.parse_args()
     for name in a.only:
@@ -121,14 +122,15 @@ def main():
     load.IsthmusBench.wanted = a.load == "isthmus"
     place = P.Place()
     try:
-        place.threaded, place.busy_poll = not a.rps, a.busy_poll
+        place.threaded, place.busy_poll, place.offloads = not a.rps, a.busy_poll, a.offloads
         backend.start(place)
         run = measure.Run(place, a.seconds, 1.0)
         run.baseline = cpu.over(P.GATEWAY_CORE, 2).share()
         run.by_threads = a.cost == "threads" or (a.cost == "auto" and run.baseline > NOISY)
         data = {"machine": report.machine(), "versions": report.versions(place, [GATEWAYS[n] for n in a.gateways]),
                 "baseline": run.baseline, "by_threads": run.by_threads, "seconds": a.seconds, "quick": a.quick,
-                "rps": a.rps, "busy_poll": a.busy_poll, "load": a.load, "began": int(began),
+                "rps": a.rps, "busy_poll": a.busy_poll, "load": a.load, "offloads": a.offloads,
+                "hugepages": place.hugepages, "began": int(began),
                 "ceilings": ceiling.measure(place, a.quick)}
         data["scenarios"] = measure_all(run, a)
     finally:

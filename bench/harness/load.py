@@ -71,7 +71,8 @@ class Running:
         seconds = self.ended - self.began
         windows = [w.stop() for w in windows]
         threads = tasks.seconds() / seconds
-        return *windows, threads, None if turns is None else (gateway.busy_turns() - turns) / seconds
+        after = gateway.busy_turns()
+        return *windows, threads, None if turns is None or after is None else (after - turns) / seconds
 
     def wait(self, seconds=60):
         self.proc.wait(seconds)
@@ -84,6 +85,8 @@ class Running:
 
 def finish(result, gateway, other, tasks, turns):
     """Shares of a core: @tasks is what the gateway's threads had, @turns what it says it has worked."""
+    if result["requests"] == 0:
+        raise RuntimeError(f"no answer within the window; {result['errors']} errors")
     result["turns"] = turns
     result["rate"] = result["requests"] / result["seconds"]
     result["core0"], result["core1"] = gateway.as_dict(), other.as_dict()
@@ -123,35 +126,41 @@ class H2load:
         if load.new_connections:  # each connection has one request; so many are opened each tenth of a second
             n = int(load.rate * total)
             return base + ["-n", n, "-c", n, "-r", max(1, round(load.rate / 10)), "--rate-period=100ms", load.url()]
-        n = int(load.rate * total / load.connections) * load.connections
+        total += 10 + load.connections / 50  # as shaking hands takes time; it is ended when enough was seen
+        n = (int(load.rate * total / load.connections) + 1) * load.connections
         return base + ["-n", n, "-c", load.connections, f"--rps={load.rate / load.connections:.3f}", load.url()]
 
     def run(self, place, load):
         log = place.tmp / "h2load.requests"
         log.unlink(missing_ok=True)
         running = Running(place, load, "h2load", self.args(load, log))
-        if load.connections > 500 and not load.new_connections:  # it begins when all have shaken hands
-            wait_connected(place, load.connections)
-        windows = running.watch()
-        running.wait()
+        if load.new_connections:
+            windows = running.watch()
+            running.wait()
+        else:
+            self.wait_all(log, running)
+            windows = running.watch()
+            time.sleep(0.5)  # what was asked at the end of the window is written down, too
+            place.stop(running.proc)
         return finish(self.read(log, running), *windows)
+
+    @staticmethod
+    def wait_all(log, running):
+        """Until there are as many answers as connections: then they have shaken hands."""
+        def all_there():
+            if running.proc.poll() is not None:
+                raise RuntimeError(f"h2load ended: {running.place.log(running.name)[-1000:]}")
+            return log.exists() and log.read_bytes().count(b"\n") >= running.load.connections
+        P.L.wait_for(f"{running.load.connections} answers", all_there, 120, every=0.2)
 
     @staticmethod
     def read(log, running):
         with open(log) as f:
-            rows = [line.split("\t") for line in f]
+            rows = [line.split("\t") for line in f if line.endswith("\n")]
         inside = [r for r in rows if running.began <= (int(r[0]) + int(r[2])) / 1e6 < running.ended]
         bad = sum(r[1] != "200" for r in rows)
         return {"requests": len(inside), "errors": bad, "seconds": running.ended - running.began,
                 "latency_us": percentiles([int(r[2]) for r in inside])}
-
-
-def wait_connected(place, n, seconds=60):
-    def connected():
-        out = place.ns(P.CLIENT, "ss", "-Htn", "state", "established").stdout
-        return out.count("\n") >= n
-    P.L.wait_for(f"{n} connections", connected, seconds, every=0.2)
-    time.sleep(0.5)
 
 
 class Churn:
@@ -189,7 +198,8 @@ class IsthmusBench:
                 if load.client_certificate else "")
         mode = "mutual" if load.client_certificate else "simple"
         return f"""
-machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "192MiB";
+machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; memory = "192MiB";
+  hugepages = {str(place.hugepages).lower()};
   ports = ( {{ name = "c"; device = "af_xdp"; interface = "bc0"; addresses = [ "10.1.0.1/24" ]; }} ); }};
 client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; connections = {load.connections}; rate = {load.rate:.1f};
   requests_per_connection = {int(load.new_connections)}; host = "{load.host}"; path = "{load.path}";
@@ -223,20 +233,21 @@ client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; connections = {load.connecti
         server = self.serve(place, directory, body)
         try:
             text = self.conf(place, load)
-            text = self.memif("down", "10.1.0.1", directory) + text[text.index("client ="):]
+            text = self.memif(place, "down", "10.1.0.1", directory) + text[text.index("client ="):]
             return self.run_conf(place, load, text)
         finally:
             place.stop(server)
 
     @staticmethod
-    def memif(end, address, directory):
-        return (f'machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; hugepages = true; memory = "160MiB"; '
-                f'packets = 16384; ports = ( {{ name = "{end}"; device = "memif"; '
+    def memif(place, end, address, directory):
+        return (f'machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; memory = "160MiB"; '
+                f'hugepages = {str(place.hugepages).lower()}; packets = 16384; '
+                f' ports = ( {{ name = "{end}"; device = "memif"; '
                 f'socket = "{directory}/{end}.memif"; addresses = [ "{address}/24" ]; }} ); }};\n')
 
     def serve(self, place, directory, body):
         s, path = place.service, place.tmp / "isthmus-server.conf"
-        path.write_text(self.memif("up", P.BACKEND_ADDRESS, directory) + f"""
+        path.write_text(self.memif(place, "up", P.BACKEND_ADDRESS, directory) + f"""
 server = {{ listen = "{P.BACKEND_ADDRESS}:8443"; body = "{body}"; tls = {{ mode = "mutual"; min_version = "1.3";
   certificate = "{s}/cert-chain.pem"; private_key = "{s}/key.pem"; trusted_ca = "{s}/root-cert.pem"; }}; }};
 """)

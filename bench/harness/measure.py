@@ -35,9 +35,9 @@ class Run:
 
 def load_of(run, scenario, **more):
     s = scenario
-    told = {name: s[name] for name in ("path", "connections", "method", "body") if name in s}
+    told = {name: s[name] for name in ("path", "connections", "method", "body", "seconds") if name in s}
     return D.Load(port=PORTS[s.get("port", "tls")], client_certificate=s.get("port") == "mtls",
-                  **{"seconds": run.seconds, "warmup": run.warmup, **told, **more})
+                  **{"seconds": run.seconds, "warmup": run.warmup, **more, **told})
 
 
 def cost_us(run, result):
@@ -104,7 +104,7 @@ def latency(run, scenario, gateway):
 def growth(run, scenario, gateway):
     found = {}
     for n in scenario["steps"]:
-        result = D.run(run.place, load_of(run, scenario, connections=n, rate=scenario["rate"]))
+        result = D.run(run.place, load_of(run, scenario | {"connections": n}, rate=scenario["rate"]))
         found |= {f"cost.{n}": cost_us(run, result)} | figures(f"at{n}", result)
     return found
 
@@ -147,7 +147,7 @@ class Reloading(threading.Thread):
 @with_gateway
 def reload(run, scenario, gateway):
     """Load at a fixed rate, first in peace and then while it reloads."""
-    load = load_of(run, scenario, rate=scenario["rate"], seconds=2 * run.seconds)
+    load = load_of(run, scenario, rate=scenario["rate"])
     quiet = D.run(run.place, load)
     gateway.change()
     reloading = Reloading(gateway, load.warmup + load.seconds / 4)

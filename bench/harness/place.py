@@ -5,9 +5,9 @@ Where it is measured: three namespaces, two veth pairs, and which core pays for 
     bc0 10.1.0.1 ---------- bgw0 [gateway] bgw1 ---------- bb0 10.2.0.1   (nginx)
          core 1             10.1.0.2  core 0  10.2.0.2         core 1
 
-Client and backend send what a wire would carry: packets of at most the MTU, with checksums. The
-gateway's ends are the gateway's matter: a kernel gateway has TSO, GRO and checksum offload there,
-as with a NIC; what AF_XDP cannot use, Isthmus does without.
+What passes is what a wire would carry: packets of at most the MTU, with checksums. AF_XDP has no TSO and
+no checksums that somebody else computes, so nobody has; a kernel gateway has GRO, which is software.
+With offloads, kernel gateways have these, as with a NIC.
 """
 import os
 import re
@@ -51,6 +51,12 @@ def cycles_a_second():
         return 1e6 * float(re.search(r"cpu MHz\s*:\s*(\S+)", f.read()).group(1))
 
 
+def hugepages():
+    """Are there enough for a gateway and isthmus-bench? The report says so; ./run bench takes them."""
+    with open("/proc/meminfo") as f:
+        return int(re.search(r"HugePages_Free:\s+(\d+)", f.read()).group(1)) >= 450
+
+
 def come_first():
     """
     This process and all that it starts: on the other core (gateways are sent to theirs), with as many files
@@ -86,7 +92,8 @@ class Place:
     def __init__(self):
         self.tmp = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
         self.tmp.chmod(0o755)
-        self.procs, self.gateway = [], None
+        self.procs, self.gateway, self.hugepages = [], None, hugepages()
+        self.offloads = False  # of kernel gateways: steer()
         self.threaded, self.busy_poll = True, False  # how the gateway's packets are received: steer()
         remove_namespaces()
         self._certificates()
@@ -148,6 +155,8 @@ class Place:
                 self._write(GATEWAY, f"/sys/class/net/{dev}/threaded", 1)
             self._write(GATEWAY, f"/sys/class/net/{dev}/queues/rx-0/rps_cpus",
                         f"{0 if self.threaded else 1 << GATEWAY_CORE:x}")
+            on = "on" if kernel and self.offloads else "off"
+            self.ns(GATEWAY, "ethtool", "-K", dev, "tx", on, "gso", on, "tso", on, check=False)
             self._write(GATEWAY, f"/sys/class/net/{dev}/napi_defer_hard_irqs", later[0])
             self._write(GATEWAY, f"/sys/class/net/{dev}/gro_flush_timeout", later[1])
             if kernel:
@@ -171,7 +180,8 @@ class Place:
         self._write(ns, f"/sys/class/net/{dev}/threaded", 0)
         self.ns(ns, "ethtool", "-K", dev, "gro", "off")
         self.ns(ns, "ip", "addr", "replace", f"{address}/24", "dev", dev)
-        self.ns(GATEWAY, "ethtool", "-K", near, "tx", "on", "gso", "on", "tso", "on", check=False)
+        on = "on" if self.offloads and self.gateway.kernel else "off"
+        self.ns(GATEWAY, "ethtool", "-K", near, "tx", on, "gso", on, "tso", on, check=False)
 
     def kernel_threads(self, pattern=rf"(napi/bgw[01]-|ksoftirqd/{GATEWAY_CORE}$)"):
         """Those that do the gateway's receiving: of its interfaces' NAPI, and of its core's soft interrupts."""

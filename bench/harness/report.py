@@ -72,7 +72,9 @@ def text(data):
     head = [f"{m['cpu']}, {m['cores']} cores, {m['memory_mib']} MiB, Linux {m['kernel']}; core 0 without a gateway: "
             f"{100 * data['baseline']:.1f} % busy; CPU time is that of "
             + ("the gateway's threads, as others use the core" if data["by_threads"] else "the whole core 0"),
-            ", ".join(f"{k} {x}" for k, x in v.items())]
+            ", ".join(f"{k} {x}" for k, x in v.items()),
+            f"memory of Isthmus in hugepages: {'yes' if data['hugepages'] else 'no, there were too few'}; "
+            f"TSO and checksum offload for the others: {'yes' if data['offloads'] else 'no'}; load: {data['load']}"]
     ceilings = [f"\nceilings of one core", table([["", "figure"], *([k, f"{x:,.3f}" if isinstance(x, float) else x]
                                                                   for k, x in data["ceilings"].items())])]
     body = [scenario_text(n, s) for n, s in data["scenarios"].items()]
