@@ -70,6 +70,9 @@ static void opened(struct transport *t)
     wheel_stop(&t->all->core->wheel, &t->deadline);
     t->state = TRANSPORT_OPEN;
     t->was_open = true;
+    /* The client's last message asks for no answer; but its request may wait for an ACK (Nagle). */
+    if (t->is_server && t->tcp != NULL)
+        tcp_quick_ack(t->tcp, true);
     if (more_to_read(t) || t->tcp_eof)
         want_read(t);
     t->ev->on_open(t);

@@ -53,7 +53,7 @@ class Place:
         mutual = 'mode = "mutual"; secret = "gateway";'
         simple = 'mode = "simple"; secret = "gateway";'
         self.gw = lab.gateway(L.conf(
-            L.machine(tmp, "gateway", L.GATEWAY_PORTS),
+            L.machine(tmp, "gateway", L.GATEWAY_PORTS, extra='  tcp = { delayed_ack = "500ms"; };\n'),
             access_logs=[L.access_log(self.log.path)],
             secrets=[L.secret("gateway", gateway), L.secret("other", other)],
             clusters=[L.cluster("origin", "10.2.0.1:9000"),
@@ -114,6 +114,25 @@ def test_a_client_of_the_mesh_is_named_to_the_service_and_cannot_lie(place, vers
     pem = (place.lab.certs.dir / "client/cert-chain.pem").read_text()
     want = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
     assert xfcc == [f'By={GATEWAY_ID};Hash={want};Subject="";URI={CLIENT_ID}']
+
+
+# It leaves Nagle's algorithm on: its request waits for the ACK of its last message of the handshake.
+NAGLE = """
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[1])
+for _ in range(100):
+    with socket.create_connection((sys.argv[2], int(sys.argv[3]))) as plain:
+        with context.wrap_socket(plain, server_hostname=sys.argv[4]) as s:
+            s.sendall(f"GET /right HTTP/1.1\\r\\nHost: {sys.argv[4]}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+            while s.recv(65536):
+                pass
+"""
+
+
+def test_the_end_of_a_handshake_is_acknowledged_at_once(place):
+    """A hundred times the half second that an ACK may wait here would be fifty; it takes about one."""
+    done = place.lab.ns(L.CLIENT, "timeout", "10", L.PYTHON, "-c", NAGLE, place.root, GATEWAY, "448", L.HOST, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
 
 
 def test_without_mutual_tls_the_field_is_removed(place):
