@@ -5,7 +5,7 @@
  * is counted where one is entered and left. Reading the CPU's counter forty times a
  * request would cost what a layer costs, so one turn in STAGE_EVERY is looked at
  * as a whole, and stands for the others: in all other turns a layer's entrance is one
- * branch that is never taken.
+ * branch that is never taken. A turn that found nothing to do does not count.
  *
  *     enum stage was = stage_enter(&core->stages, STAGE_TLS);
  *     ...
@@ -40,8 +40,9 @@ struct stages {
     bool on; /* in this turn */
     uint8_t now;
     uint64_t since;
-    uint64_t turns; /* that were looked at */
-    uint64_t cycles[N_STAGES];
+    uint64_t turn[N_STAGES];   /* cycles of the turn that is looked at, */
+    uint64_t cycles[N_STAGES]; /* and of all those before it that had something to do */
+    uint64_t turns;
 };
 
 /* The CPU's own counter: constant in rate, and nothing to wait for. */
@@ -63,7 +64,7 @@ static inline void stage_switch(struct stages *st, enum stage to)
 {
     const uint64_t now = stage_clock();
 
-    st->cycles[st->now] += now - st->since;
+    st->turn[st->now] += now - st->since;
     st->since = now;
     st->now = (uint8_t)to;
 }
@@ -93,12 +94,16 @@ static inline void stages_begin(struct stages *st, bool on)
         st->since = stage_clock();
 }
 
-/* ... and ends. */
-static inline void stages_end(struct stages *st)
+/* ... and ends; with @busy it had something to do. */
+static inline void stages_end(struct stages *st, bool busy)
 {
     if (!st->on)
         return;
     stage_switch(st, STAGE_OTHER);
-    st->turns++;
+    for (unsigned i = 0; i < N_STAGES; i++) {
+        st->cycles[i] += busy ? st->turn[i] : 0;
+        st->turn[i] = 0;
+    }
+    st->turns += busy;
     st->on = false;
 }

@@ -242,7 +242,7 @@ int worker_run(void *arg)
         read_clock(w, before);
         stages_begin(&w->core.stages, w->counters.turns % STAGE_EVERY == 0);
         n = turn(w, &timers);
-        stages_end(&w->core.stages);
+        stages_end(&w->core.stages, n + timers > 0);
         after = eal_cycles();
         account(w, after - before, n + timers > 0);
         /* A timer alone is no sign that packets will come: it does not keep the worker awake. */
