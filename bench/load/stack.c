@@ -1,6 +1,7 @@
 #include "bench/load/stack.h"
 
 #include "dataplane/net/net.h"
+#include "dataplane/worker/setup.h"
 #include "drivers/eal.h"
 
 #include <stdlib.h>
@@ -64,16 +65,7 @@ static struct net *new_net(struct stack *s)
                              .ctx = s,
                              .merge = s->conf.machine->tcp.receive_offload };
 
-    for (uint32_t i = 0; i < ports_count(s->conf.ports); i++) {
-        struct port_info port;
-
-        ports_info(s->conf.ports, i, &port);
-        memcpy(info[i].mac, port.mac, 6);
-        info[i].mtu = port.mtu;
-        info[i].tx_ip_csum = port.tx_ip_csum;
-        info[i].tx_tcp_csum = port.tx_tcp_csum;
-        info[i].train_max = port.train_max;
-    }
+    setup_net_ports(info, s->conf.ports);
     return net_new(&s->core, &conf);
 }
 
@@ -81,28 +73,9 @@ static struct net *new_net(struct stack *s)
  * nobody would read them. */
 static struct tcp *new_tcp(struct stack *s)
 {
-    const struct machine_conf *m = s->conf.machine;
-    struct tcp_conf conf = {
-        .max_conns = m->tcp.max_connections,
-        .max_half_open = m->tcp.max_half_open,
-        .recv_buf = m->tcp.receive_buffer,
-        .recv_buf_max = m->tcp.receive_buffer_max,
-        .send_buf = m->tcp.send_buffer,
-        .send_buf_max = m->tcp.send_buffer_max,
-        .notsent_lowat = m->tcp.send_buffer,
-        .recv_grow_max = (uint64_t)m->packets / 4 * s->core.pool->room,
-        .ooo_pkts_all = m->packets / 8,
-        .cc = m->tcp.congestion_control == CONGESTION_RENO ? CC_NEWRENO : CC_CUBIC,
-        .initial_window = m->tcp.initial_window == 10 ? 0 : m->tcp.initial_window,
-        .pacing = m->tcp.pacing,
-        .ecn = m->tcp.ecn,
-        .time_wait_us = MAX(m->tcp.time_wait_us, 1u),
-        .keepalive_us = m->tcp.keepalive_us != 0 ? m->tcp.keepalive_us : UINT64_MAX,
-        .user_timeout_us = m->tcp.user_timeout_us,
-        .rto_min_us = m->tcp.rto_min_us,
-        .delayed_ack_us = m->tcp.delayed_ack_us,
-    };
+    struct tcp_conf conf = setup_tcp(s->conf.machine, s->core.pool);
 
+    conf.recorders = 0;
     return tcp_new(&s->core, s->net, &conf);
 }
 

@@ -2,6 +2,7 @@
 
 #include "dataplane/net/net.h"
 #include "dataplane/worker/loop.h"
+#include "dataplane/worker/setup.h"
 #include "drivers/eal.h"
 
 #include <errno.h>
@@ -80,46 +81,13 @@ static struct net *new_net(struct worker *w)
                              .merge = w->conf.snapshot->machine.tcp.receive_offload,
                              .punt = w->conf.punt };
 
-    for (uint32_t i = 0; i < ports_count(w->conf.ports); i++) {
-        struct port_info port;
-
-        ports_info(w->conf.ports, i, &port);
-        memcpy(info[i].mac, port.mac, 6);
-        info[i].mtu = port.mtu;
-        info[i].tx_ip_csum = port.tx_ip_csum;
-        info[i].tx_tcp_csum = port.tx_tcp_csum;
-        info[i].train_max = port.train_max;
-    }
+    setup_net_ports(info, w->conf.ports);
     return net_new(&w->core, &conf);
 }
 
 static struct tcp *new_tcp(struct worker *w)
 {
-    const struct machine_conf *m = &w->conf.snapshot->machine;
-    struct tcp_conf conf = {
-        .max_conns = m->tcp.max_connections,
-        .max_half_open = m->tcp.max_half_open,
-        .recv_buf = m->tcp.receive_buffer,
-        .recv_buf_max = m->tcp.receive_buffer_max,
-        .send_buf = m->tcp.send_buffer,
-        .send_buf_max = m->tcp.send_buffer_max,
-        .notsent_lowat = m->tcp.send_buffer,
-        /* A quarter of the packets may wait in grown windows, an eighth out of order. */
-        .recv_grow_max = (uint64_t)m->packets / 4 * w->core.pool->room,
-        .ooo_pkts_all = m->packets / 8,
-        .cc = m->tcp.congestion_control == CONGESTION_RENO ? CC_NEWRENO : CC_CUBIC,
-        .initial_window = m->tcp.initial_window == 10 ? 0 : m->tcp.initial_window,
-        .pacing = m->tcp.pacing,
-        .ecn = m->tcp.ecn,
-        .time_wait_us = MAX(m->tcp.time_wait_us, 1u),
-        .keepalive_us = m->tcp.keepalive_us != 0 ? m->tcp.keepalive_us : UINT64_MAX,
-        .user_timeout_us = m->tcp.user_timeout_us,
-        .rto_min_us = m->tcp.rto_min_us,
-        .delayed_ack_us = m->tcp.delayed_ack_us,
-        .recorders = m->tcp.recorders,
-        .recorder_records = m->tcp.recorder_records,
-        .recorder_episodes = m->tcp.recorder_episodes,
-    };
+    const struct tcp_conf conf = setup_tcp(&w->conf.snapshot->machine, w->core.pool);
 
     return tcp_new(&w->core, w->net, &conf);
 }
