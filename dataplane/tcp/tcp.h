@@ -274,6 +274,7 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(ecn_ce_in, "segments received with a mark of congestion")                                    \
     X(ecn_reduced, "window reductions that marks of congestion have caused")                       \
     X(dup_acks, "duplicate acknowledgements received")                                             \
+    X(delayed_acks, "ACKs that went out because nothing else did in the time they may wait")       \
     X(ooo_segs, "segments received out of order and kept")                                         \
     X(merged, "segments copied into the buffer before them, as small ones held too much memory")   \
     X(recv_grown, "times that a receive buffer has grown")                                         \

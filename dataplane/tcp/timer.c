@@ -385,6 +385,7 @@ void tcp_on_delayed_acks(struct wheel_timer *t, uint64_t wheel_now_us)
             return;
         }
         list_remove(&c->delayed_ack);
+        tcp->counters.delayed_acks++;
         c->ack_now = true;
         tcp_schedule(c);
     }
