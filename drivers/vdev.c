@@ -37,6 +37,17 @@ static void add_mac(char *args, const struct port_conf *conf)
         snprintf(args + n, ARGS_LEN - n, ",mac=%s", conf->mac);
 }
 
+/* Both rings of a memif are of one size, a power of two, which its client decides. */
+static unsigned ring_log2(const struct port_conf *conf)
+{
+    const unsigned most = MAX(conf->rx_descriptors, conf->tx_descriptors);
+    unsigned log2 = 0;
+
+    while (1U << log2 < most)
+        log2++;
+    return log2;
+}
+
 /* The driver's arguments; the interface of the kernel that it needs must be there. */
 static int arguments(const struct port_conf *conf, uint16_t n_queues, const char **driver,
                      char args[ARGS_LEN], struct cfg_err *err)
@@ -59,8 +70,9 @@ static int arguments(const struct port_conf *conf, uint16_t n_queues, const char
         return 0;
     case PORT_MEMIF:
         *driver = "net_memif";
-        snprintf(args, ARGS_LEN, "role=%s,id=%u,socket=%s,socket-abstract=no,bsize=2048,rsize=10",
-                 conf->memif_server ? "server" : "client", conf->memif_id, conf->socket);
+        snprintf(args, ARGS_LEN, "role=%s,id=%u,socket=%s,socket-abstract=no,bsize=2048,rsize=%u",
+                 conf->memif_server ? "server" : "client", conf->memif_id, conf->socket,
+                 ring_log2(conf));
         add_mac(args, conf);
         return 0;
     case PORT_PCAP:

@@ -181,9 +181,10 @@ static const struct field port_fields[] = {
     FIELD(FIELD_NUMBER, P, queues, .max = MACHINE_MAX_WORKERS,
           .help = "Queues each way. 0: one for each worker, where the device has so many."),
     FIELD(FIELD_NUMBER, P, rx_descriptors, .min = 64, .max = 16384, .def = 1024,
-          .help = "Frames a receive queue can hold."),
+          .help = "Frames a receive queue can hold (a NIC's, `af_xdp`, `memif`)."),
     FIELD(FIELD_NUMBER, P, tx_descriptors, .min = 64, .max = 16384, .def = 1024,
-          .help = "Frames a transmit queue can hold."),
+          .help = "Frames a transmit queue can hold (the same; both rings of a `memif` are as long "
+                  "as the larger number, which its client decides)."),
     FIELD_MANY("addresses", FIELD_EACH, P, addrs, n_addrs, .max = MACHINE_MAX_ADDRS,
                .may_be_empty = true, .each = read_address,
                .form = "texts, such as \"192.0.2.1/24\" or \"2001:db8::1/64 vlan 5\"",

@@ -1,5 +1,5 @@
 /*
- * badwire - a bad cable between two interfaces of the kernel
+ * badwire - a bad cable between two interfaces of the kernel, or one and a memif
  *
  * Relays frames both ways with loss, delay, reordering, duplication, corruption
  * and a rate, each direction for itself, for machines whose kernel has no netem.
@@ -21,9 +21,15 @@
  * The kernel must send whole frames: `ethtool -K IF tx off tso off gso off gro off` at
  * the far ends. Longer ones than the other side can send are dropped, with a complaint.
  *
+ * IF_B may be memif:SOCKET, the server's side of that socket (wireport.h), for a gateway whose
+ * packets no kernel is to see.
+ *
  * One thread: ppoll, recvmmsg into frames, a heap ordered by the time they are due,
- * sendmmsg out of them.
+ * sendmmsg out of them. With a memif, which has nothing to wait for, it polls, and sleeps a
+ * little when nothing comes.
  */
+#include "tests/lib/wireport.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -40,6 +46,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -48,6 +55,10 @@
 #define SOCKET_BUFFER (64 << 20)
 #define NSEC UINT64_C(1000000000)
 #define VLAN_LEN 4
+#define PORT (-1) /* in the place of a socket: the memif */
+#define PORT_PREFIX "memif:"
+#define SPINS 64 /* looks at a memif without a frame before the first sleep */
+#define SLEEP_NS 20000
 #define CONTROL_LEN CMSG_SPACE(sizeof(struct tpacket_auxdata))
 
 struct setting {
@@ -104,7 +115,7 @@ struct frame {
 struct direction {
     const char *name;
     struct setting set;
-    int from, to; /* sockets */
+    int from, to; /* sockets, or PORT */
     uint32_t max_len;
     uint64_t rng;
     bool in_burst;
@@ -380,7 +391,28 @@ static unsigned fill_batch(struct direction *d)
     return n;
 }
 
-static void receive(struct direction *d)
+/* One from the memif. */
+static void take_copy(void *ctx, const uint8_t *bytes, uint32_t len)
+{
+    struct direction *d = ctx;
+    struct frame *f;
+
+    if (len > d->max_len) {
+        d->n.too_long++;
+        complain(d, "a frame longer than the other side can send is dropped");
+        return;
+    }
+    f = frame_get(d);
+    if (f == NULL) {
+        d->n.queue_full++;
+        return;
+    }
+    memcpy(f->bytes, bytes, len);
+    f->len = len;
+    frame_arrived(d, f, now_ns());
+}
+
+static unsigned receive(struct direction *d)
 {
     uint8_t control[BATCH][CONTROL_LEN];
     struct mmsghdr m[BATCH];
@@ -389,6 +421,8 @@ static void receive(struct direction *d)
     uint64_t now;
     int got;
 
+    if (d->from == PORT)
+        return wireport_receive(take_copy, d);
     for (unsigned i = 0; i < n; i++) {
         iov[i] = (struct iovec){ d->batch[i]->bytes, d->max_len + 1 };
         m[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &iov[i],
@@ -406,6 +440,7 @@ static void receive(struct direction *d)
         d->batch[k] = d->batch[i];
         d->batch[i] = NULL;
     }
+    return got > 0 ? (unsigned)got : 0;
 }
 
 static unsigned collect_due(struct direction *d, struct frame **due, uint64_t now)
@@ -417,33 +452,58 @@ static unsigned collect_due(struct direction *d, struct frame **due, uint64_t no
     return n;
 }
 
-/* Sends what is due. The kernel takes a frame or it does not: nothing is tried twice. */
-static void transmit(struct direction *d, uint64_t now)
+/* The kernel takes a frame or it does not: nothing is tried twice. */
+static void send_to_socket(struct direction *d, struct frame *const *due, unsigned n)
 {
-    struct frame *due[BATCH];
     struct mmsghdr m[BATCH];
     struct iovec iov[BATCH];
-    unsigned n;
+
+    for (unsigned i = 0; i < n; i++) {
+        iov[i] = (struct iovec){ due[i]->bytes, due[i]->len };
+        m[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &iov[i], .msg_iovlen = 1 } };
+    }
+    for (unsigned at = 0; at < n;) {
+        int done = sendmmsg(d->to, m + at, n - at, MSG_DONTWAIT);
+
+        if (done > 0) {
+            d->n.sent += (unsigned)done;
+            at += (unsigned)done;
+        } else if (errno != EINTR) {
+            d->n.device_full++;
+            at++;
+        }
+    }
+}
+
+static void send_to_port(struct direction *d, struct frame *const *due, unsigned n)
+{
+    const uint64_t dropped = wireport_dropped();
+    uint64_t full = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        full += !wireport_send(due[i]->bytes, due[i]->len);
+    wireport_flush();
+    full += wireport_dropped() - dropped;
+    d->n.device_full += full;
+    d->n.sent += n - full;
+}
+
+/* Sends what is due. */
+static unsigned transmit(struct direction *d, uint64_t now)
+{
+    struct frame *due[BATCH];
+    unsigned n, total = 0;
 
     while ((n = collect_due(d, due, now)) > 0) {
-        for (unsigned i = 0; i < n; i++) {
-            iov[i] = (struct iovec){ due[i]->bytes, due[i]->len };
-            m[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &iov[i], .msg_iovlen = 1 } };
-        }
-        for (unsigned at = 0; at < n;) {
-            int done = sendmmsg(d->to, m + at, n - at, MSG_DONTWAIT);
-
-            if (done > 0) {
-                d->n.sent += (unsigned)done;
-                at += (unsigned)done;
-            } else if (errno != EINTR) {
-                d->n.device_full++;
-                at++;
-            }
-        }
+        if (d->to == PORT)
+            send_to_port(d, due, n);
+        else
+            send_to_socket(d, due, n);
         for (unsigned i = 0; i < n; i++)
             frame_put(d, due[i]);
+        total += n;
     }
+    return total;
 }
 
 /* --- setting up --- */
@@ -524,6 +584,7 @@ static void usage(void)
         "usage: badwire IF_A IF_B [--seed N] [--loss PCT] [--burst N] [--delay MS] [--jitter MS]\n"
         "               [--reorder PCT] [--duplicate PCT] [--corrupt PCT] [--rate MBIT]\n"
         "               [--limit FRAMES]\n"
+        "IF_B may be memif:SOCKET.\n"
         "Each but --seed also for one direction: --loss-ab PCT, --loss-ba PCT, ...\n",
         stderr);
     exit(2);
@@ -574,6 +635,8 @@ static void count_missed(struct direction *d)
     struct tpacket_stats stats;
     socklen_t len = sizeof(stats);
 
+    if (d->from == PORT)
+        return;
     /* Reading clears it. */
     if (getsockopt(d->from, SOL_PACKET, PACKET_STATISTICS, &stats, &len) == 0)
         d->n.missed += stats.tp_drops;
@@ -605,31 +668,52 @@ static struct timespec *wait_time(const struct direction d[2], struct timespec *
     return t;
 }
 
-static void relay(struct direction d[2], const sigset_t *waiting)
+/* The interface went down: clears the error. */
+static void clear_error(int fd)
+{
+    int err;
+    socklen_t len = sizeof(err);
+
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+}
+
+static void wait_for_frames(struct direction d[2], const sigset_t *waiting,
+                            const struct timespec *most)
 {
     struct pollfd fds[2] = { { d[0].from, POLLIN, 0 }, { d[1].from, POLLIN, 0 } };
 
+    if (ppoll(fds, 2, most, waiting) < 0 && errno != EINTR)
+        die("ppoll", strerror(errno));
+    for (unsigned i = 0; i < 2; i++) {
+        if (fds[i].revents & POLLERR)
+            clear_error(d[i].from);
+    }
+}
+
+static void relay(struct direction d[2], const sigset_t *waiting)
+{
+    const struct timespec no_time = { 0, 0 }, nap = { 0, SLEEP_NS };
+    const bool polls = d[1].from == PORT;
+    unsigned quiet = 0;
+
     while (!stop) {
         struct timespec t;
+        unsigned n = 0;
 
         if (tell) {
             tell = 0;
             print_counters(&d[0]);
             print_counters(&d[1]);
         }
-        if (ppoll(fds, 2, wait_time(d, &t), waiting) < 0 && errno != EINTR)
-            die("ppoll", strerror(errno));
+        if (!polls)
+            wait_for_frames(d, waiting, wait_time(d, &t));
+        else if (quiet % SPINS == SPINS - 1)
+            wait_for_frames(d, waiting, quiet > SPINS ? &nap : &no_time);
         for (unsigned i = 0; i < 2; i++) {
-            if (fds[i].revents & POLLERR) { /* the interface went down: clears the error */
-                int err;
-                socklen_t len = sizeof(err);
-
-                getsockopt(d[i].from, SOL_SOCKET, SO_ERROR, &err, &len);
-            }
-            if (fds[i].revents & POLLIN)
-                receive(&d[i]);
-            transmit(&d[i], now_ns());
+            n += receive(&d[i]);
+            n += transmit(&d[i], now_ns());
         }
+        quiet = n > 0 ? 0 : quiet + 1;
     }
 }
 
@@ -648,6 +732,18 @@ static void catch_signals(sigset_t *waiting)
     sigprocmask(SIG_BLOCK, &block, waiting);
 }
 
+static int open_end(const char *name, uint32_t other_mtu, uint32_t *mtu)
+{
+    const size_t n = strlen(PORT_PREFIX);
+
+    if (strncmp(name, PORT_PREFIX, n) != 0)
+        return open_interface(name, mtu);
+    *mtu = other_mtu;
+    wireport_open(name + n, other_mtu);
+    prctl(PR_SET_TIMERSLACK, 1000UL); /* 1 us: or a nap lasts 70 */
+    return PORT;
+}
+
 int main(int argc, char **argv)
 {
     struct direction d[2] = { { .set = defaults }, { .set = defaults } };
@@ -659,7 +755,7 @@ int main(int argc, char **argv)
     parse(argc, argv, d, &seed);
     catch_signals(&waiting);
     fd[0] = open_interface(argv[optind], &mtu[0]);
-    fd[1] = open_interface(argv[optind + 1], &mtu[1]);
+    fd[1] = open_end(argv[optind + 1], mtu[0], &mtu[1]);
     start_direction(&d[0], "ab", fd[0], fd[1], mtu[1], 2 * seed);
     start_direction(&d[1], "ba", fd[1], fd[0], mtu[0], 2 * seed + 1);
     puts("ready");
@@ -667,6 +763,8 @@ int main(int argc, char **argv)
     relay(d, &waiting);
     print_counters(&d[0]);
     print_counters(&d[1]);
+    if (fd[1] == PORT)
+        wireport_close();
     free(d[0].heap);
     free(d[1].heap);
     return 0;
