@@ -13,10 +13,13 @@
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_interrupts.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define MAX_ARGS 128
@@ -183,6 +186,44 @@ void eal_stop(void)
     rte_eal_cleanup();
     if (path[0] != '\0' && rmdir(path) < 0 && errno != ENOENT && errno != ENOTEMPTY)
         log_warning("dpdk", "%s is left behind: %s", path, strerror(errno));
+}
+
+static void park(void *arg)
+{
+    sem_post(arg);
+    for (;;)
+        pause();
+}
+
+/* A source of its own, as DPDK waits for its alarms to return at the end. */
+static struct rte_intr_handle *park_source(int fd)
+{
+    struct rte_intr_handle *h = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
+
+    if (h != NULL &&
+        (rte_intr_fd_set(h, fd) != 0 || rte_intr_type_set(h, RTE_INTR_HANDLE_EXT) != 0)) {
+        rte_intr_instance_free(h);
+        return NULL;
+    }
+    return h;
+}
+
+void eal_park_interrupts(void)
+{
+    /* They outlive the call: the thread stays with them. */
+    static struct rte_intr_handle *source;
+    static sem_t parked;
+    int fd;
+
+    if (source != NULL)
+        return;
+    fd = eventfd(1, EFD_CLOEXEC);
+    source = fd >= 0 ? park_source(fd) : NULL;
+    sem_init(&parked, 0, 0);
+    if (source == NULL || rte_intr_callback_register(source, park, &parked) < 0)
+        return;
+    while (sem_wait(&parked) < 0)
+        ;
 }
 
 int eal_launch(unsigned i, int (*fn)(void *arg), void *arg)

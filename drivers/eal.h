@@ -20,6 +20,14 @@
 NODISCARD int eal_start(const struct machine_conf *conf, struct cfg_err *err);
 void eal_stop(void);
 
+/*
+ * From now on DPDK's interrupt thread does nothing: nothing that a driver has left with it is
+ * called any more. For the end of the process. The memif driver needs it: the thread that hears of
+ * the other side may otherwise be at work in a device while it is closed, and a server's socket
+ * stays with the thread when its memory is gone.
+ */
+void eal_park_interrupts(void);
+
 /* Runs @fn on the core of worker @i (from 0). 0 or -errno. */
 NODISCARD int eal_launch(unsigned i, int (*fn)(void *arg), void *arg);
 

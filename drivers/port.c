@@ -4,6 +4,7 @@
 #include "dataplane/base/log.h"
 #include "dataplane/base/ring.h"
 #include "drivers/capture.h"
+#include "drivers/eal.h"
 #include "drivers/kernel.h"
 #include "drivers/offload.h"
 #include "drivers/pktpool.h"
@@ -422,6 +423,10 @@ static void free_ring(struct ring *r)
 
 void ports_close(struct ports *p)
 {
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (p->conf->ports[i].device == PORT_MEMIF)
+            eal_park_interrupts();
+    }
     for (uint32_t i = 0; i < p->n; i++) {
         kernel_if_close(&p->kernel[i], i);
         if (p->port[i].started)

@@ -1,6 +1,6 @@
 """
-Every device a port can be, in the real daemon. (`ring` is tests/wire/ring_workers.c, `memif` is
-test_workers.py; a NIC by its PCI address needs one.)
+Every device a port can be, in the real daemon. (`ring` is tests/wire/ring_workers.c, two queues of a
+`memif` test_workers.py; a NIC by its PCI address needs one.)
 """
 import hashlib
 import json
@@ -74,6 +74,36 @@ def test_a_pcap_port_answers_the_frames_of_a_file(lab):
     assert lab.stop(gw) == 0
     replies = [p[ARP] for p in rdpcap(str(lab.tmp / "out.pcap")) if ARP in p and p[ARP].op == 2]
     assert [(r.psrc, r.pdst, r.hwdst) for r in replies] == [("10.4.0.2", "10.4.0.9", peer)]
+
+
+SEND = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("t0", 0))
+for _ in range(3000):
+    s.send(b"\\xff" * 6 + b"\\x02\\0\\0\\0\\0\\x09" + b"\\x88\\xb5" + bytes(50))  # an experiment's EtherType
+"""
+
+
+@pytest.mark.parametrize("size, fits", [(1024, False), (4096, True)])
+def test_a_memif_holds_as_many_frames_as_it_was_told(lab, size, fits):
+    """3,000 arrive while isthmusd stands still."""
+    lab.ns(L.CLIENT, "ip", "link", "add", "t0", "type", "veth", "peer", "name", "t1")
+    for dev in ("t0", "t1"):
+        lab.ns(L.CLIENT, "ip", "link", "set", dev, "up")
+    wire = lab.start("badwire", L.CLIENT, L.BUILD / "tests/lib/badwire", "t1", f"memif:{lab.tmp}/wire.memif")
+    L.wait_for("badwire", lambda: (lab.tmp / "wire.memif").exists())
+    gw = lab.gateway(f'machine = {{ ports = ( {{ name = "m"; device = "memif"; socket = "{lab.tmp}/wire.memif"; '
+                     f'rx_descriptors = {size}; addresses = [ "10.4.0.2/24" ]; }} ); }};\n' + control(lab))
+    L.wait_for("the link", lambda: lab.ctl_json(gw, "status")["ports"][0]["link"] == "up")
+    gw.send_signal(L.signal.SIGSTOP)
+    lab.ns(L.CLIENT, L.PYTHON, "-c", SEND)
+    gw.send_signal(L.signal.SIGCONT)
+    assert lab.stop(wire) == 0
+    told = dict(pair.split("=") for pair in lab.log("badwire").split("ab ")[1].splitlines()[0].split())
+    assert int(told["received"]) >= 3000 and told["missed"] == "0"
+    assert (told["device_full"] == "0") == fits, told
+    assert lab.stop(gw) == 0
 
 
 @pytest.mark.parametrize("port, words", [
