@@ -9,6 +9,7 @@
 #include "drivers/offload.h"
 #include "drivers/pktpool.h"
 #include "drivers/vdev.h"
+#include "drivers/wake.h"
 
 #include <errno.h>
 #include <rte_errno.h>
@@ -27,7 +28,8 @@ struct port {
     struct port_info info;
     uint16_t ethdev;
     bool started;
-    bool merge; /* received segments, here or in net */
+    uint16_t n_sockets; /* of its queues, that a worker can wait for */
+    bool merge;         /* received segments, here or in net */
 };
 
 struct ports {
@@ -43,6 +45,7 @@ struct ports {
     struct kernel_if kernel[MACHINE_MAX_PORTS];
     bool has_kernel; /* has any port? */
     struct ring *punted;
+    struct wake wake[MACHINE_MAX_WORKERS];
 };
 
 struct tx_batch {
@@ -57,6 +60,8 @@ struct port_io {
     struct port_counters counters;
     struct capture_tap *capture; /* NULL: none */
     const uint64_t *wall_us;
+    bool can_wait;
+    bool drowsy; /* others see that it sleeps: it does after one more turn without work */
     struct steer_check check[MACHINE_MAX_PORTS];
     struct tx_batch tx[MACHINE_MAX_PORTS];
 };
@@ -200,16 +205,27 @@ static bool keeps_to_it(const struct ports *p, const struct port *port, uint16_t
     return true;
 }
 
-static int setup_queues(const struct port *port, const struct machine_conf *machine,
-                        struct pktpool **pools)
+/* Queue @q, and by what its worker can be woken. */
+static int setup_rx_queue(struct ports *p, struct port *port, uint16_t q, uint16_t n_rx,
+                          struct pktpool **pools)
+{
+    const uint32_t w = q % p->conf->n_workers;
+    const int rc = rte_eth_rx_queue_setup(port->ethdev, q, n_rx, SOCKET_ID_ANY, NULL,
+                                          pktpool_mempool(pools[w]));
+
+    if (rc == 0 && port->conf->device == PORT_AF_XDP)
+        port->n_sockets += wake_add_xdp(&p->wake[w], p->wake, p->conf->n_workers);
+    return rc;
+}
+
+static int setup_queues(struct ports *p, struct port *port, struct pktpool **pools)
 {
     uint16_t n_rx = port->conf->rx_descriptors, n_tx = port->conf->tx_descriptors;
     int rc;
 
     rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->ethdev, &n_rx, &n_tx);
     for (uint16_t q = 0; rc == 0 && q < port->info.n_queues; q++)
-        rc = rte_eth_rx_queue_setup(port->ethdev, q, n_rx, SOCKET_ID_ANY, NULL,
-                                    pktpool_mempool(pools[q % machine->n_workers]));
+        rc = setup_rx_queue(p, port, q, n_rx, pools);
     for (uint16_t q = 0; rc == 0 && q < port->info.n_queues; q++)
         rc = rte_eth_tx_queue_setup(port->ethdev, q, n_tx, SOCKET_ID_ANY, NULL);
     return rc;
@@ -294,7 +310,7 @@ static int configure(struct ports *p, struct port *port, struct pktpool **pools)
     if (rc < 0)
         return rc;
     set_mtu(port);
-    rc = setup_queues(port, p->conf, pools);
+    rc = setup_queues(p, port, pools);
     if (rc < 0)
         return rc;
     rc = rte_eth_dev_start(port->ethdev);
@@ -360,14 +376,17 @@ static int open_port(struct ports *p, uint32_t i, struct pktpool **pools, struct
 struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools,
                          struct cfg_err *err)
 {
-    struct ports *p = calloc(1, sizeof(*p));
+    struct ports *p = aligned_alloc(CACHE_LINE, sizeof(*p));
     const char *wrong;
 
     if (p == NULL) {
         cfg_err_set(err, NULL, "ports: no memory");
         return NULL;
     }
+    memset(p, 0, sizeof(*p));
     p->conf = conf;
+    for (uint32_t w = 0; w < MACHINE_MAX_WORKERS; w++)
+        p->wake[w].event = -1;
     steer_init(&p->steer, conf->n_workers);
     wrong = steer_self_test(&p->steer);
     if (wrong != NULL) {
@@ -384,6 +403,10 @@ struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools
         p->outbound[w] = ring_new(REDIRECT_RING, RING_MANY_PRODUCERS);
         if (p->redirect[w] == NULL || p->outbound[w] == NULL) {
             cfg_err_set(err, NULL, "ports: no memory");
+            goto err_ports;
+        }
+        if (wake_init(&p->wake[w]) < 0) {
+            cfg_err_set(err, NULL, "ports: no eventfd: %s", strerror(errno));
             goto err_ports;
         }
     }
@@ -437,6 +460,7 @@ void ports_close(struct ports *p)
     for (uint32_t w = 0; w < MACHINE_MAX_WORKERS; w++) {
         free_ring(p->redirect[w]);
         free_ring(p->outbound[w]);
+        wake_close(&p->wake[w]);
     }
     free_ring(p->punted);
     free(p);
@@ -480,6 +504,18 @@ void ports_stats(struct ports *p, uint32_t i, struct port_stats *ret)
 
 /* --- one worker's side ----------------------------------------------------------------------- */
 
+/* Does all that worker @w receives come by sockets that it can wait for, or by another worker? */
+static bool can_wait(const struct ports *p, uint32_t w)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        const struct port *port = &p->port[i];
+
+        if (w < port->info.n_queues && port->n_sockets < port->info.n_queues)
+            return false;
+    }
+    return w != 0 || !p->has_kernel;
+}
+
 struct port_io *port_io_new(struct ports *p, uint32_t worker, struct pkt_pool *pool)
 {
     struct port_io *io = rte_zmalloc("port_io", sizeof(*io), CACHE_LINE);
@@ -489,6 +525,7 @@ struct port_io *port_io_new(struct ports *p, uint32_t worker, struct pkt_pool *p
     io->ports = p;
     io->worker = worker;
     io->pool = pool;
+    io->can_wait = can_wait(p, worker);
     return io;
 }
 
@@ -507,6 +544,7 @@ static void hand_over(struct port_io *io, uint32_t owner, struct pkt *p)
 {
     if (likely(ring_push(io->ports->redirect[owner], p))) {
         io->counters.redirect_out++;
+        wake_up(&io->ports->wake[owner]);
         return;
     }
     io->counters.redirect_dropped++;
@@ -663,6 +701,7 @@ static void send_by_other(struct port_io *io, uint32_t other, struct tx_batch *t
     for (unsigned i = 0; i < tx->n; i++)
         frames += pkt_n(tx->pkts[i]);
     sent = ring_push_burst(io->ports->outbound[other], (void *const *)tx->pkts, tx->n);
+    wake_up(&io->ports->wake[other]);
     for (unsigned i = sent; i < tx->n; i++) {
         dropped += pkt_n(tx->pkts[i]);
         pkt_free(tx->pkts[i]);
@@ -754,6 +793,7 @@ void port_share(struct port_io *io, const struct pkt *p)
         copy->flags |= PKT_STEERED;
         if (ring_push(io->ports->redirect[w], copy)) {
             io->counters.shared_out++;
+            wake_up(&io->ports->wake[w]);
         } else {
             io->counters.redirect_dropped++;
             pkt_free(copy);
@@ -767,12 +807,45 @@ void port_capture(struct port_io *io, struct capture_tap *tap, const uint64_t *w
     io->wall_us = wall_us;
 }
 
+/* --- with nothing to do ---------------------------------------------------------------------- */
+
+bool port_can_wait(const struct port_io *io)
+{
+    return io->can_wait;
+}
+
+bool port_rest(struct port_io *io, uint64_t us)
+{
+    struct wake *w = &io->ports->wake[io->worker];
+
+    if (us == 0) {
+        if (io->drowsy)
+            wake_cancel(w);
+        io->drowsy = false;
+        return false;
+    }
+    if (io->can_wait && !io->drowsy) {
+        wake_expect(w);
+        io->drowsy = true;
+        return false;
+    }
+    wake_sleep(w, us);
+    io->drowsy = false;
+    return true;
+}
+
+void port_wake(struct ports *p, uint32_t worker)
+{
+    wake_up(&p->wake[worker]);
+}
+
 /* --- the kernel's interfaces ------------------------------------------------------------------ */
 
 void port_punt(struct port_io *io, struct pkt *p)
 {
     if (likely(ring_push(io->ports->punted, p))) {
         io->counters.punt_out++;
+        wake_up(&io->ports->wake[0]);
         return;
     }
     io->counters.punt_dropped++;

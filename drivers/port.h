@@ -107,6 +107,20 @@ void port_flush(struct port_io *io);
  * that is this one, and @p is not taken. */
 bool port_steer(struct port_io *io, struct pkt *p);
 
+/* Does whatever comes end a sleep? Then a worker need not look every now and then. */
+bool port_can_wait(const struct port_io *io);
+
+/*
+ * The end of a turn: 0, or the time for which there is nothing to do, as long as nothing comes.
+ * Sleeps as long, or until something does where port_can_wait(); there at the second of two turns
+ * without work only, as others know from the first on that it has to be woken. Returns whether it
+ * slept.
+ */
+bool port_rest(struct port_io *io, uint64_t us);
+
+/* Any thread, after it has put something there for @worker. */
+void port_wake(struct ports *p, uint32_t worker);
+
 /* A copy of @p for every other worker. Does not take @p. */
 void port_share(struct port_io *io, const struct pkt *p);
 

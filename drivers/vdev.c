@@ -3,6 +3,8 @@
 #include "dataplane/base/log.h"
 
 #include <errno.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <rte_bus_vdev.h>
@@ -19,6 +21,7 @@
 
 #define RING_SIZE 1024
 #define ARGS_LEN 512
+#define BUSY_BUDGET 64 /* the driver's own default */
 
 static int need_interface(const struct port_conf *conf, struct cfg_err *err)
 {
@@ -48,6 +51,31 @@ static unsigned ring_log2(const struct port_conf *conf)
     return log2;
 }
 
+/* Has @interface no device below it, as a veth? */
+static bool is_virtual(const char *interface)
+{
+    struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
+    struct ifreq req = { .ifr_data = (char *)&info };
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool known;
+
+    snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", interface);
+    known = fd >= 0 && ioctl(fd, SIOCETHTOOL, &req) == 0;
+    if (fd >= 0)
+        close(fd);
+    return known && info.bus_info[0] == '\0';
+}
+
+/*
+ * How many frames the kernel is to fetch from the device when the driver finds none. It may fetch
+ * them for a socket alone where there is a device with queues; elsewhere they come by themselves,
+ * and to ask costs a system call each time that nothing is there.
+ */
+static unsigned busy_budget(const struct port_conf *conf)
+{
+    return is_virtual(conf->interface) ? 0 : BUSY_BUDGET;
+}
+
 /* The driver's arguments; the interface of the kernel that it needs must be there. */
 static int arguments(const struct port_conf *conf, uint16_t n_queues, const char **driver,
                      char args[ARGS_LEN], struct cfg_err *err)
@@ -60,8 +88,8 @@ static int arguments(const struct port_conf *conf, uint16_t n_queues, const char
         return need_interface(conf, err);
     case PORT_AF_XDP:
         *driver = "net_af_xdp";
-        snprintf(args, ARGS_LEN, "iface=%s,start_queue=0,queue_count=%u", conf->interface,
-                 n_queues);
+        snprintf(args, ARGS_LEN, "iface=%s,start_queue=0,queue_count=%u,busy_budget=%u",
+                 conf->interface, n_queues, busy_budget(conf));
         return need_interface(conf, err);
     case PORT_TAP:
         *driver = "net_tap";

@@ -14,7 +14,9 @@
 #define LOOK_EVERY_US 1000
 #define US_PER_S UINT64_C(1000000)
 
-#define SPIN_TURNS 512 /* turns without work before the first sleep */
+/* Turns without work before the first sleep; the second where whatever comes ends it. */
+#define SPIN_TURNS 512
+#define WAIT_TURNS 100
 #define SLEEP_MIN_US 20
 #define SLEEP_MAX_US 1000
 
@@ -197,10 +199,13 @@ unsigned stack_send(struct stack *s)
 static uint64_t sleep_us(const struct stack *s, bool awaited)
 {
     const uint64_t next = wheel_next_us(&s->core.wheel);
+    const bool woken = port_can_wait(s->io);
     uint64_t us = SLEEP_MIN_US;
 
+    if (s->idle_turns < (woken ? WAIT_TURNS : SPIN_TURNS))
+        return 0;
     if (!awaited)
-        us = MIN(us * (s->idle_turns / SPIN_TURNS), SLEEP_MAX_US);
+        us = woken ? SLEEP_MAX_US : MIN(us * (s->idle_turns / SPIN_TURNS), SLEEP_MAX_US);
     if (next == UINT64_MAX)
         return us;
     return next > s->core.now_us ? MIN(us, next - s->core.now_us) : 0;
@@ -208,14 +213,9 @@ static uint64_t sleep_us(const struct stack *s, bool awaited)
 
 void stack_rest(struct stack *s, bool busy, bool awaited)
 {
-    struct timespec t = { 0 };
-
     s->idle_turns = busy || transports_pending(s->transports) || !list_is_empty(&s->core.work)
                         ? 0
                         : s->idle_turns + 1;
-    if (s->conf.machine->idle != IDLE_ADAPTIVE || s->idle_turns < SPIN_TURNS)
-        return;
-    t.tv_nsec = (long)sleep_us(s, awaited) * 1000;
-    if (t.tv_nsec > 0)
-        nanosleep(&t, NULL);
+    if (s->conf.machine->idle == IDLE_ADAPTIVE)
+        port_rest(s->io, sleep_us(s, awaited));
 }

@@ -8,7 +8,6 @@
 
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 
 #define TIMERS_PER_TURN 256
 #define HANDSHAKES_PER_TURN 2
@@ -18,7 +17,12 @@
 
 #define LOOK_EVERY_US 1000
 
-#define SPIN_TURNS 512 /* turns without work before the first sleep */
+/* Where whatever comes wakes the worker: turns without work before it sleeps, and for how long. */
+#define WAIT_TURNS 100 /* about as long as it takes to sleep and be woken */
+#define WAIT_US 5000
+
+/* Where it has to look: the same before the first sleep. */
+#define SPIN_TURNS 512
 #define SLEEP_MIN_US 20
 #define SLEEP_MAX_US 1000
 #define SLEEP_STEP 64 /* sleeps before the next length */
@@ -196,11 +200,12 @@ static void account(struct worker *w, uint64_t cycles, bool busy)
     read_gauges(w);
 }
 
-/* How long to sleep after @idle_turns turns without work; 0: not at all. */
-uint64_t loop_sleep_us(uint64_t idle_turns)
+uint64_t loop_sleep_us(uint64_t idle_turns, bool woken)
 {
     uint64_t step, us = SLEEP_MIN_US;
 
+    if (woken)
+        return idle_turns < WAIT_TURNS ? 0 : WAIT_US;
     if (idle_turns < SPIN_TURNS)
         return 0;
     if (idle_turns >= LONG_IDLE_TURNS)
@@ -212,17 +217,16 @@ uint64_t loop_sleep_us(uint64_t idle_turns)
 
 static void rest(struct worker *w, uint64_t idle_turns)
 {
-    uint64_t next = wheel_next_us(&w->core.wheel), us = loop_sleep_us(idle_turns);
-    struct timespec t = { 0 };
+    uint64_t next = wheel_next_us(&w->core.wheel), before;
+    uint64_t us = loop_sleep_us(idle_turns, port_can_wait(w->io));
 
     if (next != UINT64_MAX)
         us = next > w->core.now_us ? MIN(us, next - w->core.now_us) : 0;
-    if (us == 0)
+    before = eal_cycles();
+    if (!port_rest(w->io, us))
         return;
-    t.tv_nsec = (long)us * 1000;
     w->counters.sleeps++;
-    w->counters.sleep_us += us;
-    nanosleep(&t, NULL);
+    w->counters.sleep_us += (eal_cycles() - before) * 1000000 / w->hz;
 }
 
 int worker_run(void *arg)

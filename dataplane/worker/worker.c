@@ -199,11 +199,15 @@ void worker_free(struct worker *w)
 void worker_stop(struct worker *w)
 {
     atomic_store_explicit(&w->stop, true, memory_order_release);
+    port_wake(w->conf.ports, w->core.id);
 }
 
 bool worker_post(struct worker *w, struct mail *m)
 {
-    return ring_push(w->mailbox, m);
+    if (!ring_push(w->mailbox, m))
+        return false;
+    port_wake(w->conf.ports, w->core.id);
+    return true;
 }
 
 struct mail *worker_unread(struct worker *w)

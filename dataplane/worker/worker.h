@@ -7,13 +7,13 @@
  * work, TCP output, send, report a quiet point, account cycles. Every step is
  * bounded.
  *
- * With nothing to do for a while an adaptive worker sleeps between turns: at first
- * for tens of microseconds, soon for a millisecond, and after some five seconds for
- * two; never past the next timer, which is at most a tick late. What a quiet gateway
+ * With nothing to do for a while an adaptive worker sleeps between turns, never past
+ * the next timer, which is at most a tick late. Where all that it receives comes by
+ * af_xdp, a frame wakes it (drivers/wake.h), and so it sleeps soon. Elsewhere it has to
+ * look: at first after tens of microseconds, soon after a millisecond, and after some five
+ * seconds two; the first packet after a pause waits as long at most. What a quiet gateway
  * costs is almost only these wakes: some 25 us each, which the kernel needs to switch
- * tasks, so the longest sleep is what decides. The first packet after a pause waits as
- * long at most. To be woken by the port instead is not to be had where it would matter
- * most: DPDK's af_packet and af_xdp have no rx interrupts.
+ * tasks, so the longest sleep is what decides.
  *
  * The control thread reaches a worker by two means: the published runtime, and
  * mail (a function to be run on the worker, answered by the same letter).
