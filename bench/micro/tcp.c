@@ -6,10 +6,10 @@
  * that with many of them each packet finds its connection outside the caches, as it does in life.
  * The last two rows are four connections of a burst with eight whole segments each, out and in.
  *
- * usage: isthmus-micro-tcp [--software] [--no-trains] [--recorders N] [CONNECTIONS...]
+ * usage: isthmus-micro-tcp [--software] [--no-trains] [--recorders N] [--rounds N] [CONNECTIONS...]
  *
  * --software: the port computes and cuts nothing itself; --no-trains: each segment is a packet;
- * --recorders: flight recorders of TCP.
+ * --recorders: flight recorders of TCP; --rounds: bursts, 4,000 if not told.
  */
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/base/bytes.h"
@@ -23,7 +23,7 @@
 #include <x86intrin.h>
 
 #define BATCH 32u
-#define BATCHES 4000u
+#define ROUNDS 4000u
 #define PAYLOAD 1000u
 #define HEADERS (14 + 20 + 32)
 #define ISS 1000u
@@ -54,7 +54,7 @@ static struct core core;
 static struct net *net;
 static struct tcp *tcp;
 static struct conn *conns;
-static uint32_t n_conns, recorders;
+static uint32_t n_conns, recorders, n_rounds = ROUNDS;
 static const uint8_t us[6] = { 2, 0, 0, 0, 0, 1 }, router[6] = { 2, 0, 0, 0, 0, 2 };
 
 /* ---- packets from malloc, kept in a list when they are given back */
@@ -477,7 +477,7 @@ static void start_stack(uint32_t max)
 
 static void measure(uint32_t n, double ret[ROWS])
 {
-    const unsigned rounds = n == 1 ? BATCHES / 8 : BATCHES;
+    const unsigned rounds = n == 1 ? n_rounds / 8 : n_rounds;
     uint64_t sums[ROWS] = { 0 };
 
     n_conns = 0;
@@ -516,6 +516,10 @@ int main(int argc, char **argv)
         no_trains = no_trains || strcmp(argv[1], "--no-trains") == 0;
         if (strcmp(argv[1], "--recorders") == 0 && argc > 2) {
             recorders = (uint32_t)strtoul(argv[2], NULL, 10);
+            argc--;
+            argv++;
+        } else if (strcmp(argv[1], "--rounds") == 0 && argc > 2) {
+            n_rounds = (uint32_t)strtoul(argv[2], NULL, 10);
             argc--;
             argv++;
         }

@@ -1,11 +1,11 @@
 /*
  * isthmus-micro-tls - what TLS costs one core, without a network: both ends of each connection
  *
- * usage: isthmus-micro-tls [NAME]
+ * usage: isthmus-micro-tls [--ops N] [NAME]
  *
  * A handshake's row is both sides together, then each of them; a record's is one sealed and one
  * opened. The first three public-key operations below are OpenSSL's alone: the floor of a
- * handshake.
+ * handshake. --ops: N of each, once, for a tool that counts instructions (tests/cost).
  */
 #include "tests/lib/pki.h"
 #include "tests/lib/pool.h"
@@ -17,8 +17,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ROUNDS 5
 #define SEG 1448
+
+static unsigned rounds = 5, ops; /* 0: as many as are usual */
 
 static struct test_pool tp;
 static struct core core;
@@ -130,19 +131,19 @@ static void hang_up(struct end *e)
 
 static void handshakes(const char *name, bool mutual)
 {
-    enum { N = 300 };
+    const unsigned n = ops > 0 ? ops : 300;
     double best_c = 1e18, best_s = 1e18;
 
     open_ends(mutual);
-    for (unsigned r = 0; r < ROUNDS; r++) {
+    for (unsigned r = 0; r < rounds; r++) {
         client.ns = server.ns = 0;
-        for (unsigned i = 0; i < N; i++) {
+        for (unsigned i = 0; i < n; i++) {
             shake_hands();
             hang_up(&client);
             hang_up(&server);
         }
-        best_c = MIN(best_c, client.ns / N);
-        best_s = MIN(best_s, server.ns / N);
+        best_c = MIN(best_c, client.ns / n);
+        best_s = MIN(best_s, server.ns / n);
     }
     printf("%-12s %9.1f us   server %.1f us, client %.1f us\n", name, (best_c + best_s) / 1000,
            best_s / 1000, best_c / 1000);
@@ -174,12 +175,12 @@ static void carry(uint32_t len)
 
 static void records(const char *name, uint32_t len)
 {
-    const unsigned n = len > 4096 ? 20000 : 100000;
+    const unsigned n = ops > 0 ? ops : len > 4096 ? 20000 : 100000;
     double best = 1e18;
 
     open_ends(false);
     shake_hands();
-    for (unsigned r = 0; r < ROUNDS; r++) {
+    for (unsigned r = 0; r < rounds; r++) {
         double start = now_ns();
 
         for (unsigned i = 0; i < n; i++)
@@ -196,15 +197,15 @@ static void records(const char *name, uint32_t len)
 
 static void operation(const char *name, void (*op)(EVP_PKEY *key), EVP_PKEY *key)
 {
-    enum { N = 500 };
+    const unsigned n = ops > 0 ? ops : 500;
     double best = 1e18;
 
-    for (unsigned r = 0; r < ROUNDS; r++) {
+    for (unsigned r = 0; r < rounds; r++) {
         double start = now_ns();
 
-        for (unsigned i = 0; i < N; i++)
+        for (unsigned i = 0; i < n; i++)
             op(key);
-        best = MIN(best, (now_ns() - start) / N);
+        best = MIN(best, (now_ns() - start) / n);
     }
     printf("%-12s %9.1f us\n", name, best / 1000);
     EVP_PKEY_free(key);
@@ -250,8 +251,16 @@ static void exchange(EVP_PKEY *theirs)
 
 int main(int argc, char **argv)
 {
-    const char *only = argc > 1 ? argv[1] : NULL;
+    const char *only;
 #define WANTED(name) (only == NULL || strcmp(only, name) == 0)
+
+    if (argc > 2 && strcmp(argv[1], "--ops") == 0) {
+        ops = (unsigned)strtoul(argv[2], NULL, 10);
+        rounds = 1;
+        argc -= 2;
+        argv += 2;
+    }
+    only = argc > 1 ? argv[1] : NULL;
 
     test_pki_init(&pki);
     test_pool_init(&tp, 0);
@@ -268,11 +277,11 @@ int main(int argc, char **argv)
         handshakes("tls", false);
     if (WANTED("mtls"))
         handshakes("mtls", true);
-    if (WANTED("record"))
+    if (WANTED("record-256"))
         records("record-256", 256);
-    if (WANTED("record"))
+    if (WANTED("record-1426"))
         records("record-1426", 1426);
-    if (WANTED("bulk"))
+    if (WANTED("bulk-64k"))
         records("bulk-64k", 65536);
     test_pki_fini(&pki);
     return 0;

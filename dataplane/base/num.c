@@ -2,6 +2,8 @@
 
 #include "dataplane/base/compiler.h"
 
+#include <string.h>
+
 static int digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -103,4 +105,27 @@ bool num_duration_us(struct slice s, uint64_t *ret_us)
 bool num_size(struct slice s, uint64_t *ret)
 {
     return scaled(s, sizes, ARRAY_SIZE(sizes), ret);
+}
+
+static unsigned digits(uint64_t n, unsigned base, char to[NUM_STRLEN])
+{
+    char text[NUM_STRLEN];
+    unsigned at = NUM_STRLEN;
+
+    do
+        text[--at] = "0123456789abcdef"[n % base];
+    while ((n /= base) > 0);
+    memcpy(to, text + at, NUM_STRLEN - at);
+    to[NUM_STRLEN - at] = '\0';
+    return NUM_STRLEN - at;
+}
+
+unsigned num_str(uint64_t n, char to[NUM_STRLEN])
+{
+    return digits(n, 10, to);
+}
+
+unsigned num_hex_str(uint64_t n, char to[NUM_STRLEN])
+{
+    return digits(n, 16, to);
 }

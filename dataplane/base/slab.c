@@ -30,6 +30,14 @@ int slab_init(struct slab *s, uint32_t size, uint32_t max)
     return reserve_init(&s->mem, span(s));
 }
 
+int slab_init_raw(struct slab *s, uint32_t size, uint32_t max)
+{
+    const int rc = slab_init(s, size, max);
+
+    s->raw = true;
+    return rc;
+}
+
 void slab_fini(struct slab *s)
 {
     if (s->mem.base == NULL)
@@ -45,7 +53,8 @@ void *slab_alloc(struct slab *s)
     if (obj != NULL) {
         unpoison(obj, s->size);
         memcpy(&s->free, obj, sizeof(s->free));
-        memset(obj, 0, s->size);
+        if (!s->raw)
+            memset(obj, 0, s->size);
     } else if (s->n_touched < s->max) {
         obj = s->mem.base + (size_t)s->size * s->n_touched++; /* zero already */
         reserve_use(&s->mem, (size_t)s->size * s->n_touched);

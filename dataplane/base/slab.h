@@ -21,15 +21,18 @@ struct slab {
     uint32_t max;       /* objects */
     uint32_t n_touched; /* objects ever handed out: those below are valid memory */
     uint32_t in_use;
+    bool raw;
     uint64_t failed; /* slab_alloc() found nothing */
     void *free;
 };
 
 /* Returns 0 or -ENOMEM. @s must not move until slab_fini(). */
 NODISCARD int slab_init(struct slab *s, uint32_t size, uint32_t max);
+/* The same for objects that are not zeroed: whoever takes one writes it before it is read. */
+NODISCARD int slab_init_raw(struct slab *s, uint32_t size, uint32_t max);
 void slab_fini(struct slab *s);
 
-/* Returns a zeroed object, or NULL. */
+/* Returns an object, zeroed if the slab is not raw, or NULL. */
 void *slab_alloc(struct slab *s);
 void slab_free(struct slab *s, void *obj);
 

@@ -1,8 +1,9 @@
 #include "dataplane/http/h1_write.h"
 
+#include "dataplane/base/num.h"
+
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 
 #define SEG_MIN 256 /* whatever the transport says */
 
@@ -180,9 +181,12 @@ void h1_write_last_chunk(struct h1_writer *w, const struct http_fields *trailers
 int h1_frame_chunk(struct pktq *data, bool last, struct pkt_pool *pool, uint32_t seg)
 {
     static const char end[] = "\r\n0\r\n\r\n";
-    char size[20];
-    const uint32_t len = (uint32_t)snprintf(size, sizeof(size), "%" PRIx64 "\r\n", data->bytes);
+    char size[NUM_STRLEN + 2];
+    uint32_t len = num_hex_str(data->bytes, size);
     struct pkt *first;
+
+    memcpy(size + len, "\r\n", 2);
+    len += 2;
 
     if (!pktq_append(data, pool, end, last ? sizeof(end) - 1 : 2, MAX(seg, SEG_MIN)))
         return -ENOMEM;

@@ -12,7 +12,7 @@ struct http *http_new(struct core *core, uint32_t max_conns)
     if (slab_init(&h->h1, h1_size, max_conns) < 0)
         goto err_http;
     /* Two for each: an arena that wants more takes it from those that wait between requests. */
-    if (slab_init(&h->blocks, HTTP_BLOCK, 2 * max_conns) < 0)
+    if (slab_init_raw(&h->blocks, HTTP_BLOCK, 2 * max_conns) < 0)
         goto err_h1;
     return h;
 

@@ -4,6 +4,7 @@
  * x-forwarded-client-cert. Names and rules are Envoy's (HTTP header sanitising,
  * ForwardClientCertDetails).
  */
+#include "dataplane/base/num.h"
 #include "dataplane/proxy/proxy_priv.h"
 
 #include <inttypes.h>
@@ -177,12 +178,12 @@ static bool set_date(struct session *s, struct http_msg *resp)
 bool edge_response_headers(struct session *s, struct http_msg *resp, uint64_t service_time_us)
 {
     struct slice server = slice_of(conf_of(s)->server_name);
-    char ms[24];
+    char ms[NUM_STRLEN];
 
     if (server.len > 0 && !http_fields_set(&resp->fields, resp->arena, SLICE("server"), server))
         return false;
     if (service_time_us != UINT64_MAX) {
-        snprintf(ms, sizeof(ms), "%" PRIu64, service_time_us / 1000);
+        num_str(service_time_us / 1000, ms);
         if (!http_fields_set(&resp->fields, resp->arena, SLICE("x-envoy-upstream-service-time"),
                              slice_of(ms)))
             return false;

@@ -3,7 +3,6 @@
 #include "dataplane/base/compiler.h"
 #include "dataplane/base/num.h"
 
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,22 +49,24 @@ static void put_escaped(struct out *o, struct slice s)
         put(o, "-", 1);
         return;
     }
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
+    for (size_t i = 0, plain = 0; i <= s.len; i++) {
+        unsigned char c = i < s.len ? (unsigned char)s.ptr[i] : 0;
         char esc[4] = { '\\', 'x', hex[c >> 4], hex[c & 15] };
 
-        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
+            continue;
+        put(o, s.ptr + plain, i - plain);
+        plain = i + 1;
+        if (i < s.len)
             put(o, esc, 4);
-        else
-            put(o, &s.ptr[i], 1);
     }
 }
 
 static void put_number(struct out *o, uint64_t n)
 {
-    char text[24];
+    char text[NUM_STRLEN];
 
-    put(o, text, (size_t)snprintf(text, sizeof(text), "%" PRIu64, n));
+    put(o, text, num_str(n, text));
 }
 
 static void put_address(struct out *o, const struct ipport *a)
@@ -75,18 +76,28 @@ static void put_address(struct out *o, const struct ipport *a)
     put_text(o, a != NULL ? ipport_str(a, text) : NULL);
 }
 
+static void put_digits(char *to, unsigned n, unsigned value)
+{
+    for (; n > 0; value /= 10)
+        to[--n] = (char)('0' + value % 10);
+}
+
 /* "2020-11-25T21:26:18.409Z" */
 static void put_time(struct out *o, uint64_t wall_us)
 {
-    time_t seconds = (time_t)(wall_us / 1000000);
-    char text[32];
+    const time_t seconds = (time_t)(wall_us / 1000000);
+    char text[] = "0000-00-00T00:00:00.000Z";
     struct tm tm;
-    size_t n;
 
     gmtime_r(&seconds, &tm);
-    n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    n += (size_t)snprintf(text + n, sizeof(text) - n, ".%03uZ", (unsigned)(wall_us / 1000 % 1000));
-    put(o, text, n);
+    put_digits(text, 4, (unsigned)tm.tm_year + 1900);
+    put_digits(text + 5, 2, (unsigned)tm.tm_mon + 1);
+    put_digits(text + 8, 2, (unsigned)tm.tm_mday);
+    put_digits(text + 11, 2, (unsigned)tm.tm_hour);
+    put_digits(text + 14, 2, (unsigned)tm.tm_min);
+    put_digits(text + 17, 2, (unsigned)tm.tm_sec);
+    put_digits(text + 20, 3, (unsigned)(wall_us / 1000 % 1000));
+    put(o, text, sizeof(text) - 1);
 }
 
 /* --- operators ------------------------------------------------------------------------------- */

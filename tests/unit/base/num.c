@@ -52,9 +52,30 @@ static void sizes_are_powers_of_two(void **state)
     assert_false(num_size(SLICE("64kb"), &v));
 }
 
+static void numbers_are_written(void **state)
+{
+    static const struct {
+        uint64_t n;
+        const char *dec, *hex;
+    } cases[] = { { 0, "0", "0" },
+                  { 9, "9", "9" },
+                  { 10, "10", "a" },
+                  { 1448, "1448", "5a8" },
+                  { UINT64_MAX, "18446744073709551615", "ffffffffffffffff" } };
+    char text[NUM_STRLEN];
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_int_equal(num_str(cases[i].n, text), strlen(cases[i].dec));
+        assert_string_equal(text, cases[i].dec);
+        assert_int_equal(num_hex_str(cases[i].n, text), strlen(cases[i].hex));
+        assert_string_equal(text, cases[i].hex);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_written),
         cmocka_unit_test(numbers_are_digits_and_nothing_else),
         cmocka_unit_test(durations_need_a_unit),
         cmocka_unit_test(sizes_are_powers_of_two),

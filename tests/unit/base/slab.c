@@ -25,9 +25,27 @@ static void objects_are_zeroed_and_reused(void **state)
     slab_fini(&s);
 }
 
+static void those_of_a_raw_one_are_as_they_were(void **state)
+{
+    struct slab s;
+    char *a;
+
+    assert_int_equal(slab_init_raw(&s, 100, 2), 0);
+    a = slab_alloc(&s);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(a[i], 0);
+    memset(a, 7, 100);
+    slab_free(&s, a);
+    assert_ptr_equal(slab_alloc(&s), a);
+    assert_int_equal(a[99], 7);
+    slab_free(&s, a);
+    slab_fini(&s);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(objects_are_zeroed_and_reused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(objects_are_zeroed_and_reused),
+                                        cmocka_unit_test(those_of_a_raw_one_are_as_they_were) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
