@@ -7,6 +7,7 @@ of TLS 1.3 itself, and is spoken to by it.
 A peer that is not on this machine is skipped, and the reason says what is missing.
 """
 import ctypes.util
+import functools
 import json
 import os
 import shutil
@@ -45,6 +46,9 @@ http {{
 
 # --- peers: what is to be run for (version, method, url, roots, file), or why it cannot be ------
 
+CURL_CFFI = "curl_cffi==0.17.0"
+
+
 def curl(suite=None):
     def args(place, version, method, url, roots, file):
         how = ["-T", file] if method == "PUT" else ["-o", file]
@@ -74,10 +78,25 @@ def java(place, *args):
     return ["java", f"-Djava.security.properties={limits}", PEERS / "Peer.java", *args]
 
 
+@functools.cache
+def curl_cffi():
+    """Where it is, or why it is not: kept in the user's cache, as PyPI is far."""
+    where = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "isthmus/pypi" / CURL_CFFI
+    if where.exists():
+        return where, None
+    L.shutil.rmtree(part := where.with_suffix(".part"), ignore_errors=True)
+    done = subprocess.run([L.PYTHON, "-m", "pip", "-q", "install", "--target", part, CURL_CFFI], capture_output=True, text=True)
+    if done.returncode != 0:
+        return None, done.stderr.strip()[-300:]
+    part.rename(where)
+    return where, None
+
+
 def boringssl(place, *args):
-    if subprocess.run([L.PYTHON, "-c", "import curl_cffi"], capture_output=True).returncode != 0:
-        pytest.skip("no BoringSSL (PyPI's package curl_cffi)")
-    return [L.PYTHON, PEERS / "boringssl.py", *args]
+    where, why = curl_cffi()
+    if why is not None:
+        pytest.skip(f"no BoringSSL (PyPI's {CURL_CFFI}): {why}")
+    return ["env", f"PYTHONPATH={where}", L.PYTHON, PEERS / "boringssl.py", *args]
 
 
 CLIENTS = {"curl": curl(), **{suite: curl(suite) for suite in SUITES}, "gnutls": gnutls, "go": go, "java": java,

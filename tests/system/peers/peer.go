@@ -67,7 +67,7 @@ func serve(address, chain, key, ca, backend string) {
 	server := http.Server{
 		Addr: address,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("x-via", fmt.Sprint("go ", tls.VersionName(r.TLS.Version)))
+			w.Header().Set("x-via", fmt.Sprintf("go TLS 1.%d", r.TLS.Version-tls.VersionTLS10))
 			proxy.ServeHTTP(w, r)
 		}),
 		TLSConfig: &tls.Config{
