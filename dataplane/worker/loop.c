@@ -17,8 +17,14 @@
 
 #define LOOK_EVERY_US 1000
 
-/* Where whatever comes wakes the worker: turns without work before it sleeps, and for how long. */
-#define WAIT_TURNS 100 /* about as long as it takes to sleep and be woken */
+/*
+ * Where whatever comes wakes the worker. To sleep and be woken takes some 20 us, as long as
+ * WAIT_TURNS turns: it looks as long where the next packet is likely to come meanwhile, or hardly
+ * at all.
+ */
+#define WAIT_TURNS 100
+#define WAIT_TURNS_LEAST 4
+#define WAIT_GAP_US 50 /* of late, from which on it is not likely */
 #define WAIT_US 5000
 
 /* Where it has to look: the same before the first sleep. */
@@ -200,12 +206,22 @@ static void account(struct worker *w, uint64_t cycles, bool busy)
     read_gauges(w);
 }
 
-uint64_t loop_sleep_us(uint64_t idle_turns, bool woken)
+uint64_t loop_wait_us(uint64_t idle_turns, uint64_t gap_us)
+{
+    return idle_turns < (gap_us < WAIT_GAP_US ? WAIT_TURNS : WAIT_TURNS_LEAST) ? 0 : WAIT_US;
+}
+
+/* A long silence counts no more than a short one, or a burst after it would find it asleep again
+ * and again. */
+uint64_t loop_gap_us(uint64_t gap_us, uint64_t us)
+{
+    return (7 * gap_us + MIN(us, 4 * WAIT_GAP_US)) / 8;
+}
+
+uint64_t loop_sleep_us(uint64_t idle_turns)
 {
     uint64_t step, us = SLEEP_MIN_US;
 
-    if (woken)
-        return idle_turns < WAIT_TURNS ? 0 : WAIT_US;
     if (idle_turns < SPIN_TURNS)
         return 0;
     if (idle_turns >= LONG_IDLE_TURNS)
@@ -218,7 +234,8 @@ uint64_t loop_sleep_us(uint64_t idle_turns, bool woken)
 static void rest(struct worker *w, uint64_t idle_turns)
 {
     uint64_t next = wheel_next_us(&w->core.wheel), before;
-    uint64_t us = loop_sleep_us(idle_turns, port_can_wait(w->io));
+    uint64_t us =
+        port_can_wait(w->io) ? loop_wait_us(idle_turns, w->gap_us) : loop_sleep_us(idle_turns);
 
     if (next != UINT64_MAX)
         us = next > w->core.now_us ? MIN(us, next - w->core.now_us) : 0;
@@ -227,6 +244,16 @@ static void rest(struct worker *w, uint64_t idle_turns)
         return;
     w->counters.sleeps++;
     w->counters.sleep_us += (eal_cycles() - before) * 1000000 / w->hz;
+}
+
+static void learn_gap(struct worker *w, bool busy)
+{
+    if (!busy) {
+        w->idle_since_us = w->idle_since_us != 0 ? w->idle_since_us : w->core.now_us;
+    } else if (w->idle_since_us != 0) {
+        w->gap_us = loop_gap_us(w->gap_us, w->core.now_us - w->idle_since_us);
+        w->idle_since_us = 0;
+    }
 }
 
 int worker_run(void *arg)
@@ -253,6 +280,7 @@ int worker_run(void *arg)
         idle_turns = n > 0 || transports_pending(w->transports) || !list_is_empty(&w->core.work)
                          ? 0
                          : idle_turns + 1;
+        learn_gap(w, idle_turns == 0);
         if (adaptive)
             rest(w, idle_turns);
     }

@@ -3,7 +3,6 @@
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct worker;
@@ -11,6 +10,12 @@ struct worker;
 /* Monotonic and wall clock from the time-stamp counter. */
 void read_clock(struct worker *w, uint64_t tsc);
 
-/* How long to sleep after @idle_turns turns without work, 0: not at all; @woken: whatever comes
- * ends the sleep. */
-uint64_t loop_sleep_us(uint64_t idle_turns, bool woken);
+/*
+ * How long to sleep after @idle_turns turns without work; 0: not at all. Where a worker has to
+ * look, and where it is woken by what comes; @gap_us: how long there is nothing to do, of late.
+ */
+uint64_t loop_sleep_us(uint64_t idle_turns);
+uint64_t loop_wait_us(uint64_t idle_turns, uint64_t gap_us);
+
+/* @gap_us, after there was nothing to do for @us. */
+uint64_t loop_gap_us(uint64_t gap_us, uint64_t us);

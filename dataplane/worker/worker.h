@@ -107,6 +107,7 @@ struct worker {
     uint64_t tsc_start, us_start, hz;
     uint64_t wall_offset_us, wall_checked_us;
     uint64_t pool_looked_us;
+    uint64_t idle_since_us, gap_us; /* 0: it is busy; how long it is not, of late */
 };
 
 /* Everything a worker owns, made by the control thread before it runs. NULL: no memory. */
