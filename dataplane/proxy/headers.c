@@ -7,7 +7,6 @@
 #include "dataplane/base/num.h"
 #include "dataplane/proxy/proxy_priv.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #define XFF SLICE("x-forwarded-for")
@@ -78,17 +77,25 @@ static bool append(struct http_msg *m, struct slice name, const char *value)
     return text != NULL && http_fields_set(&m->fields, m->arena, name, slice_of(text));
 }
 
-/* RFC 9562, version 4. */
+/* RFC 9562, version 4: all is random but the version and two bits of the variant. */
+#define UUID_VARIANT_AT 19
 static const char *new_request_id(struct session *s, struct arena *a)
 {
     struct core *c = s->proxy->core;
-    uint64_t hi = core_random(c), lo = core_random(c);
+    const uint64_t random[2] = { core_random(c), core_random(c) };
+    static const char form[] = "xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx";
+    char *id = arena_strndup(a, form, sizeof(form) - 1);
+    unsigned n = 0;
 
-    hi = (hi & ~UINT64_C(0xf000)) | 0x4000;
-    lo = (lo & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62;
-    return arena_printf(a, "%08" PRIx64 "-%04" PRIx64 "-%04" PRIx64 "-%04" PRIx64 "-%012" PRIx64,
-                        hi >> 32, hi >> 16 & 0xffff, hi & 0xffff, lo >> 48,
-                        lo & UINT64_C(0xffffffffffff));
+    for (char *at = id; at != NULL && *at != '\0'; at++) {
+        const unsigned digit = (unsigned)(random[n / 16] >> n % 16 * 4) & 15;
+
+        if (*at != 'x')
+            continue;
+        *at = "0123456789abcdef"[at == id + UUID_VARIANT_AT ? 8 + digit % 4 : digit];
+        n++;
+    }
+    return id;
 }
 
 static bool set_request_id(struct session *s, struct http_msg *req)
