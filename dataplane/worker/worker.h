@@ -26,6 +26,8 @@
 #include "drivers/pktpool.h"
 #include "drivers/port.h"
 
+#include <stddef.h>
+
 struct net;
 
 #define WORKER_COUNTERS(X)                                                                         \
@@ -102,13 +104,16 @@ struct worker {
     struct worker_counters counters;
     struct worker_gauges gauges;
     _Atomic uint64_t adopted; /* version of ->runtime */
-    _Atomic bool stop;
     /* the clock */
     uint64_t tsc_start, us_start, hz;
     uint64_t wall_offset_us, wall_checked_us;
     uint64_t pool_looked_us;
-    uint64_t idle_since_us, gap_us; /* 0: it is busy; how long it is not, of late */
+    uint64_t idle_since_us, gap_us;  /* 0: it is busy; how long it is not, of late */
+    CACHE_ALIGNED _Atomic bool stop; /* all that another thread writes, and so last */
 };
+_Static_assert(offsetof(struct worker, stop) % CACHE_LINE == 0 &&
+                   sizeof(struct worker) == offsetof(struct worker, stop) + CACHE_LINE,
+               "no line is written by two threads");
 
 /* Everything a worker owns, made by the control thread before it runs. NULL: no memory. */
 struct worker *worker_new(const struct worker_conf *conf);
