@@ -327,8 +327,11 @@ static int use_tickets(const struct making *m)
 {
     SSL_CTX *ssl = m->ctx->ssl;
 
-    /* No sessions are kept by us, on either side: a client of ours always makes a new one. */
+    /* No sessions are kept by us, on either side, unless a client is told to. */
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    if (!m->ctx->is_server && m->conf->resumes) {
+        return resume_prepare(m->ctx) ? 0 : refuse(m, "no memory");
+    }
     if (!m->ctx->is_server || !m->conf->conf->session_tickets || m->conf->tickets == NULL) {
         SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
         SSL_CTX_set_num_tickets(ssl, 0);
@@ -383,6 +386,7 @@ static int fill(const struct making *m)
 
 static void destroy(struct tls_ctx *ctx)
 {
+    resume_drop(ctx);
     SSL_CTX_free(ctx->ssl);
     chains_free(ctx->chains);
     tls_secret_put(ctx->secret);

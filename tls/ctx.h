@@ -32,6 +32,7 @@ struct tls_ctx_conf {
     struct tls_secret *secret;   /* certificate and key; NULL for a SIMPLE client */
     struct tls_secret *trust;    /* whose roots verify the peer; NULL for a SIMPLE server */
     struct tls_tickets *tickets; /* server; NULL: no tickets */
+    bool resumes; /* client: by tickets that it was given; its records are OpenSSL's then */
 };
 
 /* Takes references of the secrets. NULL: @err says why. */

@@ -40,7 +40,7 @@ static enum tls_state completed(struct tls_session *s)
     session_counters(s)->handshakes++;
     session_counters(s)->resumed += resumed;
     s->state = TLS_OPEN;
-    if (keys_take_over(s)) {
+    if (s->ctx->resumption == NULL && keys_take_over(s)) {
         SSL_free(s->ssl);
         s->ssl = NULL;
     } else {

@@ -80,7 +80,14 @@ struct tls_ctx {
     struct tls_secret *secret, *trust;
     struct chains *chains; /* verified */
     struct tls_tickets *tickets;
+    struct resumption *resumption; /* of a client that was told to resume; else NULL */
 };
+
+/* resume.c: of a client. False: no memory. */
+bool resume_prepare(struct tls_ctx *ctx);
+bool resume_start(struct tls_session *s);
+void resume_end(struct tls_session *s);
+void resume_drop(struct tls_ctx *ctx);
 
 /* ticket.c: what SSL_CTX_set_tlsext_ticket_key_evp_cb() asks for */
 int tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,

@@ -29,6 +29,8 @@ static bool start(struct tls_session *s)
         SSL_set_accept_state(s->ssl);
     else
         SSL_set_connect_state(s->ssl);
+    if (s->ctx->resumption != NULL && !resume_start(s))
+        return false;
     return s->ctx->sni == NULL || SSL_set_tlsext_host_name(s->ssl, s->ctx->sni) == 1;
 }
 
@@ -58,6 +60,7 @@ void tls_session_free(struct tls_session *s)
 {
     if (s == NULL)
         return;
+    resume_end(s);
     SSL_free(s->ssl);
     keys_drop(s);
     s->ctx->lib->n_sessions--;

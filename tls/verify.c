@@ -377,7 +377,7 @@ bool verify_resumed(SSL *ssl, char why[POLICY_WHY_LEN])
     struct tls_session *s = SSL_get_app_data(ssl);
     X509 *leaf = SSL_get0_peer_certificate(ssl);
 
-    if (!ticket_validity(SSL_get_session(ssl), &s->valid_until)) {
+    if (s->ctx->is_server && !ticket_validity(SSL_get_session(ssl), &s->valid_until)) {
         snprintf(why, POLICY_WHY_LEN, "a resumed session without its validity");
         return false;
     }

@@ -49,6 +49,7 @@ static void count_open(struct client_conn *c)
         return;
     all->stats.opened++;
     all->stats.handshakes += all->conf.tls != NULL;
+    all->stats.resumed += all->conf.tls != NULL && transport_tls_peer(c->transport)->resumed;
     hist_record(&all->stats.connect_ns, ns_since(all, c->began));
 }
 

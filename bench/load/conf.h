@@ -25,6 +25,7 @@ const char *load_protocol_name(enum load_protocol p);
 struct load_tls_conf {
     struct tls_conf conf; /* first: rows of isthmusd's table point into it */
     struct secret_conf secret;
+    bool resume; /* client */
 };
 
 struct load_client_conf {

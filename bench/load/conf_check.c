@@ -100,6 +100,8 @@ static int check_server_tls(struct load_tls_conf *t, struct cfg_err *err)
 {
     const bool has_roots = t->secret.trusted_ca != NULL;
 
+    if (t->resume)
+        return cfg_err_set(err, &t->conf.where, "server.tls.resume: it is a client that resumes");
     if (t->secret.certificate_chain == NULL)
         return cfg_err_set(err, &t->conf.where,
                            "server.tls: a server needs certificate and private_key");

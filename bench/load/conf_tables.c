@@ -8,17 +8,6 @@
 
 #define TLS_ROWS_MAX 32
 
-static int refuse_resume(struct reader *r, const config_setting_t *s, void *obj)
-{
-    if (config_setting_type(s) != CONFIG_TYPE_BOOL)
-        return field_err(r, s, "must be true or false");
-    return config_setting_get_bool(s) == 0
-               ? 0
-               : field_err(r, s,
-                           "a client that resumes sessions is not there yet: every handshake "
-                           "is a full one");
-}
-
 static int name_secret(struct reader *r, const config_setting_t *s, void *obj)
 {
     struct load_tls_conf *t = obj;
@@ -38,11 +27,10 @@ static const struct field file_fields[] = {
              .help = "PEM file: the key of the certificate."),
     FIELD_AS("trusted_ca", FIELD_TEXT, T, secret.trusted_ca,
              .help = "PEM file: the roots that the peer is verified against."),
-    { .name = "resume",
-      .type = FIELD_CUSTOM,
-      .read = refuse_resume,
-      .form = "true or false",
-      .help = "Resume sessions by tickets. Not there yet." },
+    FIELD(FIELD_BOOL, T, resume,
+          .help = "Client: resume sessions, each connection by a ticket of an earlier one. What a "
+                  "connection "
+                  "receives is opened by OpenSSL then, not by our own records."),
 };
 #undef T
 

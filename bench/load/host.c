@@ -85,6 +85,7 @@ static int open_tls(struct host *h, struct host_worker *w, struct cfg_err *err)
     conf.secret = is_server || mutual ? h->secret : NULL;
     conf.trust = !is_server || mutual ? h->secret : NULL;
     conf.tickets = h->tickets;
+    conf.resumes = !is_server && t->resume;
     w->lib = tls_lib_new();
     if (w->lib == NULL)
         return cfg_err_set(err, NULL, "OpenSSL does not start");

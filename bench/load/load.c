@@ -16,6 +16,7 @@ void load_stats_add(struct load_stats *to, const struct load_stats *from)
     to->bytes_out += from->bytes_out;
     to->opened += from->opened;
     to->handshakes += from->handshakes;
+    to->resumed += from->resumed;
     to->missed += from->missed;
     to->total_requests += from->total_requests;
     to->open += from->open;

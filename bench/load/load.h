@@ -45,7 +45,7 @@ struct load_stats {
     uint64_t requests;            /* answered as they should be */
     uint64_t bytes_in, bytes_out; /* of the application, without what TLS and TCP add */
     uint64_t opened;              /* connections */
-    uint64_t handshakes;          /* of TLS */
+    uint64_t handshakes, resumed; /* of TLS; of those */
     uint64_t missed;              /* arrivals of an open loop that found no idle connection */
     uint64_t total_requests;      /* also those that do not count: for the line that shows life */
     uint64_t open;                /* connections, now */

@@ -54,8 +54,8 @@ static void print_errors(FILE *to, const struct load_stats *s)
 static void print_stats(FILE *to, const struct load_result *r, const struct load_stats *s)
 {
     fprintf(to, "requests     %12lu  %.1f/s\n", (unsigned long)s->requests, rate(r, s->requests));
-    fprintf(to, "connections  %12lu  opened, %lu TLS handshakes\n", (unsigned long)s->opened,
-            (unsigned long)s->handshakes);
+    fprintf(to, "connections  %12lu  opened, %lu TLS handshakes, %lu of them resumed\n",
+            (unsigned long)s->opened, (unsigned long)s->handshakes, (unsigned long)s->resumed);
     fprintf(to, "bytes in     %12lu  %.1f MiB/s\n", (unsigned long)s->bytes_in,
             rate(r, s->bytes_in) / (1 << 20));
     fprintf(to, "bytes out    %12lu  %.1f MiB/s\n", (unsigned long)s->bytes_out,
@@ -99,8 +99,8 @@ static void json_stats(FILE *to, const struct load_result *r, const struct load_
                 (unsigned long)s->errors[i]);
     fprintf(to, "}, \"rate\": %.3f, \"bytes_in\": %lu, \"bytes_out\": %lu, ", rate(r, s->requests),
             (unsigned long)s->bytes_in, (unsigned long)s->bytes_out);
-    fprintf(to, "\"connections_opened\": %lu, \"handshakes\": %lu, ", (unsigned long)s->opened,
-            (unsigned long)s->handshakes);
+    fprintf(to, "\"connections_opened\": %lu, \"handshakes\": %lu, \"resumed\": %lu, ",
+            (unsigned long)s->opened, (unsigned long)s->handshakes, (unsigned long)s->resumed);
 }
 
 void report_json(FILE *to, const struct load_result *r)

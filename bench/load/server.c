@@ -126,6 +126,7 @@ static void start(struct server_conn *c)
     if (s->measuring) {
         s->stats.opened++;
         s->stats.handshakes += s->conf.tls != NULL;
+        s->stats.resumed += s->conf.tls != NULL && transport_tls_peer(c->transport)->resumed;
     }
     if (!s->proto->open(c)) {
         server_count_error(c, LOAD_ERROR_memory);

@@ -218,8 +218,6 @@ def wrk_nginx(lab):
     ('client = { target = "10.2.0.1:80"; ratee = 5.0; };', 'client.ratee: there is no such setting; is "rate" meant?'),
     ('client = { target = "10.2.0.1:80"; tls = { mode = "simple"; sni = "a.b"; trusted_ca = "/nowhere.pem"; }; };',
      "/nowhere.pem"),
-    ('client = { target = "10.2.0.1:80"; tls = { mode = "simple"; sni = "a.b"; trusted_ca = "x"; resume = true; }; };',
-     "client.tls.resume: a client that resumes sessions is not there yet"),
     ('client = { target = "10.2.0.1:80"; }; server = { listen = "10.2.0.2:80"; };', "server_machine is missing"),
     ("", "there is neither a client nor a server"),
 ])

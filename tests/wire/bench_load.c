@@ -18,7 +18,8 @@ static const char machines[] =
 /* %s: the folder of the certificates. */
 #define CLIENT_TLS                                                                                 \
     "tls = { mode = \"mutual\"; certificate = \"%s/cert.pem\"; private_key = \"%s/key.pem\"; "     \
-    "trusted_ca = \"%s/ca.pem\"; sni = \"bench.example\"; alpn = [ \"http/1.1\" ]; };"
+    "trusted_ca = \"%s/ca.pem\"; sni = \"bench.example\"; alpn = [ \"http/1.1\" ]; resume = %s; "  \
+    "};"
 #define SERVER_TLS                                                                                 \
     "tls = { mode = \"mutual\"; certificate = \"%s/cert.pem\"; private_key = \"%s/key.pem\"; "     \
     "trusted_ca = \"%s/ca.pem\"; alpn = [ \"http/1.1\" ]; };"
@@ -29,6 +30,7 @@ static const struct scenario {
     bool tls;
     double rate;       /* of an open loop */
     uint64_t per_conn; /* requests of a connection */
+    bool resumes;
 } scenarios[] = {
     { .name = "http1", .client = "connections = 16; path = \"/bytes/5000\";", .server = "" },
     { .name = "post",
@@ -40,6 +42,12 @@ static const struct scenario {
       .per_conn = 2 },
     { .name = "open", .client = "connections = 16; rate = 500.0;", .server = "", .rate = 500 },
     { .name = "tls", .client = "connections = 8;", .server = "body = \"20KiB\";", .tls = true },
+    { .name = "resumed",
+      .client = "connections = 8; requests_per_connection = 2;",
+      .server = "",
+      .tls = true,
+      .per_conn = 2,
+      .resumes = true },
     { .name = "raw",
       .client = "protocol = \"raw\"; connections = 8; request_body = \"10KiB\";",
       .server = "protocol = \"raw\";" },
@@ -83,7 +91,8 @@ static struct load_conf *read_conf(const struct scenario *s, const char *dir)
     struct load_conf *c;
 
     if (s->tls) {
-        snprintf(client_tls, sizeof(client_tls), CLIENT_TLS, dir, dir, dir);
+        snprintf(client_tls, sizeof(client_tls), CLIENT_TLS, dir, dir, dir,
+                 s->resumes ? "true" : "false");
         snprintf(server_tls, sizeof(server_tls), SERVER_TLS, dir, dir, dir);
     }
     snprintf(text, sizeof(text),
@@ -99,9 +108,10 @@ static void look_at(const struct scenario *s, const struct load_result *r)
 {
     const struct load_stats *c = &r->client;
 
-    printf("%s: %lu requests, %lu errors, %lu connections, %lu handshakes, %.3f s\n", s->name,
-           (unsigned long)c->requests, (unsigned long)load_stats_errors(c),
-           (unsigned long)c->opened, (unsigned long)c->handshakes, r->seconds);
+    printf("%s: %lu requests, %lu errors, %lu connections, %lu handshakes, %lu resumed, %.3f s\n",
+           s->name, (unsigned long)c->requests, (unsigned long)load_stats_errors(c),
+           (unsigned long)c->opened, (unsigned long)c->handshakes, (unsigned long)c->resumed,
+           r->seconds);
     for (unsigned i = 0; i < LOAD_ERROR_COUNT; i++)
         if (c->errors[i] > 0)
             printf("  %lu %s\n", (unsigned long)c->errors[i], load_error_text((enum load_error)i));
@@ -117,6 +127,8 @@ static void look_at(const struct scenario *s, const struct load_result *r)
         check((double)c->requests > s->rate * r->seconds - 160 &&
                   (double)c->requests < s->rate * r->seconds + 160,
               "an open loop keeps to its count");
+    check(s->resumes ? c->resumed > 0 && c->resumed + 16 >= c->handshakes : c->resumed == 0,
+          "who resumes, resumes");
     if (s->per_conn > 0)
         check(c->opened + 16 >= c->requests / s->per_conn, "connections are churned");
 }

@@ -367,10 +367,43 @@ static void workers_read_while_keys_rotate(void **state)
     tls_tickets_free(tickets);
 }
 
+/* Ours on both sides: each connection by what the last one was given. */
+static void a_client_of_ours_that_is_told_to_resumes(void **state)
+{
+    for (int is_12 = 0; is_12 <= 1; is_12++) {
+        struct chain chain = first_chain(is_12);
+        struct tls_conf conf = client_conf();
+        struct link l;
+
+        link_init(&l, (uint64_t)is_12);
+        use_chain(&l, &chain);
+        make_ctx(&l.client, &(struct tls_ctx_conf){ .name = "cluster",
+                                                    .conf = &conf,
+                                                    .secret = pki.client,
+                                                    .trust = pki.client,
+                                                    .resumes = true });
+        for (unsigned i = 0; i < 4; i++) {
+            link_connect(&l);
+            link_run(&l);
+            assert_int_equal(tls_state(l.client.session), TLS_OPEN);
+            assert_int_equal(tls_peer(l.client.session)->resumed, i > 0);
+            assert_int_equal(tls_peer(l.server.session)->resumed, i > 0);
+            assert_string_equal(tls_peer(l.client.session)->uri,
+                                "spiffe://cluster.local/ns/default/sa/server");
+            assert_int_equal(side_write(&l, &l.server, "hello", 5), TLS_OPEN);
+            link_run(&l);
+            assert_int_equal(l.client.plain.bytes, 5);
+            link_disconnect(&l);
+        }
+        done(&l, NULL, chain.tickets);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_ticket_resumes_with_the_same_peer),
+        cmocka_unit_test(a_client_of_ours_that_is_told_to_resumes),
         cmocka_unit_test(a_ticket_resumes_on_another_worker),
         cmocka_unit_test(a_ticket_of_another_chain_does_not_resume),
         cmocka_unit_test(a_ticket_from_before_a_new_bundle_does_not_resume),
