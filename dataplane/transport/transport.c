@@ -63,9 +63,11 @@ static void on_closed(struct tcp_conn *c, int why)
     struct transport *t = of(c);
 
     t->tcp = NULL;
-    if (why != 0 && t->reason[0] == '\0')
-        snprintf(t->reason, sizeof(t->reason), "%s%s",
+    if (why != 0 && t->reason == NULL) {
+        snprintf(t->all->words, sizeof(t->all->words), "%s%s",
                  t->state == TRANSPORT_CONNECTING ? "delayed connect error: " : "", strerror(-why));
+        t->reason = t->all->words;
+    }
     transport_end(t, end_of(why));
 }
 
@@ -177,9 +179,8 @@ static void on_deadline(struct wheel_timer *timer, uint64_t now_us)
 {
     struct transport *t = container_of(timer, struct transport, deadline);
 
-    snprintf(t->reason, sizeof(t->reason), "%s",
-             t->state == TRANSPORT_CONNECTING ? "connection timeout"
-                                              : "TLS error: handshake timeout");
+    t->reason =
+        t->state == TRANSPORT_CONNECTING ? "connection timeout" : "TLS error: handshake timeout";
     transport_end(t, TRANSPORT_END_TIMEOUT);
 }
 
@@ -347,5 +348,5 @@ struct tcp_conn *transport_tcp(const struct transport *t)
 
 const char *transport_reason(const struct transport *t)
 {
-    return t->reason;
+    return t->reason != NULL ? t->reason : "";
 }
