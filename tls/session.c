@@ -143,7 +143,7 @@ enum tls_state tls_state(const struct tls_session *s)
     return s->state;
 }
 
-const struct tls_ctx *tls_session_ctx(const struct tls_session *s)
+struct tls_ctx *tls_session_ctx(const struct tls_session *s)
 {
     return s->ctx;
 }

@@ -94,7 +94,7 @@ struct tls_peer {
 };
 const struct tls_peer *tls_peer(struct tls_session *s);
 
-const struct tls_ctx *tls_session_ctx(const struct tls_session *s);
+struct tls_ctx *tls_session_ctx(const struct tls_session *s);
 
 /* Counters of one worker (struct core has none of TLS: pass the block in). */
 #define TLS_COUNTERS(X)                                                                            \
