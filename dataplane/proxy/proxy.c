@@ -31,6 +31,7 @@ struct proxy *proxy_new(const struct proxy_conf *conf)
     p->core = conf->core;
     list_init(&p->listeners);
     if (slab_init(&p->sessions, sizeof(struct session), conf->max_sessions) == 0 &&
+        slab_init(&p->parked, sizeof(struct parked), conf->max_sessions) == 0 &&
         slab_init(&p->streams, (uint32_t)stream_size, conf->max_sessions) == 0 &&
         slab_init(&p->tcp_proxies, (uint32_t)tcp_proxy_size, conf->max_sessions) == 0)
         return p;
@@ -45,6 +46,7 @@ static void free_listener(struct listener *l)
     if (l->tcp != NULL)
         tcp_unlisten(l->tcp);
     l->gone = false; /* not a second time, by its last session */
+    session_wake_all(l);
     list_for_each_safe(at, tmp, &l->sessions) session_kill(container_of(at, struct session, link));
     list_remove(&l->link);
     free(l->name);
@@ -59,6 +61,7 @@ void proxy_free(struct proxy *p)
         return;
     list_for_each_safe(l, tmp, &p->listeners) free_listener(container_of(l, struct listener, link));
     slab_fini(&p->sessions);
+    slab_fini(&p->parked);
     slab_fini(&p->streams);
     slab_fini(&p->tcp_proxies);
     free(p);
@@ -66,7 +69,12 @@ void proxy_free(struct proxy *p)
 
 uint32_t proxy_n_sessions(const struct proxy *p)
 {
-    return p->sessions.in_use;
+    return p->sessions.in_use + p->parked.in_use;
+}
+
+uint32_t proxy_n_parked(const struct proxy *p)
+{
+    return p->parked.in_use;
 }
 
 uint32_t proxy_n_streams(const struct proxy *p)
@@ -103,6 +111,7 @@ static struct listener *new_listener(struct proxy *p, const char *name)
     }
     l->proxy = p;
     list_init(&l->sessions);
+    list_init(&l->parked);
     list_push_tail(&p->listeners, &l->link);
     return l;
 }
@@ -111,14 +120,14 @@ static void drain_sessions(struct listener *l)
 {
     struct list *at, *tmp;
 
+    session_wake_all(l);
     list_for_each_safe(at, tmp, &l->sessions) session_drain(container_of(at, struct session, link));
 }
 
-void listener_forget(struct listener *l, struct session *s)
+void listener_session_gone(struct listener *l)
 {
-    list_remove(&s->link);
     l->n_sessions--;
-    if (l->gone && list_is_empty(&l->sessions))
+    if (l->gone && l->n_sessions == 0)
         free_listener(l);
 }
 
@@ -130,7 +139,7 @@ static void retire_listener(struct listener *l)
         tcp_unlisten(l->tcp);
     l->tcp = NULL;
     drain_sessions(l);
-    if (list_is_empty(&l->sessions))
+    if (l->n_sessions == 0)
         free_listener(l);
 }
 
@@ -149,6 +158,7 @@ static void renew_sessions(struct listener *l)
         if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
             session_renew(s);
     }
+    list_for_each_safe(at, tmp, &l->parked) parked_renew(container_of(at, struct parked, link));
 }
 
 static bool address_moved(const struct listener *l, const struct listener_rt *rt)
@@ -275,6 +285,30 @@ static const char *state_name(const struct session *s)
     return "";
 }
 
+static void tell_parked(const struct parked *p, void (*fn)(const struct session_info *s, void *ctx),
+                        void *ctx)
+{
+    const struct tls_peer *peer = transport_parked_tls_peer(&p->transport);
+    const struct tcp_conn *tcp = transport_parked_tcp(&p->transport);
+    struct session_info info = {
+        .remote = tcp_remote(tcp),
+        .local = tcp_local(tcp),
+        .listener = p->listener->name,
+        .chain = p->chain->conf->name,
+        .state = "idle",
+        .tls = peer != NULL ? peer->version : "",
+        .sni = peer != NULL ? peer->sni : "",
+        .peer = peer != NULL ? peer->uri : "",
+        .cluster = "",
+        .age_us = p->listener->proxy->core->now_us - p->opened_us,
+        .requests = p->requests,
+        .client_tcp = tcp,
+    };
+
+    tcp_info(tcp, &info.tcp);
+    fn(&info, ctx);
+}
+
 static void tell(struct session *s, void (*fn)(const struct session_info *s, void *ctx), void *ctx)
 {
     const struct tls_peer *peer = s->transport != NULL ? transport_tls_peer(s->transport) : NULL;
@@ -311,24 +345,41 @@ static void tell(struct session *s, void (*fn)(const struct session_info *s, voi
     fn(&info, ctx);
 }
 
+struct telling {
+    uint32_t i, start, end; /* those from ->start up to ->end are told */
+    void (*fn)(const struct session_info *s, void *ctx);
+    void *ctx;
+};
+
+/* Is the next one told? */
+static bool is_next(struct telling *t)
+{
+    const uint32_t i = t->i++;
+
+    return i >= t->start && i < t->end;
+}
+
+static void tell_those_of(struct listener *l, struct telling *t)
+{
+    struct list *at;
+
+    for (at = l->sessions.next; at != &l->sessions && t->i <= t->end; at = at->next)
+        if (is_next(t))
+            tell(container_of(at, struct session, link), t->fn, t->ctx);
+    for (at = l->parked.next; at != &l->parked && t->i <= t->end; at = at->next)
+        if (is_next(t))
+            tell_parked(container_of(at, struct parked, link), t->fn, t->ctx);
+}
+
 bool proxy_each(struct proxy *p, uint32_t *at, uint32_t n,
                 void (*fn)(const struct session_info *s, void *ctx), void *ctx)
 {
-    uint32_t i = 0, end = *at + n;
-    struct list *l, *k;
+    struct telling t = { 0, *at, *at + n, fn, ctx };
+    struct list *l;
 
-    list_for_each(l, &p->listeners)
-    {
-        list_for_each(k, &container_of(l, struct listener, link)->sessions)
-        {
-            if (i++ < *at)
-                continue;
-            if (i > end) {
-                *at = end;
-                return true;
-            }
-            tell(container_of(k, struct session, link), fn, ctx);
-        }
-    }
-    return false;
+    list_for_each(l, &p->listeners) tell_those_of(container_of(l, struct listener, link), &t);
+    if (t.i <= t.end)
+        return false;
+    *at = t.end;
+    return true;
 }

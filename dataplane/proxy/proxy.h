@@ -3,7 +3,8 @@
  *
  *   listener   an address and port: accepts
  *   session    a client's connection: chooses its filter chain by the first bytes, ends TLS,
- *              and is HTTP (a codec and its streams) or TCP (a tcp_proxy)
+ *              and is HTTP (a codec and its streams) or TCP (a tcp_proxy). One that waits for its
+ *              next request is parked after a while, which costs a tenth (park.c)
  *   stream     one request and its response: route, cluster, both directions, access log
  *
  * struct listener_rt and chain_rt are the configuration made ready: immutable,
@@ -124,7 +125,9 @@ int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n);
 /* No new connections; streams in progress finish, with "connection: close". */
 void proxy_drain(struct proxy *p);
 
+/* Those that are parked are among the sessions. */
 uint32_t proxy_n_sessions(const struct proxy *p);
+uint32_t proxy_n_parked(const struct proxy *p);
 uint32_t proxy_n_streams(const struct proxy *p);
 
 /* For `isthmusctl listeners`: one line per listener, those that are gone but have sessions too. */
