@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #define WORK 100000
-#define CONNS 64
 
 /* --- the other side -------------------------------------------------------------------------- */
 
@@ -188,11 +187,12 @@ void gateway_reload(struct gateway *g, const char *conf)
     free_unpinned(g);
 }
 
-void gateway_init(struct gateway *g, const struct wire_conf *wire, const char *conf)
+void gateway_init_for(struct gateway *g, uint32_t max, const struct wire_conf *wire,
+                      const char *conf)
 {
     struct wire_node *us = &g->wire.nodes[0];
     const struct ipport backend = { .port = 8080 };
-    struct proxy_conf proxy = { .max_sessions = CONNS };
+    struct proxy_conf proxy = { .max_sessions = max };
 
     memset(g, 0, sizeof(*g));
     wire_init(&g->wire, wire);
@@ -202,9 +202,9 @@ void gateway_init(struct gateway *g, const struct wire_conf *wire, const char *c
     g->logfiles = logfiles_new();
     g->log = accesslog_ring_new();
     g->lib = tls_lib_new();
-    g->transports = transports_new(&us->core, us->tcp, 2 * CONNS);
-    g->http = http_new(&us->core, 2 * CONNS);
-    g->upstreams = upstreams_new(&us->core, g->transports, g->http, CONNS);
+    g->transports = transports_new(&us->core, us->tcp, 2 * max);
+    g->http = http_new(&us->core, 2 * max);
+    g->upstreams = upstreams_new(&us->core, g->transports, g->http, max);
     proxy.core = &us->core;
     proxy.tcp = us->tcp;
     proxy.transports = g->transports;
@@ -236,6 +236,11 @@ void gateway_fini(struct gateway *g)
     logfiles_free(g->logfiles);
     stats_free(g->stats);
     wire_fini(&g->wire);
+}
+
+void gateway_init(struct gateway *g, const struct wire_conf *wire, const char *conf)
+{
+    gateway_init_for(g, GATEWAY_SESSIONS, wire, conf);
 }
 
 void gateway_run(struct gateway *g, uint64_t ms)

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MAX_SESSIONS 64 /* tests/lib/gateway.c */
-#define PARKED_MS 2100  /* after so long it is */
+#define MAX_SESSIONS GATEWAY_SESSIONS
+#define PARKED_MS 2100 /* after so long it is */
 #define GET(path) "GET " path " HTTP/1.1\r\nhost: a\r\n\r\n"
 #define EMPTY "HTTP/1.1 204 No Content\r\n\r\n"
 
