@@ -89,7 +89,7 @@ _Static_assert(sizeof(struct parked) <= 128, "struct parked has grown");
 
 /* Without a request for so long, a session is parked. It is short against what clients pause, so
  * that few are awake at once, and long against what a busy one does. */
-#define PROXY_PARK_US 2000000
+#define PROXY_PARK_US 1000000
 
 /*
  * What was sent when a connection is let go is delivered for so long: the buffer of a TCP

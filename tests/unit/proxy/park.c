@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #define MAX_SESSIONS GATEWAY_SESSIONS
-#define PARKED_MS 2100 /* after so long it is */
+#define PARKED_MS 1100 /* after so long it is */
 #define GET(path) "GET " path " HTTP/1.1\r\nhost: a\r\n\r\n"
 #define EMPTY "HTTP/1.1 204 No Content\r\n\r\n"
 
@@ -201,7 +201,7 @@ static void it_is_closed_when_it_was_idle_for_too_long(void **state)
     struct gateway g;
 
     begin(&g, &client, conf_of("b", "", "idle_timeout = \"10s\";"));
-    gateway_run(&g, 7800);
+    gateway_run(&g, 9900 - PARKED_MS);
     assert_parked(&g, 1);
     gateway_run(&g, 200);
     assert_true(client.eof);
@@ -228,7 +228,9 @@ static void what_is_no_request_does_not_make_it_wait_longer(void **state)
         gateway_run(&g, PARKED_MS);
         assert_parked(&g, 1);
     }
-    gateway_run(&g, 2000);
+    gateway_run(&g, 4000);
+    assert_parked(&g, 1);
+    gateway_run(&g, 1000);
     assert_true(client.eof);
     assert_int_equal(counted(&g, HTTP_STAT_downstream_cx_idle_timeout), 1);
     end(&g, &client);
