@@ -129,7 +129,19 @@ static bool parked_rx_train(struct flow *f, struct pkt *train)
     return taken;
 }
 
-static const struct flow_ops parked_flow_ops = { .rx = parked_rx, .rx_train = parked_rx_train };
+/* What waking reads: its totals, and what its owner keeps. */
+static void parked_prefetch(const struct flow *f)
+{
+    const struct tcp_parked *p = container_of(f, const struct tcp_parked, flow);
+
+    if (p->rests)
+        tcp_estats_prefetch_cell(p->tcp, p->rest);
+    __builtin_prefetch(p->owner);
+}
+
+static const struct flow_ops parked_flow_ops = { .rx = parked_rx,
+                                                 .rx_train = parked_rx_train,
+                                                 .prefetch = parked_prefetch };
 
 /* The connection's own timer is due as well. */
 static void on_timer(struct wheel_timer *t, uint64_t now_us)
