@@ -48,7 +48,8 @@ static bool is_quiet(const struct session *s)
 {
     return s->state == SESSION_OPEN && s->http != NULL && http_conn_is_fresh(s->http) &&
            list_is_empty(&s->streams) && pktq_is_empty(&s->in) && s->transport != NULL && !s->eof &&
-           !s->draining && !s->dead && !list_is_linked(&s->work.link) && is_named_there(s);
+           !s->draining && !s->dead && s->generation == s->listener->generation &&
+           !list_is_linked(&s->work.link) && is_named_there(s);
 }
 
 bool session_park(struct session *s)
