@@ -30,34 +30,44 @@ void snapshot_put(struct snapshot *s)
     free(s);
 }
 
-/* The five look-ups differ in the array they search, and in nothing else. */
-#define FIND(array, n, wanted)                                                                     \
-    for (uint32_t i = 0; i < (n); i++)                                                             \
-        if (strcmp((array)[i].name, (wanted)) == 0)                                                \
-            return &(array)[i];                                                                    \
-    return NULL
+/* The five lists differ in the type of what they hold, and in nothing else. */
+#define INDEX(map, array, n)                                                                       \
+    do {                                                                                           \
+        strmap_init(&(map), &s->arena, (n));                                                       \
+        for (uint32_t i = 0; i < (n); i++)                                                         \
+            strmap_add(&(map), slice_of((array)[i].name), &(array)[i]);                            \
+    } while (0)
+
+void snapshot_index(struct snapshot *s)
+{
+    INDEX(s->access_log_names, s->access_logs, s->n_access_logs);
+    INDEX(s->secret_names, s->secrets, s->n_secrets);
+    INDEX(s->cluster_names, s->clusters, s->n_clusters);
+    INDEX(s->route_config_names, s->route_configs, s->n_route_configs);
+    INDEX(s->listener_names, s->listeners, s->n_listeners);
+}
 
 const struct secret_conf *snapshot_secret(const struct snapshot *s, const char *name)
 {
-    FIND(s->secrets, s->n_secrets, name);
+    return strmap_get(&s->secret_names, slice_of(name));
 }
 
 const struct cluster_conf *snapshot_cluster(const struct snapshot *s, const char *name)
 {
-    FIND(s->clusters, s->n_clusters, name);
+    return strmap_get(&s->cluster_names, slice_of(name));
 }
 
 const struct route_config_conf *snapshot_route_config(const struct snapshot *s, const char *name)
 {
-    FIND(s->route_configs, s->n_route_configs, name);
+    return strmap_get(&s->route_config_names, slice_of(name));
 }
 
 const struct access_log_conf *snapshot_access_log(const struct snapshot *s, const char *name)
 {
-    FIND(s->access_logs, s->n_access_logs, name);
+    return strmap_get(&s->access_log_names, slice_of(name));
 }
 
 const struct listener_conf *snapshot_listener(const struct snapshot *s, const char *name)
 {
-    FIND(s->listeners, s->n_listeners, name);
+    return strmap_get(&s->listener_names, slice_of(name));
 }

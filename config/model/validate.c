@@ -696,8 +696,9 @@ static int check_bindings(const struct snapshot *s, struct cfg_err *err)
     return 0;
 }
 
-int snapshot_validate(const struct snapshot *s, struct cfg_err *err)
+int snapshot_validate(struct snapshot *s, struct cfg_err *err)
 {
+    snapshot_index(s);
     TRY(check_machine(&s->machine, err));
     UNIQUE("access log", s->access_logs, s->n_access_logs);
     UNIQUE("secret", s->secrets, s->n_secrets);
