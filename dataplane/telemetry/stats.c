@@ -1,12 +1,17 @@
 #include "dataplane/telemetry/stats.h"
 
+#include "dataplane/base/hash.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct stats {
     unsigned n_workers, n, room;
-    struct stats_block **blocks;
+    struct stats_block **blocks; /* in the order they were made */
+    struct hash_key seed;        /* the index: names are as long as somebody else likes */
+    unsigned mask;
+    struct stats_block **index; /* open addressing, at most half full */
 };
 
 static void *must(void *p)
@@ -23,6 +28,7 @@ struct stats *stats_new(unsigned n_workers)
     struct stats *s = must(calloc(1, sizeof(*s)));
 
     s->n_workers = n_workers;
+    hash_key_random(&s->seed);
     return s;
 }
 
@@ -35,25 +41,47 @@ void stats_free(struct stats *s)
         free(s->blocks[i]);
     }
     free(s->blocks);
+    free(s->index);
     free(s);
+}
+
+/* Where the block is, or would be. */
+static struct stats_block **place_of(const struct stats *s, const struct stats_scope *scope,
+                                     const char *name)
+{
+    unsigned at = (unsigned)hash_sip(&s->seed, name, strlen(name)) & s->mask;
+
+    while (s->index[at] != NULL &&
+           (s->index[at]->scope != scope || strcmp(s->index[at]->name, name) != 0))
+        at = (at + 1) & s->mask;
+    return &s->index[at];
+}
+
+static void make_room(struct stats *s)
+{
+    if (s->n < s->room)
+        return;
+    s->room = MAX(s->room * 2, 32);
+    s->blocks = must(realloc(s->blocks, s->room * sizeof(s->blocks[0])));
+    free(s->index);
+    s->mask = 2 * s->room - 1;
+    s->index = must(calloc(2 * s->room, sizeof(s->index[0])));
+    for (unsigned i = 0; i < s->n; i++)
+        *place_of(s, s->blocks[i]->scope, s->blocks[i]->name) = s->blocks[i];
 }
 
 static struct stats_block *find(struct stats *s, const struct stats_scope *scope, const char *name)
 {
-    struct stats_block *b;
+    struct stats_block **place, *b;
 
-    for (unsigned i = 0; i < s->n; i++)
-        if (s->blocks[i]->scope == scope && strcmp(s->blocks[i]->name, name) == 0)
-            return s->blocks[i];
-
-    if (s->n == s->room) {
-        s->room = s->room * 2 + 16;
-        s->blocks = must(realloc(s->blocks, s->room * sizeof(s->blocks[0])));
-    }
+    make_room(s);
+    place = place_of(s, scope, name);
+    if (*place != NULL)
+        return *place;
     b = must(calloc(1, sizeof(*b)));
     b->scope = scope;
     b->name = must(strdup(name));
-    s->blocks[s->n++] = b;
+    s->blocks[s->n++] = *place = b;
     return b;
 }
 
