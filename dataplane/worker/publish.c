@@ -1,6 +1,7 @@
 #include "dataplane/worker/publish.h"
 
 #include "dataplane/base/log.h"
+#include "tls/ctx.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -88,6 +89,8 @@ unsigned gateway_tick(struct gateway *g)
         runtime_free(r->runtime);
         free(r);
     }
+    for (uint32_t i = 0; i < g->n_workers; i++)
+        tls_lib_sweep(g->env.libs[i]);
     return left;
 }
 
