@@ -30,6 +30,7 @@ struct proxy *proxy_new(const struct proxy_conf *conf)
     p->conf = *conf;
     p->core = conf->core;
     list_init(&p->listeners);
+    list_init(&p->to_renew);
     if (slab_init(&p->sessions, sizeof(struct session), conf->max_sessions) == 0 &&
         slab_init(&p->streams, (uint32_t)stream_size, conf->max_sessions) == 0 &&
         slab_init(&p->tcp_proxies, (uint32_t)tcp_proxy_size, conf->max_sessions) == 0)
@@ -47,6 +48,7 @@ static void free_listener(struct listener *l)
     l->gone = false; /* not a second time, by its last session */
     list_for_each_safe(at, tmp, &l->sessions) session_kill(container_of(at, struct session, link));
     list_remove(&l->link);
+    list_remove(&l->renew_link);
     free(l->name);
     free(l);
 }
@@ -103,15 +105,54 @@ static struct listener *new_listener(struct proxy *p, const char *name)
     }
     l->proxy = p;
     list_init(&l->sessions);
+    list_init(&l->renew_link);
     list_push_tail(&p->listeners, &l->link);
     return l;
 }
 
-static void drain_sessions(struct listener *l)
+/* Something is new for its sessions: each is looked at, a few in a turn. */
+static void renew_later(struct listener *l)
 {
-    struct list *at, *tmp;
+    l->generation++;
+    if (!list_is_empty(&l->sessions) && !list_is_linked(&l->renew_link))
+        list_push_tail(&l->proxy->to_renew, &l->renew_link);
+}
 
-    list_for_each_safe(at, tmp, &l->sessions) session_drain(container_of(at, struct session, link));
+/*
+ * Which chains are left is for each session to find out, with its next request or now if it is
+ * idle. A TCP proxy has no next request: it ends under the runtime that it began with.
+ */
+static void look_at(struct session *s)
+{
+    if (s->listener->gone || s->proxy->draining)
+        session_drain(s);
+    else if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
+        session_renew(s);
+}
+
+/* The next that was not looked at since; false: there is none. It may be the end of @l. */
+static bool renew_next(struct listener *l)
+{
+    struct session *s = container_of(l->sessions.next, struct session, link);
+
+    if (list_is_empty(&l->sessions) || s->looked_at == l->generation)
+        return false;
+    s->looked_at = l->generation;
+    list_remove(&s->link);
+    list_push_tail(&l->sessions, &s->link);
+    look_at(s);
+    return true;
+}
+
+bool proxy_renew_some(struct proxy *p, uint32_t *max)
+{
+    for (; *max > 0 && !list_is_empty(&p->to_renew); --*max) {
+        struct listener *l = container_of(p->to_renew.next, struct listener, renew_link);
+
+        if (!renew_next(l))
+            list_remove(&l->renew_link);
+    }
+    return !list_is_empty(&p->to_renew);
 }
 
 void listener_forget(struct listener *l, struct session *s)
@@ -129,26 +170,9 @@ static void retire_listener(struct listener *l)
     if (l->tcp != NULL)
         tcp_unlisten(l->tcp);
     l->tcp = NULL;
-    drain_sessions(l);
+    renew_later(l);
     if (list_is_empty(&l->sessions))
         free_listener(l);
-}
-
-/*
- * Which chains are left is for each session to find out, with its next request or now if it is
- * idle. A TCP proxy has no next request: it ends under the runtime that it began with.
- */
-static void renew_sessions(struct listener *l)
-{
-    struct list *at, *tmp;
-
-    list_for_each_safe(at, tmp, &l->sessions)
-    {
-        struct session *s = container_of(at, struct session, link);
-
-        if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
-            session_renew(s);
-    }
 }
 
 static bool address_moved(const struct listener *l, const struct listener_rt *rt)
@@ -170,8 +194,7 @@ static int adopt_listener(struct proxy *p, struct listener_rt *rt)
         return -ENOMEM;
     l->rt = rt;
     l->address = rt->conf->address;
-    l->generation++;
-    renew_sessions(l);
+    renew_later(l);
     if (l->tcp != NULL || p->draining)
         return 0;
     l->tcp = tcp_listen(p->conf.tcp, &l->address, session_accepted, l);
@@ -220,7 +243,7 @@ void proxy_drain(struct proxy *p)
         if (listener->tcp != NULL)
             tcp_unlisten(listener->tcp);
         listener->tcp = NULL;
-        drain_sessions(listener);
+        renew_later(listener);
     }
 }
 

@@ -519,7 +519,7 @@ const struct tcp_ops *session_accepted(void *ctx, struct tcp_conn *c, void **own
     s->listener = l;
     s->proxy = p;
     s->rt = l->rt;
-    s->generation = l->generation;
+    s->generation = s->looked_at = l->generation;
     pin_get(s->rt->pins, p->core->id);
     pktq_init(&s->in);
     list_init(&s->streams);
