@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* So large that malloc maps it: what a reader of files leaves behind in the heap is not kept there
+ * by what it has read, and goes back to the system. */
+#define BLOCK (512 * 1024)
+
 struct snapshot *snapshot_new(void)
 {
     struct snapshot *s = calloc(1, sizeof(*s));
@@ -11,7 +15,7 @@ struct snapshot *snapshot_new(void)
         perror("snapshot");
         abort();
     }
-    arena_init(&s->arena, 0);
+    arena_init_block(&s->arena, BLOCK);
     s->refs = 1;
     return s;
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define BLOCK (128 * 1024) /* of a runtime's memory */
+
 /* --- secrets --------------------------------------------------------------------------------- */
 
 int secrets_load(const struct snapshot *s, struct secrets *ret, struct cfg_err *err)
@@ -281,7 +283,7 @@ struct runtime *runtime_build(struct snapshot *snapshot, const struct secrets *s
         return NULL;
     }
     memset(rt, 0, size);
-    arena_init(&rt->arena, 0);
+    arena_init_block(&rt->arena, BLOCK);
     rt->snapshot = snapshot_get(snapshot);
     rt->n_workers = env->n_workers;
     rt->built_wall = (uint64_t)time(NULL);
