@@ -78,18 +78,9 @@ uint32_t proxy_n_streams(const struct proxy *p)
 
 /* --- adopting a configuration ---------------------------------------------------------------- */
 
-static struct listener *find_listener(struct proxy *p, const char *name)
+static struct listener *live(const struct proxy *p, const struct listener_rt *rt)
 {
-    struct list *l;
-
-    list_for_each(l, &p->listeners)
-    {
-        struct listener *listener = container_of(l, struct listener, link);
-
-        if (!listener->gone && strcmp(listener->name, name) == 0)
-            return listener;
-    }
-    return NULL;
+    return rt->slot->live[p->core->id];
 }
 
 static struct listener *new_listener(struct proxy *p, const char *name)
@@ -167,6 +158,7 @@ void listener_forget(struct listener *l, struct session *s)
 static void retire_listener(struct listener *l)
 {
     l->gone = true;
+    l->rt->slot->live[l->proxy->core->id] = NULL;
     if (l->tcp != NULL)
         tcp_unlisten(l->tcp);
     l->tcp = NULL;
@@ -177,12 +169,12 @@ static void retire_listener(struct listener *l)
 
 static bool address_moved(const struct listener *l, const struct listener_rt *rt)
 {
-    return l->rt != NULL && !ipport_eq(&l->address, &rt->conf->address);
+    return !ipport_eq(&l->address, &rt->conf->address);
 }
 
 static int adopt_listener(struct proxy *p, struct listener_rt *rt)
 {
-    struct listener *l = find_listener(p, rt->conf->name);
+    struct listener *l = live(p, rt);
 
     if (l != NULL && address_moved(l, rt)) {
         retire_listener(l);
@@ -192,7 +184,9 @@ static int adopt_listener(struct proxy *p, struct listener_rt *rt)
         l = new_listener(p, rt->conf->name);
     if (l == NULL)
         return -ENOMEM;
+    rt->slot->live[p->core->id] = l;
     l->rt = rt;
+    l->round = p->round;
     l->address = rt->conf->address;
     renew_later(l);
     if (l->tcp != NULL || p->draining)
@@ -201,27 +195,28 @@ static int adopt_listener(struct proxy *p, struct listener_rt *rt)
     return l->tcp != NULL ? 0 : -EADDRINUSE;
 }
 
-static bool is_among(const struct listener *l, struct listener_rt **rts, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (strcmp(l->name, rts[i]->conf->name) == 0)
-            return true;
-    return false;
-}
-
-int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n)
+static void retire_others(struct proxy *p, struct listener_rt **rts, uint32_t n)
 {
     struct list *l, *tmp;
-    int rc = 0;
 
-    /* First those that go, so that another may take their address. */
+    p->round++;
+    for (uint32_t i = 0; i < n; i++)
+        if (live(p, rts[i]) != NULL)
+            live(p, rts[i])->round = p->round;
     list_for_each_safe(l, tmp, &p->listeners)
     {
         struct listener *listener = container_of(l, struct listener, link);
 
-        if (!listener->gone && !is_among(listener, rts, n))
+        if (!listener->gone && listener->round != p->round)
             retire_listener(listener);
     }
+}
+
+int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n)
+{
+    int rc = 0;
+
+    retire_others(p, rts, n); /* first, so that another may take their address */
     for (uint32_t i = 0; i < n; i++) {
         int err = adopt_listener(p, rts[i]);
 

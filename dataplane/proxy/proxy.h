@@ -38,6 +38,7 @@ struct chain_rt {
 struct listener_rt {
     const struct listener_conf *conf;
     struct pins *pins; /* of the runtime */
+    struct slot *slot; /* of struct listener; that of the listener of this name before */
     struct chain_rt *chains;
     struct stats_block *stats;
     bool reads_hello; /* a chain ends TLS, or is chosen by its server name */

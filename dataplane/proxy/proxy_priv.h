@@ -20,6 +20,7 @@ struct proxy {
     struct core *core;
     struct slab sessions, streams, tcp_proxies;
     struct list listeners;
+    uint64_t round;       /* of adopting: listeners bear the one that they are of */
     struct list to_renew; /* listeners with sessions that have to be looked at */
     bool draining;
     time_t date_of; /* the second that ->date says; written anew when another begins */
@@ -36,6 +37,7 @@ struct listener {
     struct list sessions;
     uint32_t n_sessions;
     bool gone;
+    uint64_t round;         /* of proxy->round */
     uint64_t generation;    /* of ->rt: sessions compare it with theirs */
     struct list renew_link; /* in proxy->to_renew */
 };

@@ -27,6 +27,7 @@
 
 #include "config/model/cluster.h"
 #include "dataplane/base/pin.h"
+#include "dataplane/base/slot.h"
 #include "dataplane/http/codec.h"
 #include "dataplane/telemetry/stats.h"
 #include "dataplane/transport/transport.h"
@@ -35,25 +36,13 @@ struct cluster;
 struct endpoint;
 struct upstreams;
 
-/* Of each worker, its live cluster of that name; NULL: none (yet, or any more). Each worker writes
- * its own. */
-struct cluster_slot {
-    uint32_t refs; /* cluster_rts; the control thread's */
-    struct cluster *live[];
-};
-
-struct endpoint_slot {
-    uint32_t refs;
-    struct endpoint *live[];
-};
-
 struct cluster_rt {
     const struct cluster_conf *conf;
     struct pins *pins; /* of the runtime */
     struct stats_block *stats;
-    struct tls_ctx **tls; /* of each worker; NULL: plaintext */
-    struct cluster_slot *slot;
-    struct endpoint_slot **endpoints; /* as in ->conf */
+    struct tls_ctx **tls;    /* of each worker; NULL: plaintext */
+    struct slot *slot;       /* of struct cluster */
+    struct slot **endpoints; /* of struct endpoint, as in ->conf */
     /* Of one slot: others than before mean other TLS settings; those, or other endpoints. */
     uint32_t tls_epoch, epoch;
 };

@@ -32,15 +32,15 @@ struct endpoint {
     struct list link; /* in cluster->endpoints, in the order of the configuration */
     struct cluster *cluster;
     struct ipport address;
-    bool gone;                  /* not in the configuration any more */
-    struct endpoint_slot *slot; /* of the cluster's runtime; NULL once it is gone */
-    uint32_t epoch, tls_epoch;  /* of the cluster_rt that it is of */
-    struct list drain_link;     /* in upstreams->draining */
-    uint32_t drain_round;       /* connections bear the one they have gone through */
-    struct list conns;          /* all of them */
-    struct list idle;           /* free ones, last used first */
-    struct list waiting;        /* struct cluster_waiter */
-    struct list serve_link;     /* in cluster->to_serve */
+    bool gone;                 /* not in the configuration any more */
+    struct slot *slot;         /* of the cluster's runtime; NULL once it is gone */
+    uint32_t epoch, tls_epoch; /* of the cluster_rt that it is of */
+    struct list drain_link;    /* in upstreams->draining */
+    uint32_t drain_round;      /* connections bear the one they have gone through */
+    struct list conns;         /* all of them */
+    struct list idle;          /* free ones, last used first */
+    struct list waiting;       /* struct cluster_waiter */
+    struct list serve_link;    /* in cluster->to_serve */
     uint32_t n_conns, n_connecting, n_waiting;
     uint64_t cx_total, cx_connect_fail, rq_total, rq_error;
 };

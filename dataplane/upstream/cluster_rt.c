@@ -3,28 +3,6 @@
 #include "dataplane/base/strmap.h"
 #include "dataplane/upstream/cluster.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-/* A slot of either kind: its references, and a pointer for each worker. */
-static void *new_slot(size_t head, uint32_t n_workers)
-{
-    uint32_t *slot = calloc(1, head + n_workers * sizeof(void *));
-
-    if (slot == NULL) {
-        perror("cluster");
-        abort(); /* as an arena does */
-    }
-    *slot = 1;
-    return slot;
-}
-
-static struct endpoint_slot *share(struct endpoint_slot *s)
-{
-    s->refs++;
-    return s;
-}
-
 static bool same_endpoints(const struct cluster_conf *a, const struct cluster_conf *b)
 {
     if (a->n_endpoints != b->n_endpoints)
@@ -53,17 +31,15 @@ static void match_endpoints(struct cluster_rt *c, const struct cluster_rt *was, 
     arena_init(&scratch, 0);
     strmap_init(&old, &scratch, n_old);
     for (uint32_t i = from; i < n_old; i++) {
-        struct endpoint_slot **found = arena_alloc(&scratch, sizeof(*found));
+        struct slot **found = arena_alloc(&scratch, sizeof(*found));
 
         *found = was->endpoints[i];
         strmap_add(&old, key_of(&was->conf->endpoints[i]), found);
     }
     for (uint32_t i = from; i < c->conf->n_endpoints; i++) {
-        struct endpoint_slot **found = strmap_get(&old, key_of(&c->conf->endpoints[i]));
+        struct slot **found = strmap_get(&old, key_of(&c->conf->endpoints[i]));
 
-        c->endpoints[i] = found != NULL && *found != NULL
-                              ? share(*found)
-                              : new_slot(sizeof(struct endpoint_slot), n_workers);
+        c->endpoints[i] = found != NULL && *found != NULL ? slot_get(*found) : slot_new(n_workers);
         if (found != NULL)
             *found = NULL; /* an address that is there twice has two slots */
     }
@@ -77,7 +53,7 @@ static uint32_t share_endpoints(struct cluster_rt *c, const struct cluster_rt *w
 
     while (was != NULL && i < MIN(c->conf->n_endpoints, was->conf->n_endpoints) &&
            ipport_eq(&c->conf->endpoints[i].address, &was->conf->endpoints[i].address)) {
-        c->endpoints[i] = share(was->endpoints[i]);
+        c->endpoints[i] = slot_get(was->endpoints[i]);
         i++;
     }
     return i;
@@ -94,11 +70,10 @@ void cluster_rt_init(struct cluster_rt *c, struct arena *a, const struct cluster
     if (shared < conf->n_endpoints)
         match_endpoints(c, was, shared, n_workers);
     if (was == NULL) {
-        c->slot = new_slot(sizeof(struct cluster_slot), n_workers);
+        c->slot = slot_new(n_workers);
         return;
     }
-    c->slot = was->slot;
-    c->slot->refs++;
+    c->slot = slot_get(was->slot);
     c->tls_epoch = was->tls_epoch + !tls_conf_eq(was->conf->tls, conf->tls);
     c->epoch = was->epoch + (c->tls_epoch != was->tls_epoch || !same_endpoints(was->conf, conf));
 }
@@ -106,8 +81,6 @@ void cluster_rt_init(struct cluster_rt *c, struct arena *a, const struct cluster
 void cluster_rt_fini(struct cluster_rt *c)
 {
     for (uint32_t i = 0; i < c->conf->n_endpoints; i++)
-        if (--c->endpoints[i]->refs == 0)
-            free(c->endpoints[i]);
-    if (--c->slot->refs == 0)
-        free(c->slot);
+        slot_put(c->endpoints[i]);
+    slot_put(c->slot);
 }

@@ -252,11 +252,22 @@ static int build_chain(const struct build *b, const struct listener_conf *l,
     return build_log(b, conf->http->access_log, chain);
 }
 
+static struct slot *listener_slot(const struct build *b, const char *name)
+{
+    const struct runtime *before = b->env->before;
+    const struct listener_conf *was =
+        before != NULL ? snapshot_listener(before->snapshot, name) : NULL;
+
+    return was != NULL ? slot_get(before->listeners[was - before->snapshot->listeners]->slot)
+                       : slot_new(b->env->n_workers);
+}
+
 static int build_listener(const struct build *b, const struct listener_conf *conf)
 {
     struct runtime *rt = b->rt;
     struct listener_rt *l = arena_alloc(&rt->arena, sizeof(*l));
 
+    l->slot = listener_slot(b, conf->name);
     l->conf = conf;
     l->pins = &rt->pins;
     l->stats = stats_block(b->env->stats, &listener_stats_scope, conf->name);
@@ -308,9 +319,11 @@ void runtime_free(struct runtime *rt)
         put_tls(rt->clusters[i]->tls, rt->n_workers);
         cluster_rt_fini(rt->clusters[i]);
     }
-    for (uint32_t i = 0; i < rt->n_listeners; i++)
+    for (uint32_t i = 0; i < rt->n_listeners; i++) {
         for (uint32_t k = 0; k < rt->listeners[i]->conf->n_chains; k++)
             put_tls(rt->listeners[i]->chains[k].tls, rt->n_workers);
+        slot_put(rt->listeners[i]->slot);
+    }
     arena_fini(&rt->arena);
     snapshot_put(rt->snapshot);
     free(rt);

@@ -204,6 +204,61 @@ static void a_connection_outlives_changes_of_other_endpoints(void **state)
     gateway_fini(&g);
 }
 
+#define LISTENERS(list)                                                                            \
+    "clusters = ( { name = \"c\"; endpoints = [ \"10.0.0.2:8080\" ]; } );\n"                       \
+    "route_configs = ( { name = \"r\"; virtual_hosts = ( { name = \"v\"; domains = [ \"a\" ];\n"   \
+    "  routes = ( { prefix = \"/\"; cluster = \"c\"; } ); } ); } ); listeners = ( " list " );\n"
+#define LISTENER(name, port)                                                                       \
+    "{ name = \"" name "\"; address = \"10.0.0.1:" port "\";\n"                                    \
+    "  filter_chains = ( { http = { route_config = \"r\"; }; } ); }"
+
+static bool is_let_in(struct gateway *g, uint16_t port)
+{
+    struct script s;
+    bool open;
+
+    script_connect(g, &s, port);
+    gateway_run(g, 10);
+    open = s.open && !s.closed;
+    script_free(&s);
+    gateway_run(g, 10);
+    return open;
+}
+
+/* By their names: one that moves is another, and one may take the address of another that goes. */
+static void listeners_come_and_go(void **state)
+{
+    struct script stays, goes;
+    struct gateway g;
+
+    gateway_init(&g, &wire, LISTENERS(LISTENER("a", "80") "," LISTENER("b", "81")));
+    script_connect(&g, &stays, 80);
+    script_connect(&g, &goes, 81);
+    gateway_run(&g, 10);
+    script_say(&g, &goes, "GET /2 HTTP/1.1\r\n");
+    gateway_run(&g, 10);
+    gateway_reload(&g, LISTENERS(LISTENER("c", "81") "," LISTENER("a", "80")));
+    gateway_run(&g, 10);
+    assert_true(is_let_in(&g, 80) && is_let_in(&g, 81));
+    gateway_reload(&g, LISTENERS(LISTENER("c", "82") "," LISTENER("a", "80")));
+    gateway_run(&g, 10);
+    assert_true(is_let_in(&g, 80) && is_let_in(&g, 82));
+    assert_false(is_let_in(&g, 81));
+    script_say(&g, &stays, GET("/1"));
+    script_say(&g, &goes, "host: a\r\n\r\n");
+    gateway_run(&g, 10);
+    assert_int_equal(g.n_backends, 2);
+    for (unsigned i = 0; i < 2; i++)
+        script_say(&g, &g.backends[i], "HTTP/1.1 204 No Content\r\n\r\n");
+    gateway_run(&g, 10);
+    assert_null(strstr(stays.in, "connection: close"));
+    assert_non_null(strstr(goes.in, "connection: close"));
+    assert_true(goes.eof && !stays.eof);
+    script_free(&stays);
+    script_free(&goes);
+    gateway_fini(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +269,7 @@ int main(void)
         cmocka_unit_test(idle_connections_are_looked_at_a_few_at_a_time),
         cmocka_unit_test(pooled_connections_are_drained_a_few_at_a_time),
         cmocka_unit_test(a_connection_outlives_changes_of_other_endpoints),
+        cmocka_unit_test(listeners_come_and_go),
     };
 
     return cmocka_run_group_tests_name("reload", tests, NULL, NULL);
