@@ -36,7 +36,7 @@ void stats_free(struct stats *s)
 {
     for (unsigned i = 0; i < s->n; i++) {
         for (unsigned w = 0; w < s->n_workers; w++)
-            free(s->blocks[i]->own[w]);
+            free(s->blocks[i]->of[w].own);
         free((char *)(uintptr_t)s->blocks[i]->name);
         free(s->blocks[i]);
     }
@@ -78,7 +78,7 @@ static struct stats_block *find(struct stats *s, const struct stats_scope *scope
     place = place_of(s, scope, name);
     if (*place != NULL)
         return *place;
-    b = must(calloc(1, sizeof(*b)));
+    b = must(calloc(1, sizeof(*b) + s->n_workers * sizeof(b->of[0])));
     b->scope = scope;
     b->name = must(strdup(name));
     s->blocks[s->n++] = *place = b;
@@ -91,11 +91,11 @@ struct stats_block *stats_block(struct stats *s, const struct stats_scope *scope
     size_t len = (scope->n * sizeof(uint64_t) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
 
     for (unsigned w = 0; w < s->n_workers; w++) {
-        if (b->own[w] != NULL)
+        if (b->of[w].own != NULL)
             continue;
-        b->own[w] = must(aligned_alloc(CACHE_LINE, len)); /* no line is shared by two workers */
-        memset(b->own[w], 0, len);
-        b->values[w] = b->own[w];
+        b->of[w].own = must(aligned_alloc(CACHE_LINE, len)); /* no line is shared by two workers */
+        memset(b->of[w].own, 0, len);
+        b->of[w].values = b->of[w].own;
     }
     return b;
 }
@@ -103,7 +103,7 @@ struct stats_block *stats_block(struct stats *s, const struct stats_scope *scope
 void stats_show(struct stats *s, const struct stats_scope *scope, const char *name, unsigned worker,
                 const uint64_t *values)
 {
-    find(s, scope, name)->values[worker] = values;
+    find(s, scope, name)->of[worker].values = values;
 }
 
 void stats_each(const struct stats *s, stats_fn fn, void *ctx)
@@ -115,8 +115,8 @@ void stats_each(const struct stats *s, stats_fn fn, void *ctx)
             uint64_t sum = 0;
 
             for (unsigned w = 0; w < s->n_workers; w++)
-                if (b->values[w] != NULL)
-                    sum += __atomic_load_n(&b->values[w][k], __ATOMIC_RELAXED);
+                if (b->of[w].values != NULL)
+                    sum += __atomic_load_n(&b->of[w].values[k], __ATOMIC_RELAXED);
             fn(b, &b->scope->descs[k], sum, ctx);
         }
     }

@@ -213,7 +213,7 @@ static bool retire_first(struct cluster *c)
 
 static void set_membership(struct cluster *c)
 {
-    uint64_t now = c->rt->stats->own[c->all->core->id][CLUSTER_STAT_membership_total];
+    uint64_t now = c->rt->stats->of[c->all->core->id].own[CLUSTER_STAT_membership_total];
 
     /* Every worker has the same endpoints: one tells. */
     if (c->all->core->id == 0)

@@ -120,7 +120,7 @@ static void tell(const struct endpoint_info *e, void *ctx)
 
 static uint64_t members(const struct cluster_rt *c)
 {
-    return c->stats->own[0][CLUSTER_STAT_membership_total];
+    return c->stats->of[0].own[CLUSTER_STAT_membership_total];
 }
 
 /* A turn has no more to do however many clusters there are. */
