@@ -76,18 +76,21 @@ static int must_be(struct reader *r, const config_setting_t *s, const char *what
 
 static int text(struct reader *r, const config_setting_t *s, bool may_be_empty, const char **ret)
 {
-    const char *value = config_setting_get_string(s);
+    const char *value = config_setting_get_string(s), *at;
+    bool is_ascii = true;
 
     if (config_setting_type(s) != CONFIG_TYPE_STRING || value == NULL)
         return must_be(r, s, "a text");
     if (value[0] == '\0' && !may_be_empty)
         return field_err(r, s, "must not be empty");
-    for (const char *c = value; *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+    for (at = value; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
             return field_err(r, s, "holds a control character");
-    if (!text_is_utf8(slice_of(value)))
+        is_ascii &= (*at & 0x80) == 0;
+    }
+    if (!is_ascii && !text_is_utf8(slice_of(value)))
         return field_err(r, s, "is not UTF-8");
-    *ret = arena_strdup(r->arena, value);
+    *ret = arena_strndup(r->arena, value, (size_t)(at - value));
     return 0;
 }
 
@@ -445,7 +448,8 @@ static size_t find(const struct object *o, const char *name)
 {
     size_t i = 0;
 
-    while (i < o->n_fields && strcmp(o->fields[i].name, name) != 0)
+    while (i < o->n_fields &&
+           (o->fields[i].name[0] != name[0] || strcmp(o->fields[i].name, name) != 0))
         i++;
     return i;
 }
