@@ -80,11 +80,12 @@ bool session_park(struct session *s)
 
 void parked_renew(struct parked *p)
 {
-    struct chain_rt *chain = session_chain_now(p->listener, p->chain);
+    struct listener *l = p->listener;
+    struct chain_rt *chain = l->proxy->draining ? NULL : session_chain_now(l, p->chain);
 
-    p->generation = p->listener->generation;
+    p->generation = l->generation;
     if (chain == NULL)
         session_drain(session_wake(p));
     else
-        session_move(p->listener, &p->rt, &p->chain, chain);
+        session_move(l, &p->rt, &p->chain, chain);
 }

@@ -30,6 +30,7 @@ struct proxy *proxy_new(const struct proxy_conf *conf)
     p->conf = *conf;
     p->core = conf->core;
     list_init(&p->listeners);
+    list_init(&p->to_renew);
     if (slab_init(&p->sessions, sizeof(struct session), conf->max_sessions) == 0 &&
         slab_init(&p->parked, sizeof(struct parked), conf->max_sessions) == 0 &&
         slab_init(&p->streams, (uint32_t)stream_size, conf->max_sessions) == 0 &&
@@ -49,6 +50,7 @@ static void free_listener(struct listener *l)
     session_wake_all(l);
     list_for_each_safe(at, tmp, &l->sessions) session_kill(container_of(at, struct session, link));
     list_remove(&l->link);
+    list_remove(&l->renew_link);
     free(l->name);
     free(l);
 }
@@ -84,18 +86,9 @@ uint32_t proxy_n_streams(const struct proxy *p)
 
 /* --- adopting a configuration ---------------------------------------------------------------- */
 
-static struct listener *find_listener(struct proxy *p, const char *name)
+static struct listener *live(const struct proxy *p, const struct listener_rt *rt)
 {
-    struct list *l;
-
-    list_for_each(l, &p->listeners)
-    {
-        struct listener *listener = container_of(l, struct listener, link);
-
-        if (!listener->gone && strcmp(listener->name, name) == 0)
-            return listener;
-    }
-    return NULL;
+    return rt->slot->live[p->core->id];
 }
 
 static struct listener *new_listener(struct proxy *p, const char *name)
@@ -112,16 +105,71 @@ static struct listener *new_listener(struct proxy *p, const char *name)
     l->proxy = p;
     list_init(&l->sessions);
     list_init(&l->parked);
+    list_init(&l->renew_link);
     list_push_tail(&p->listeners, &l->link);
     return l;
 }
 
-static void drain_sessions(struct listener *l)
+/* Something is new for its sessions: each is looked at, a few in a turn. */
+static void renew_later(struct listener *l)
 {
-    struct list *at, *tmp;
+    l->generation++;
+    if (l->n_sessions > 0 && !list_is_linked(&l->renew_link))
+        list_push_tail(&l->proxy->to_renew, &l->renew_link);
+}
 
-    session_wake_all(l);
-    list_for_each_safe(at, tmp, &l->sessions) session_drain(container_of(at, struct session, link));
+/*
+ * Which chains are left is for each session to find out, with its next request or now if it is
+ * idle. A TCP proxy has no next request: it ends under the runtime that it began with.
+ */
+static void look_at(struct session *s)
+{
+    if (s->listener->gone || s->proxy->draining)
+        session_drain(s);
+    else if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
+        session_renew(s);
+}
+
+/* The next that was not looked at since; false: there is none. It may be the end of @l. */
+static bool renew_next_awake(struct listener *l)
+{
+    struct session *s = container_of(l->sessions.next, struct session, link);
+
+    if (list_is_empty(&l->sessions) || s->looked_at == l->generation)
+        return false;
+    s->looked_at = l->generation;
+    list_remove(&s->link);
+    list_push_tail(&l->sessions, &s->link);
+    look_at(s);
+    return true;
+}
+
+static bool renew_next_parked(struct listener *l)
+{
+    struct parked *p = container_of(l->parked.next, struct parked, link);
+
+    if (list_is_empty(&l->parked) || p->generation == l->generation)
+        return false;
+    list_remove(&p->link);
+    list_push_tail(&l->parked, &p->link);
+    parked_renew(p);
+    return true;
+}
+
+static bool renew_next(struct listener *l)
+{
+    return renew_next_awake(l) || renew_next_parked(l);
+}
+
+bool proxy_renew_some(struct proxy *p, uint32_t *max)
+{
+    for (; *max > 0 && !list_is_empty(&p->to_renew); --*max) {
+        struct listener *l = container_of(p->to_renew.next, struct listener, renew_link);
+
+        if (!renew_next(l))
+            list_remove(&l->renew_link);
+    }
+    return !list_is_empty(&p->to_renew);
 }
 
 void listener_session_gone(struct listener *l)
@@ -135,40 +183,23 @@ void listener_session_gone(struct listener *l)
 static void retire_listener(struct listener *l)
 {
     l->gone = true;
+    l->rt->slot->live[l->proxy->core->id] = NULL;
     if (l->tcp != NULL)
         tcp_unlisten(l->tcp);
     l->tcp = NULL;
-    drain_sessions(l);
+    renew_later(l);
     if (l->n_sessions == 0)
         free_listener(l);
 }
 
-/*
- * Which chains are left is for each session to find out, with its next request or now if it is
- * idle. A TCP proxy has no next request: it ends under the runtime that it began with.
- */
-static void renew_sessions(struct listener *l)
-{
-    struct list *at, *tmp;
-
-    list_for_each_safe(at, tmp, &l->sessions)
-    {
-        struct session *s = container_of(at, struct session, link);
-
-        if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
-            session_renew(s);
-    }
-    list_for_each_safe(at, tmp, &l->parked) parked_renew(container_of(at, struct parked, link));
-}
-
 static bool address_moved(const struct listener *l, const struct listener_rt *rt)
 {
-    return l->rt != NULL && !ipport_eq(&l->address, &rt->conf->address);
+    return !ipport_eq(&l->address, &rt->conf->address);
 }
 
 static int adopt_listener(struct proxy *p, struct listener_rt *rt)
 {
-    struct listener *l = find_listener(p, rt->conf->name);
+    struct listener *l = live(p, rt);
 
     if (l != NULL && address_moved(l, rt)) {
         retire_listener(l);
@@ -178,37 +209,39 @@ static int adopt_listener(struct proxy *p, struct listener_rt *rt)
         l = new_listener(p, rt->conf->name);
     if (l == NULL)
         return -ENOMEM;
+    rt->slot->live[p->core->id] = l;
     l->rt = rt;
+    l->round = p->round;
     l->address = rt->conf->address;
-    l->generation++;
-    renew_sessions(l);
+    renew_later(l);
     if (l->tcp != NULL || p->draining)
         return 0;
     l->tcp = tcp_listen(p->conf.tcp, &l->address, session_accepted, l);
     return l->tcp != NULL ? 0 : -EADDRINUSE;
 }
 
-static bool is_among(const struct listener *l, struct listener_rt **rts, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (strcmp(l->name, rts[i]->conf->name) == 0)
-            return true;
-    return false;
-}
-
-int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n)
+static void retire_others(struct proxy *p, struct listener_rt **rts, uint32_t n)
 {
     struct list *l, *tmp;
-    int rc = 0;
 
-    /* First those that go, so that another may take their address. */
+    p->round++;
+    for (uint32_t i = 0; i < n; i++)
+        if (live(p, rts[i]) != NULL)
+            live(p, rts[i])->round = p->round;
     list_for_each_safe(l, tmp, &p->listeners)
     {
         struct listener *listener = container_of(l, struct listener, link);
 
-        if (!listener->gone && !is_among(listener, rts, n))
+        if (!listener->gone && listener->round != p->round)
             retire_listener(listener);
     }
+}
+
+int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n)
+{
+    int rc = 0;
+
+    retire_others(p, rts, n); /* first, so that another may take their address */
     for (uint32_t i = 0; i < n; i++) {
         int err = adopt_listener(p, rts[i]);
 
@@ -230,7 +263,7 @@ void proxy_drain(struct proxy *p)
         if (listener->tcp != NULL)
             tcp_unlisten(listener->tcp);
         listener->tcp = NULL;
-        drain_sessions(listener);
+        renew_later(listener);
     }
 }
 

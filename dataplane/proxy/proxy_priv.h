@@ -22,6 +22,8 @@ struct proxy {
     struct core *core;
     struct slab sessions, parked, streams, tcp_proxies;
     struct list listeners;
+    uint64_t round;       /* of adopting: listeners bear the one that they are of */
+    struct list to_renew; /* listeners with sessions that have to be looked at */
     bool draining;
     time_t date_of; /* the second that ->date says; written anew when another begins */
     char date[32];
@@ -37,7 +39,9 @@ struct listener {
     struct list sessions, parked;
     uint32_t n_sessions; /* of both */
     bool gone;
-    uint64_t generation; /* of ->rt: sessions compare it with theirs */
+    uint64_t round;         /* of proxy->round */
+    uint64_t generation;    /* of ->rt: sessions compare it with theirs */
+    struct list renew_link; /* in proxy->to_renew */
 };
 
 enum session_state { SESSION_HELLO, SESSION_SECURING, SESSION_OPEN, SESSION_CLOSING };
@@ -53,7 +57,8 @@ struct session {
     struct transport *transport; /* NULL: closed from below */
     struct listener_rt *rt;      /* pinned */
     struct chain_rt *chain;      /* in ->rt; NULL before it is chosen */
-    uint64_t generation;
+    uint64_t generation;         /* of ->rt */
+    uint64_t looked_at;          /* the generation for which it was asked whether it is idle */
     struct http_conn *http;
     struct tcp_proxy *tcp;
     struct pktq in; /* received, not yet read by the codec */

@@ -585,7 +585,11 @@ struct session *session_resume(const struct parked *p, struct transport *t)
     s->state = SESSION_OPEN;
     s->rt = p->rt;
     s->chain = p->chain;
-    s->generation = p->generation;
+    s->generation = s->looked_at = p->generation;
+    if (s->looked_at != p->listener->generation) { /* those to be looked at are in front */
+        list_remove(&s->link);
+        list_push_head(&p->listener->sessions, &s->link);
+    }
     s->opened_us = p->opened_us;
     s->idle_at_us = wheel_timer_at_us(&p->timer);
     if (t == NULL || !open_codec(s)) {
@@ -637,7 +641,7 @@ const struct tcp_ops *session_accepted(void *ctx, struct tcp_conn *c, void **own
     }
     *owner = s->transport;
     s->rt = l->rt;
-    s->generation = l->generation;
+    s->generation = s->looked_at = l->generation;
     pin_get(s->rt->pins, p->core->id);
     l->n_sessions++;
     s->opened_us = p->core->now_us;

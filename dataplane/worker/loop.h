@@ -11,3 +11,7 @@ struct worker;
 void read_clock(struct worker *w, uint64_t tsc);
 
 uint64_t loop_sleep_us(uint64_t idle_turns);
+
+/* Looks for a new runtime, and goes on with what there is to do because of one; how much that was.
+ */
+unsigned worker_adopt(struct worker *w);

@@ -127,9 +127,13 @@ static uint64_t turn(struct wire_node *n, void *ctx)
 {
     struct gateway *g = ctx;
 
+    uint32_t max = 16;
+    bool more = proxy_renew_some(g->proxy, &max);
+
+    more |= upstreams_drain_some(g->upstreams, &max);
     transports_run(g->transports, 16);
     core_run_work(&n->core, WORK);
-    return transports_pending(g->transports) ? n->core.now_us + 1 : UINT64_MAX;
+    return more || transports_pending(g->transports) ? n->core.now_us + 1 : UINT64_MAX;
 }
 
 #define MACHINE                                                                                    \
@@ -138,7 +142,7 @@ static uint64_t turn(struct wire_node *n, void *ctx)
 static struct runtime *build(struct gateway *g, const char *conf)
 {
     char text[8192];
-    struct runtime_env env = { 1, &g->lib, NULL, g->stats, g->logfiles };
+    struct runtime_env env = { g->rt, 1, &g->lib, NULL, g->stats, g->logfiles };
     struct cfg_err err = { "" };
     struct secrets secrets;
     struct snapshot *s;
@@ -171,10 +175,17 @@ static void free_unpinned(struct gateway *g)
 void gateway_reload(struct gateway *g, const char *conf)
 {
     struct runtime *rt = build(g, conf);
+    uint32_t max;
 
     upstreams_adopt(g->upstreams, rt->clusters, rt->n_clusters);
+    do /* as a worker does, turn after turn */
+        max = 2;
+    while (upstreams_adopt_some(g->upstreams, &max));
     if (proxy_adopt(g->proxy, rt->listeners, rt->n_listeners) < 0)
         abort();
+    do
+        max = 2;
+    while (upstreams_retire_some(g->upstreams, &max));
     pin_get(&rt->pins, 0);
     for (unsigned i = 0; g->rt != NULL && i < GATEWAY_OLD; i++) {
         if (g->old[i] != NULL)
