@@ -22,6 +22,7 @@
 #define TICK_MS 10
 #define LETTERS_MAX 255 /* the ring of answers holds one less than its size */
 #define LINES_PER_TICK 20000
+#define REST_MS 100 /* after a reload: then it has been answered */
 #define ROTATE_MS (6u * 3600u * 1000u)
 
 /* --- configuration --------------------------------------------------------------------------- */
@@ -80,13 +81,20 @@ bool daemon_needs_restart(const struct daemon *d, const struct snapshot *s, char
     return true;
 }
 
+static void free_rest(struct daemon *d)
+{
+    file_rest_free(d->rest);
+    d->rest = NULL;
+}
+
 static int reload(struct daemon *d, struct cfg_err *err)
 {
     char setting[64];
     struct snapshot *s;
     int rc;
 
-    if (file_read(d->conf_path, &s, err) < 0)
+    free_rest(d);
+    if (file_read_first(d->conf_path, &s, &d->rest, err) < 0)
         return -EINVAL;
     if (daemon_needs_restart(d, s, setting, sizeof(setting)))
         rc = cfg_err_set(err, NULL, "%s: %s changed: that takes a restart", d->conf_path, setting);
@@ -100,6 +108,8 @@ int daemon_reload(struct daemon *d, struct cfg_err *err)
 {
     int rc = reload(d, err);
 
+    uv_update_time(&d->loop);
+    d->rest_until_ms = uv_now(&d->loop) + REST_MS;
     d->last_error = *err;
     if (rc < 0) {
         d->gateway.n_refused++;
@@ -215,6 +225,8 @@ static void on_tick(uv_timer_t *t)
     read_packets_in_use(d);
     gateway_tick(&d->gateway);
     kernel_side_tick(d->kernel);
+    if (uv_now(&d->loop) >= d->rest_until_ms)
+        free_rest(d);
     if (uv_now(&d->loop) >= d->rotate_at_ms) {
         d->rotate_at_ms = uv_now(&d->loop) + ROTATE_MS;
         tls_tickets_rotate(d->tickets);
@@ -502,6 +514,7 @@ void daemon_stop(struct daemon *d)
     uv_loop_close(&d->loop);
     kernel_side_free(d->kernel);
     commands_free(d->commands);
+    free_rest(d);
     snapshot_put(d->first);
     eal_stop();
     log_info("daemon", "stopped");

@@ -17,6 +17,7 @@
 #include <uv.h>
 
 struct watch;
+struct file_rest;
 struct commands;
 struct kernel_side;
 
@@ -44,8 +45,10 @@ struct daemon {
     struct mail drain_letters[MACHINE_MAX_WORKERS];
     uint32_t n_drain_letters; /* workers that were told to drain: those below */
     uint64_t started_wall;
-    uint64_t drain_until_ms;   /* of uv_now() */
-    uint64_t rotate_at_ms;     /* ticket keys */
+    uint64_t drain_until_ms; /* of uv_now() */
+    uint64_t rotate_at_ms;   /* ticket keys */
+    struct file_rest *rest;  /* of the file that was read last, to be freed at rest_until_ms */
+    uint64_t rest_until_ms;
     struct cfg_err last_error; /* of the last reload, "" if it succeeded */
 };
 

@@ -3,9 +3,9 @@
  *
  * Peers in a mesh come again and again with the same certificates: what was verified is
  * remembered by its SHA-256, until a certificate of it runs out. Signatures, depth,
- * purpose and trust are what they were, as a context is immutable: another bundle is
- * another context. Time is looked at each time, and who the peer is, is asked each time
- * (verify.c).
+ * purpose and trust are what they were, as OpenSSL's context is immutable: another bundle
+ * is another context. Clusters that share one (ctx.h) share this, too. Time is looked at
+ * each time, and who the peer is, is asked each time (verify.c).
  *
  * Four places for each hash, of which the oldest gives way. Only what has verified comes
  * in, so that strangers cannot wash it away. One worker's.

@@ -1,5 +1,6 @@
 #include "tls/inner.h"
 
+#include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
 
 #include <openssl/err.h>
@@ -14,6 +15,7 @@
 #define ASKED_CAS_MAX 32 /* a longer list of CAs only fattens the request for a certificate */
 #define ALPN_NAME_MAX 255
 #define HANDSHAKE_TIMEOUT_US 15000000
+#define WHO_BLOCK 256 /* bytes: an identity or two, and a server name */
 
 static const char *openssl_words(void)
 {
@@ -50,6 +52,7 @@ void tls_lib_free(struct tls_lib *lib)
     if (lib == NULL)
         return;
     assert(lib->n_sessions == 0 && atomic_load(&lib->n_ctx) == 0);
+    tls_lib_sweep(lib);
     keys_stop(lib);
     aead_free(lib->aead);
     BIO_meth_free(lib->bio);
@@ -72,7 +75,9 @@ uint32_t tls_n_sessions(const struct tls_lib *lib)
 /* --- parts of a context: each returns 0, or -EINVAL with words in @err --- */
 
 struct making {
-    struct tls_ctx *ctx;
+    struct tls_lib *lib;
+    struct tls_base *base; /* being made */
+    struct tls_who *who;   /* being made */
     const struct tls_ctx_conf *conf;
     struct cfg_err *err;
 };
@@ -88,10 +93,10 @@ static int refuse_openssl(const struct making *m, const char *what)
                        openssl_words());
 }
 
-static X509 *copy_cert(const struct tls_ctx *ctx, const struct tls_cert *from)
+static X509 *copy_cert(const struct tls_lib *lib, const struct tls_cert *from)
 {
     const unsigned char *der = (const unsigned char *)from->der.ptr;
-    X509 *cert = X509_new_ex(ctx->lib->provider.libctx, NULL);
+    X509 *cert = X509_new_ex(lib->provider.libctx, NULL);
 
     /* d2i_X509() frees what it cannot fill. */
     return cert != NULL ? d2i_X509(&cert, &der, (long)from->der.len) : NULL;
@@ -100,16 +105,16 @@ static X509 *copy_cert(const struct tls_ctx *ctx, const struct tls_cert *from)
 static int use_chain(const struct making *m, const struct tls_cert *certs, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        X509 *cert = copy_cert(m->ctx, &certs[i]);
+        X509 *cert = copy_cert(m->lib, &certs[i]);
         bool ok;
 
         if (cert == NULL)
             return refuse_openssl(m, "certificate");
         if (i == 0) {
-            ok = SSL_CTX_use_certificate(m->ctx->ssl, cert) == 1;
+            ok = SSL_CTX_use_certificate(m->base->ssl, cert) == 1;
             X509_free(cert);
         } else {
-            ok = SSL_CTX_add0_chain_cert(m->ctx->ssl, cert) == 1;
+            ok = SSL_CTX_add0_chain_cert(m->base->ssl, cert) == 1;
             if (!ok)
                 X509_free(cert);
         }
@@ -126,8 +131,8 @@ static int use_key(const struct making *m)
     EVP_PKEY *key;
     bool ok;
 
-    key = d2i_AutoPrivateKey_ex(NULL, &at, (long)der.len, m->ctx->lib->provider.libctx, NULL);
-    ok = key != NULL && SSL_CTX_use_PrivateKey(m->ctx->ssl, key) == 1;
+    key = d2i_AutoPrivateKey_ex(NULL, &at, (long)der.len, m->lib->provider.libctx, NULL);
+    ok = key != NULL && SSL_CTX_use_PrivateKey(m->base->ssl, key) == 1;
     EVP_PKEY_free(key);
     return ok ? 0 : refuse_openssl(m, "private key");
 }
@@ -138,7 +143,6 @@ static int use_secret(const struct making *m)
     uint32_t n = m->conf->secret != NULL ? tls_secret_chain(m->conf->secret, &chain) : 0;
     int rc;
 
-    m->ctx->local_uri = n > 0 ? arena_strdup(&m->ctx->arena, chain[0].info.uri) : "";
     if (n == 0) {
         if (!m->conf->is_server && m->conf->conf->mode == TLS_MODE_SIMPLE)
             return 0;
@@ -151,21 +155,21 @@ static int use_secret(const struct making *m)
 /* Names of our roots, so that a client with several certificates knows which to present. */
 static int ask_for(const struct making *m, X509 *root)
 {
-    return SSL_CTX_add_client_CA(m->ctx->ssl, root) == 1 ? 0 : refuse_openssl(m, "trusted_ca");
+    return SSL_CTX_add_client_CA(m->base->ssl, root) == 1 ? 0 : refuse_openssl(m, "trusted_ca");
 }
 
 static int use_trust(const struct making *m)
 {
     const struct tls_cert *roots = NULL;
     uint32_t n = m->conf->trust != NULL ? tls_secret_roots(m->conf->trust, &roots) : 0;
-    X509_STORE *store = SSL_CTX_get_cert_store(m->ctx->ssl);
+    X509_STORE *store = SSL_CTX_get_cert_store(m->base->ssl);
 
-    if (!m->ctx->policy.demands_cert)
+    if (!m->base->demands_cert)
         return 0;
     if (n == 0)
         return refuse(m, "there is no trusted_ca to verify peers with");
     for (uint32_t i = 0; i < n; i++) {
-        X509 *root = copy_cert(m->ctx, &roots[i]);
+        X509 *root = copy_cert(m->lib, &roots[i]);
         int rc = 0;
 
         if (root == NULL || X509_STORE_add_cert(store, root) != 1)
@@ -178,8 +182,8 @@ static int use_trust(const struct making *m)
     }
     /* What the operator lists is trusted, also an intermediate CA without its root. */
     X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
-    SSL_CTX_set_verify(m->ctx->ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    SSL_CTX_set_cert_verify_callback(m->ctx->ssl, verify_callback, NULL);
+    SSL_CTX_set_verify(m->base->ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_cert_verify_callback(m->base->ssl, verify_callback, NULL);
     return 0;
 }
 
@@ -198,7 +202,7 @@ static int use_suites(const struct making *m)
 {
     const struct tls_conf *conf = m->conf->conf;
     const char *list = conf->cipher_list != NULL ? conf->cipher_list : CIPHERS_1_2;
-    SSL_CTX *ssl = m->ctx->ssl;
+    SSL_CTX *ssl = m->base->ssl;
 
     if (conf->min_version > conf->max_version)
         return refuse(m, "min_version is above max_version");
@@ -208,7 +212,7 @@ static int use_suites(const struct making *m)
         SSL_CTX_set1_groups_list(ssl, GROUPS) != 1)
         return refuse_openssl(m, "versions and suites");
     /* An anonymous suite would go round all verification. */
-    list = arena_printf(&m->ctx->arena, "%s:!aNULL:!eNULL:!PSK:!SRP", list);
+    list = arena_printf(&m->base->arena, "%s:!aNULL:!eNULL:!PSK:!SRP", list);
     if (SSL_CTX_set_cipher_list(ssl, list) != 1)
         return refuse_openssl(m, "cipher_list");
     return 0;
@@ -217,10 +221,10 @@ static int use_suites(const struct making *m)
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                        const unsigned char *offer, unsigned offer_len, void *arg)
 {
-    const struct tls_ctx *ctx = arg;
+    const struct slice alpn = ((const struct tls_base *)arg)->alpn;
 
-    for (size_t i = 0; i < ctx->alpn.len; i += 1u + (unsigned char)ctx->alpn.ptr[i]) {
-        struct slice ours = { ctx->alpn.ptr + i, 1u + (unsigned char)ctx->alpn.ptr[i] };
+    for (size_t i = 0; i < alpn.len; i += 1u + (unsigned char)alpn.ptr[i]) {
+        struct slice ours = { alpn.ptr + i, 1u + (unsigned char)alpn.ptr[i] };
 
         for (unsigned k = 0; k < offer_len && offer_len - k > offer[k]; k += 1u + offer[k]) {
             if (!slice_eq(ours, (struct slice){ (const char *)offer + k, 1u + offer[k] }))
@@ -236,7 +240,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 static int use_alpn(const struct making *m)
 {
     const struct tls_conf *conf = m->conf->conf;
-    struct tls_ctx *ctx = m->ctx;
+    struct tls_base *base = m->base;
     size_t room = 0;
     char *at;
 
@@ -249,8 +253,8 @@ static int use_alpn(const struct making *m)
     }
     if (room == 0)
         return 0;
-    at = arena_alloc(&ctx->arena, room);
-    ctx->alpn = (struct slice){ at, room };
+    at = arena_alloc(&base->arena, room);
+    base->alpn = (struct slice){ at, room };
     for (uint32_t i = 0; i < conf->n_alpn; i++) {
         size_t len = strlen(conf->alpn[i]);
 
@@ -258,9 +262,9 @@ static int use_alpn(const struct making *m)
         memcpy(at, conf->alpn[i], len);
         at += len;
     }
-    if (ctx->is_server)
-        SSL_CTX_set_alpn_select_cb(ctx->ssl, choose_alpn, ctx);
-    else if (SSL_CTX_set_alpn_protos(ctx->ssl, (const unsigned char *)ctx->alpn.ptr,
+    if (base->is_server)
+        SSL_CTX_set_alpn_select_cb(base->ssl, choose_alpn, base);
+    else if (SSL_CTX_set_alpn_protos(base->ssl, (const unsigned char *)base->alpn.ptr,
                                      (unsigned)room) != 0)
         return refuse_openssl(m, "alpn");
     return 0;
@@ -280,19 +284,209 @@ static int check_server_name(SSL *ssl, int *alert, void *arg)
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-static int use_server_name(const struct making *m)
+static int use_tickets(const struct making *m)
+{
+    SSL_CTX *ssl = m->base->ssl;
+
+    if (m->base->resumes) {
+        resume_prepare(ssl);
+        return 0;
+    }
+    /* No sessions are kept by us, on either side. */
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    if (m->base->tickets == NULL) {
+        SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+        SSL_CTX_set_num_tickets(ssl, 0);
+        return 0;
+    }
+    SSL_CTX_set_num_tickets(ssl, 1);
+    SSL_CTX_set_timeout(ssl, TLS_TICKET_SECONDS);
+    if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, tickets_callback) != 1 ||
+        SSL_CTX_set_session_ticket_cb(ssl, verify_ticket_sealed, verify_ticket_opened, NULL) != 1)
+        return refuse_openssl(m, "session tickets");
+    return 0;
+}
+
+static int fill_base(const struct making *m)
+{
+    SSL_CTX *ssl = SSL_CTX_new_ex(m->lib->provider.libctx, NULL,
+                                  m->base->is_server ? TLS_server_method() : TLS_client_method());
+    int rc;
+
+    m->base->ssl = ssl;
+    if (ssl == NULL)
+        return refuse_openssl(m, "context");
+    SSL_CTX_set_security_level(ssl, 2);
+    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+    SSL_CTX_clear_mode(ssl, SSL_MODE_AUTO_RETRY); /* come back after each message */
+    SSL_CTX_set_max_cert_list(ssl, TLS_PEER_CHAIN_BYTES);
+    SSL_CTX_set_verify_depth(ssl, TLS_CHAIN_DEPTH);
+    SSL_CTX_set_msg_callback(ssl, on_message);
+    SSL_CTX_set_keylog_callback(ssl, keys_on_secret);
+    if (m->base->is_server)
+        SSL_CTX_set_tlsext_servername_callback(ssl, check_server_name);
+
+    rc = use_suites(m);
+    if (rc == 0)
+        rc = use_secret(m);
+    if (rc == 0)
+        rc = use_trust(m);
+    if (rc == 0)
+        rc = use_alpn(m);
+    return rc == 0 ? use_tickets(m) : rc;
+}
+
+/* --- what contexts share --- */
+
+static void free_base(struct tls_base *b)
+{
+    SSL_CTX_free(b->ssl);
+    chains_free(b->chains);
+    tls_secret_put(b->secret);
+    tls_secret_put(b->trust);
+    arena_fini(&b->arena);
+    free(b);
+}
+
+static bool demands_cert(const struct tls_ctx_conf *conf)
+{
+    return !conf->is_server || conf->conf->mode == TLS_MODE_MUTUAL;
+}
+
+static struct tls_tickets *tickets_of(const struct tls_ctx_conf *conf)
+{
+    return conf->is_server && conf->conf->session_tickets ? conf->tickets : NULL;
+}
+
+static bool resumes(const struct tls_ctx_conf *conf)
+{
+    return !conf->is_server && conf->resumes;
+}
+
+static bool alpn_is(const struct tls_base *b, const struct tls_conf *conf)
+{
+    size_t at = 0;
+
+    for (uint32_t i = 0; i < conf->n_alpn; i++) {
+        const struct slice name = slice_of(conf->alpn[i]);
+
+        if (at >= b->alpn.len || (unsigned char)b->alpn.ptr[at] != name.len ||
+            memcmp(b->alpn.ptr + at + 1, name.ptr, name.len) != 0)
+            return false;
+        at += 1 + name.len;
+    }
+    return at == b->alpn.len;
+}
+
+static bool str_eq(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool base_is_for(const struct tls_base *b, const struct tls_ctx_conf *c)
+{
+    return b->secret == c->secret && b->trust == c->trust && b->is_server == c->is_server &&
+           b->demands_cert == demands_cert(c) && b->min_version == c->conf->min_version &&
+           b->max_version == c->conf->max_version && b->tickets == tickets_of(c) &&
+           b->resumes == resumes(c) && str_eq(b->cipher_list, c->conf->cipher_list) &&
+           alpn_is(b, c->conf);
+}
+
+static struct tls_base **bucket_of(struct tls_lib *lib, const struct tls_ctx_conf *conf)
+{
+    const uint64_t h = hash_mix((uintptr_t)conf->secret) ^
+                       hash_mix((uintptr_t)conf->trust + (conf->is_server ? 1 : 0));
+
+    return &lib->bases[h % TLS_BASE_BUCKETS];
+}
+
+static struct tls_base *make_base(struct tls_lib *lib, const struct tls_ctx_conf *conf,
+                                  struct cfg_err *err)
+{
+    struct tls_base *b = calloc(1, sizeof(*b));
+    struct making m = { .lib = lib, .conf = conf, .err = err, .base = b };
+
+    if (b == NULL) {
+        refuse(&m, "no memory");
+        return NULL;
+    }
+    b->is_server = conf->is_server;
+    b->demands_cert = demands_cert(conf);
+    b->min_version = conf->conf->min_version;
+    b->max_version = conf->conf->max_version;
+    b->tickets = tickets_of(conf);
+    b->resumes = resumes(conf);
+    b->secret = conf->secret != NULL ? tls_secret_get(conf->secret) : NULL;
+    b->trust = conf->trust != NULL ? tls_secret_get(conf->trust) : NULL;
+    arena_init(&b->arena, 0);
+    if (conf->conf->cipher_list != NULL)
+        b->cipher_list = arena_strdup(&b->arena, conf->conf->cipher_list);
+    ERR_clear_error();
+    if (fill_base(&m) == 0) {
+        lib->counters.contexts++;
+        return b;
+    }
+    ERR_clear_error();
+    free_base(b);
+    return NULL;
+}
+
+/* The one that is there, or a new one. */
+static struct tls_base *get_base(struct tls_lib *lib, const struct tls_ctx_conf *conf,
+                                 struct cfg_err *err)
+{
+    struct tls_base **bucket = bucket_of(lib, conf), *b = *bucket;
+
+    while (b != NULL && !base_is_for(b, conf))
+        b = b->next;
+    if (b == NULL) {
+        b = make_base(lib, conf, err);
+        if (b == NULL)
+            return NULL;
+        atomic_init(&b->refs, 1); /* the library's */
+        b->next = *bucket;
+        *bucket = b;
+    }
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    return b;
+}
+
+static void put_base(struct tls_lib *lib, struct tls_base *b)
+{
+    /* Releases what this holder did with it, for the sweep that frees it. */
+    if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 2)
+        atomic_store_explicit(&lib->has_unused, true, memory_order_release);
+}
+
+void tls_lib_sweep(struct tls_lib *lib)
+{
+    if (!atomic_exchange_explicit(&lib->has_unused, false, memory_order_acquire))
+        return;
+    for (unsigned i = 0; i < TLS_BASE_BUCKETS; i++) {
+        for (struct tls_base **at = &lib->bases[i], *b; (b = *at) != NULL;) {
+            if (atomic_load_explicit(&b->refs, memory_order_acquire) > 1) {
+                at = &b->next;
+                continue;
+            }
+            *at = b->next;
+            free_base(b);
+        }
+    }
+}
+
+/* --- what a chain or cluster says for itself --- */
+
+static int set_server_name(const struct making *m)
 {
     char plain[HOSTNAME_MAX + 1];
 
-    if (m->ctx->is_server) {
-        SSL_CTX_set_tlsext_servername_callback(m->ctx->ssl, check_server_name);
-        return 0;
-    }
-    if (m->conf->conf->sni == NULL)
+    if (m->conf->is_server || m->conf->conf->sni == NULL)
         return 0;
     if (!hostname_copy(slice_of(m->conf->conf->sni), plain))
         return refuse(m, "sni is not a host name");
-    m->ctx->sni = arena_strdup(&m->ctx->arena, plain);
+    m->who->sni = arena_strdup(&m->who->arena, plain);
     return 0;
 }
 
@@ -302,7 +496,7 @@ static bool digest_context(const struct making *m, EVP_MD_CTX *md)
     const struct tls_cert *roots = NULL;
     uint32_t n = m->conf->trust != NULL ? tls_secret_roots(m->conf->trust, &roots) : 0;
     bool ok = EVP_DigestUpdate(md, m->conf->name, strlen(m->conf->name) + 1) == 1 &&
-              policy_digest(&m->ctx->policy, md) && EVP_DigestUpdate(md, &n, sizeof(n)) == 1;
+              policy_digest(&m->who->policy, md) && EVP_DigestUpdate(md, &n, sizeof(n)) == 1;
 
     for (uint32_t i = 0; ok && i < n; i++)
         ok =
@@ -313,111 +507,113 @@ static bool digest_context(const struct making *m, EVP_MD_CTX *md)
 static int bind_tickets(const struct making *m)
 {
     unsigned char id[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    EVP_MD_CTX *md;
     unsigned len = 0;
-    bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
-              digest_context(m, md) && EVP_DigestFinal_ex(md, id, &len) == 1 &&
-              SSL_CTX_set_session_id_context(m->ctx->ssl, id, len) == 1;
+    bool ok;
 
-    EVP_MD_CTX_free(md);
-    return ok ? 0 : refuse_openssl(m, "session id context");
-}
-
-static int use_tickets(const struct making *m)
-{
-    SSL_CTX *ssl = m->ctx->ssl;
-
-    /* No sessions are kept by us, on either side, unless a client is told to. */
-    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
-    if (!m->ctx->is_server && m->conf->resumes) {
-        return resume_prepare(m->ctx) ? 0 : refuse(m, "no memory");
-    }
-    if (!m->ctx->is_server || !m->conf->conf->session_tickets || m->conf->tickets == NULL) {
-        SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
-        SSL_CTX_set_num_tickets(ssl, 0);
+    if (tickets_of(m->conf) == NULL)
         return 0;
-    }
-    m->ctx->tickets = m->conf->tickets;
-    SSL_CTX_set_num_tickets(ssl, 1);
-    SSL_CTX_set_timeout(ssl, TLS_TICKET_SECONDS);
-    if (SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, tickets_callback) != 1 ||
-        SSL_CTX_set_session_ticket_cb(ssl, verify_ticket_sealed, verify_ticket_opened, NULL) != 1)
-        return refuse_openssl(m, "session tickets");
-    return bind_tickets(m);
+    md = EVP_MD_CTX_new();
+    ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 && digest_context(m, md) &&
+         EVP_DigestFinal_ex(md, id, &len) == 1 && len <= sizeof(m->who->binding);
+    EVP_MD_CTX_free(md);
+    if (!ok)
+        return refuse_openssl(m, "session id context");
+    memcpy(m->who->binding, id, len);
+    m->who->n_binding = len;
+    return 0;
 }
 
-static int fill(const struct making *m)
+static void put_who(struct tls_who *who)
 {
-    struct tls_ctx *ctx = m->ctx;
+    if (atomic_fetch_sub_explicit(&who->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    arena_fini(&who->arena);
+    free(who);
+}
+
+static int fill_who(const struct making *m)
+{
     const struct tls_conf *conf = m->conf->conf;
+    const struct tls_cert *chain = NULL;
+    uint32_t n = m->conf->secret != NULL ? tls_secret_chain(m->conf->secret, &chain) : 0;
     int rc;
 
-    ctx->ssl = SSL_CTX_new_ex(ctx->lib->provider.libctx, NULL,
-                              ctx->is_server ? TLS_server_method() : TLS_client_method());
-    if (ctx->ssl == NULL)
-        return refuse_openssl(m, "context");
-    SSL_CTX_set_security_level(ctx->ssl, 2);
-    SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                      SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-    SSL_CTX_set_mode(ctx->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
-    SSL_CTX_clear_mode(ctx->ssl, SSL_MODE_AUTO_RETRY); /* come back after each message */
-    SSL_CTX_set_max_cert_list(ctx->ssl, TLS_PEER_CHAIN_BYTES);
-    SSL_CTX_set_verify_depth(ctx->ssl, TLS_CHAIN_DEPTH);
-    SSL_CTX_set_msg_callback(ctx->ssl, on_message);
-    SSL_CTX_set_keylog_callback(ctx->ssl, keys_on_secret);
-    ctx->handshake_timeout_us =
+    m->who->local_uri = n > 0 ? arena_strdup(&m->who->arena, chain[0].info.uri) : "";
+    m->who->handshake_timeout_us =
         conf->handshake_timeout_us > 0 ? conf->handshake_timeout_us : HANDSHAKE_TIMEOUT_US;
-
-    rc = policy_init(&ctx->policy, &ctx->arena, conf, ctx->is_server, m->err);
+    rc = policy_init(&m->who->policy, &m->who->arena, conf, m->conf->is_server, m->err);
     if (rc == 0)
-        rc = use_suites(m);
-    if (rc == 0)
-        rc = use_secret(m);
-    if (rc == 0)
-        rc = use_trust(m);
-    if (rc == 0)
-        rc = use_alpn(m);
-    if (rc == 0)
-        rc = use_server_name(m);
-    return rc == 0 ? use_tickets(m) : rc;
+        rc = set_server_name(m);
+    return rc == 0 ? bind_tickets(m) : rc;
 }
 
-/* --- its life --- */
+static struct tls_who *make_who(const struct tls_ctx_conf *conf, struct cfg_err *err)
+{
+    struct making m = { .conf = conf, .err = err, .who = calloc(1, sizeof(*m.who)) };
+
+    if (m.who == NULL) {
+        refuse(&m, "no memory");
+        return NULL;
+    }
+    atomic_init(&m.who->refs, 1);
+    arena_init_block(&m.who->arena, WHO_BLOCK);
+    if (fill_who(&m) == 0)
+        return m.who;
+    put_who(m.who);
+    return NULL;
+}
+
+/* --- a context's life --- */
 
 static void destroy(struct tls_ctx *ctx)
 {
     resume_drop(ctx);
-    SSL_CTX_free(ctx->ssl);
-    chains_free(ctx->chains);
-    tls_secret_put(ctx->secret);
-    tls_secret_put(ctx->trust);
-    arena_fini(&ctx->arena);
+    put_base(ctx->lib, ctx->base);
+    put_who(ctx->who);
     atomic_fetch_sub_explicit(&ctx->lib->n_ctx, 1, memory_order_relaxed);
     free(ctx);
+}
+
+/* Takes @who, and lets it go if it fails. */
+static struct tls_ctx *join(struct tls_lib *lib, struct tls_who *who,
+                            const struct tls_ctx_conf *conf, struct cfg_err *err)
+{
+    const struct making m = { .conf = conf, .err = err };
+    struct tls_base *base = get_base(lib, conf, err);
+    struct tls_ctx *ctx = base != NULL ? malloc(sizeof(*ctx)) : NULL;
+
+    if (ctx == NULL) {
+        if (base != NULL) {
+            refuse(&m, "no memory");
+            put_base(lib, base);
+        }
+        put_who(who);
+        return NULL;
+    }
+    *ctx = (struct tls_ctx){ .is_server = conf->is_server, .lib = lib, .base = base, .who = who };
+    atomic_init(&ctx->refs, 1);
+    atomic_fetch_add_explicit(&lib->n_ctx, 1, memory_order_relaxed);
+    if (!resumes(conf) || resume_begin(ctx))
+        return ctx;
+    refuse(&m, "no memory");
+    destroy(ctx);
+    return NULL;
 }
 
 struct tls_ctx *tls_ctx_new(struct tls_lib *lib, const struct tls_ctx_conf *conf,
                             struct cfg_err *err)
 {
-    struct making m = { .conf = conf, .err = err, .ctx = calloc(1, sizeof(*m.ctx)) };
+    struct tls_who *who = make_who(conf, err);
 
-    if (m.ctx == NULL) {
-        refuse(&m, "no memory");
-        return NULL;
-    }
-    atomic_init(&m.ctx->refs, 1);
-    atomic_fetch_add_explicit(&lib->n_ctx, 1, memory_order_relaxed);
-    m.ctx->lib = lib;
-    m.ctx->is_server = conf->is_server;
-    arena_init(&m.ctx->arena, 0);
-    m.ctx->secret = conf->secret != NULL ? tls_secret_get(conf->secret) : NULL;
-    m.ctx->trust = conf->trust != NULL ? tls_secret_get(conf->trust) : NULL;
-    ERR_clear_error();
-    if (fill(&m) == 0)
-        return m.ctx;
-    ERR_clear_error();
-    destroy(m.ctx);
-    return NULL;
+    return who != NULL ? join(lib, who, conf, err) : NULL;
+}
+
+struct tls_ctx *tls_ctx_again(const struct tls_ctx *ctx, struct tls_lib *lib,
+                              const struct tls_ctx_conf *conf, struct cfg_err *err)
+{
+    atomic_fetch_add_explicit(&ctx->who->refs, 1, memory_order_relaxed);
+    return join(lib, ctx->who, conf, err);
 }
 
 struct tls_ctx *tls_ctx_get(struct tls_ctx *ctx)
@@ -433,12 +629,18 @@ void tls_ctx_put(struct tls_ctx *ctx)
         destroy(ctx);
 }
 
+bool tls_ctx_is_of(const struct tls_ctx *ctx, const struct tls_secret *secret,
+                   const struct tls_secret *trust)
+{
+    return ctx->base->secret == secret && ctx->base->trust == trust;
+}
+
 const char *tls_ctx_local_uri(const struct tls_ctx *ctx)
 {
-    return ctx->local_uri;
+    return ctx->who->local_uri;
 }
 
 uint64_t tls_ctx_handshake_timeout_us(const struct tls_ctx *ctx)
 {
-    return ctx->handshake_timeout_us;
+    return ctx->who->handshake_timeout_us;
 }

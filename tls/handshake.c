@@ -23,11 +23,11 @@ static enum tls_state completed(struct tls_session *s)
     bool resumed = SSL_session_reused(s->ssl) == 1;
     char why[POLICY_WHY_LEN];
 
-    if (s->ctx->policy.demands_cert && resumed && !verify_resumed(s->ssl, why)) {
+    if (s->ctx->who->policy.demands_cert && resumed && !verify_resumed(s->ssl, why)) {
         session_counters(s)->fail_verify_san++;
         return session_refuse(s, why);
     }
-    if (s->ctx->policy.demands_cert && SSL_get0_peer_certificate(s->ssl) == NULL) {
+    if (s->ctx->who->policy.demands_cert && SSL_get0_peer_certificate(s->ssl) == NULL) {
         session_counters(s)->fail_verify_no_cert++;
         return session_refuse(s, "no peer certificate");
     }

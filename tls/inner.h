@@ -53,6 +53,8 @@ uint32_t tls_secret_roots(const struct tls_secret *s, const struct tls_cert **re
 struct slice tls_secret_key(const struct tls_secret *s); /* DER; empty: there is none */
 
 /* ctx.c */
+#define TLS_BASE_BUCKETS 512
+
 struct tls_lib {
     struct provider provider;
     BIO_METHOD *bio;
@@ -60,31 +62,57 @@ struct tls_lib {
     EVP_MD *sha256;
     EVP_MAC_CTX *hmac[2]; /* with SHA-256, with SHA-384 */
     struct aead *aead;
+    struct tls_base *bases[TLS_BASE_BUCKETS]; /* the control thread's */
+    _Atomic bool has_unused;                  /* bases that no context holds any more */
     _Atomic uint32_t n_ctx; /* contexts are put by their worker and by the control thread */
-    /* Written by the worker, read by the control thread. */
+    /* Written by the worker (->contexts by the control thread), read by the control thread. */
     uint32_t n_sessions;
     struct tls_counters counters;
 };
 
-struct tls_ctx {
+/*
+ * OpenSSL's context and what goes with it: one in each worker for all chains and clusters that
+ * agree in certificate, roots, versions, suites and ALPN. The library holds a reference, so that
+ * only the control thread frees one: tls_lib_sweep().
+ */
+struct tls_base {
+    struct tls_base *next; /* in its bucket */
     _Atomic uint32_t refs;
-    struct tls_lib *lib;
     SSL_CTX *ssl;
-    bool is_server;
+    bool is_server, demands_cert, resumes;
+    enum tls_version min_version, max_version;
+    struct tls_secret *secret, *trust;
+    struct tls_tickets *tickets;
+    struct arena arena;
+    const char *cipher_list; /* NULL: ours */
+    struct slice alpn;       /* in wire format: length, name, length, name, ... */
+    struct chains *chains;   /* verified; its worker's */
+};
+
+/* What one chain or cluster says for itself: the same for all workers. Immutable. */
+struct tls_who {
+    _Atomic uint32_t refs;
     struct arena arena; /* what follows outlives the snapshot it was built from */
     struct tls_policy policy;
-    const char *sni;   /* client; NULL: none */
-    struct slice alpn; /* in wire format: length, name, length, name, ... */
+    const char *sni; /* client; NULL: none */
     const char *local_uri;
     uint64_t handshake_timeout_us;
-    struct tls_secret *secret, *trust;
-    struct chains *chains; /* verified */
-    struct tls_tickets *tickets;
+    uint32_t n_binding; /* what tickets are bound to */
+    uint8_t binding[SSL_MAX_SID_CTX_LENGTH];
+};
+
+struct tls_ctx {
+    _Atomic uint32_t refs;
+    bool is_server;
+    struct tls_lib *lib;
+    struct tls_base *base;
+    struct tls_who *who;
     struct resumption *resumption; /* of a client that was told to resume; else NULL */
 };
 
 /* resume.c: of a client. False: no memory. */
-bool resume_prepare(struct tls_ctx *ctx);
+void resume_prepare(SSL_CTX *ssl);
+bool resume_begin(struct tls_ctx *ctx);
 bool resume_start(struct tls_session *s);
 void resume_end(struct tls_session *s);
 void resume_drop(struct tls_ctx *ctx);

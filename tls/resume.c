@@ -37,11 +37,15 @@ static int keep_ticket(SSL *ssl, SSL_SESSION *session)
     return 1; /* its reference is ours */
 }
 
-bool resume_prepare(struct tls_ctx *ctx)
+void resume_prepare(SSL_CTX *ssl)
+{
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(ssl, keep_ticket);
+}
+
+bool resume_begin(struct tls_ctx *ctx)
 {
     ctx->resumption = calloc(1, sizeof(*ctx->resumption));
-    SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(ctx->ssl, keep_ticket);
     return ctx->resumption != NULL;
 }
 

@@ -19,6 +19,7 @@
 
 #define KEY_FILE_MAX (64 * 1024)
 #define CERT_FILE_MAX (1024 * 1024)
+#define GROWTH 4096 /* of a file between looking at it and reading it */
 #define CHAIN_MAX 10
 #define ROOTS_MAX 1024
 
@@ -113,6 +114,12 @@ static int read_file(const struct loading *l, size_t max, struct vault *ret)
         rc = refuse(l, "not a regular file");
         goto out;
     }
+    /* Of its size: each page of a vault is locked, and cleared. */
+    if ((uint64_t)st.st_size > max) {
+        rc = refuse(l, "longer than %zu bytes", max);
+        goto out;
+    }
+    max = MIN(max, (size_t)st.st_size + GROWTH);
     rc = vault_open(&v, max + 1);
     if (rc < 0) {
         rc = refuse(l, "no memory: %s", strerror(-rc));

@@ -18,7 +18,7 @@ static bool start(struct tls_session *s)
     BIO *bio;
 
     ERR_clear_error();
-    s->ssl = SSL_new(s->ctx->ssl);
+    s->ssl = SSL_new(s->ctx->base->ssl);
     bio = s->ssl != NULL ? bio_of_session(s) : NULL;
     if (bio == NULL)
         return false;
@@ -31,7 +31,10 @@ static bool start(struct tls_session *s)
         SSL_set_connect_state(s->ssl);
     if (s->ctx->resumption != NULL && !resume_start(s))
         return false;
-    return s->ctx->sni == NULL || SSL_set_tlsext_host_name(s->ssl, s->ctx->sni) == 1;
+    if (s->ctx->who->n_binding > 0 &&
+        SSL_set_session_id_context(s->ssl, s->ctx->who->binding, s->ctx->who->n_binding) != 1)
+        return false;
+    return s->ctx->who->sni == NULL || SSL_set_tlsext_host_name(s->ssl, s->ctx->who->sni) == 1;
 }
 
 struct tls_session *tls_session_new(struct tls_ctx *ctx, struct core *core, uint32_t seg)
@@ -146,7 +149,7 @@ enum tls_state tls_state(const struct tls_session *s)
     return s->state;
 }
 
-const struct tls_ctx *tls_session_ctx(const struct tls_session *s)
+struct tls_ctx *tls_session_ctx(const struct tls_session *s)
 {
     return s->ctx;
 }
@@ -181,8 +184,8 @@ bool session_describe_peer(struct tls_session *s)
     unsigned chosen_len;
     char *at;
 
-    if (s->ctx->is_server ? sni != NULL : s->ctx->sni != NULL)
-        hostname_copy(slice_of(s->ctx->is_server ? sni : s->ctx->sni), name);
+    if (s->ctx->is_server ? sni != NULL : s->ctx->who->sni != NULL)
+        hostname_copy(slice_of(s->ctx->is_server ? sni : s->ctx->who->sni), name);
     SSL_get0_alpn_selected(s->ssl, &chosen, &chosen_len);
     memcpy(alpn, chosen != NULL ? chosen : (const unsigned char *)"", chosen_len);
     if (cert != NULL && !cert_text(cert, &text))

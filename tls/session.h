@@ -94,12 +94,13 @@ struct tls_peer {
 };
 const struct tls_peer *tls_peer(struct tls_session *s);
 
-const struct tls_ctx *tls_session_ctx(const struct tls_session *s);
+struct tls_ctx *tls_session_ctx(const struct tls_session *s);
 
 /* Counters of one worker (struct core has none of TLS: pass the block in). */
 #define TLS_COUNTERS(X)                                                                            \
     X(handshakes, "handshakes completed")                                                          \
     X(resumed, "handshakes resumed from a ticket")                                                 \
+    X(contexts, "contexts of OpenSSL made: one for all clusters and chains that agree in it")      \
     X(chains_known, "certificate chains that had been verified before")                            \
     X(handshake_failed, "handshakes failed")                                                       \
     X(fail_verify_no_cert, "peers refused: no certificate")                                        \

@@ -151,7 +151,7 @@ int tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
                      EVP_MAC_CTX *mac, int is_sealing)
 {
     const struct tls_session *s = SSL_get_app_data(ssl);
-    struct key_set *set = keys_get(s->ctx->tickets);
+    struct key_set *set = keys_get(s->ctx->base->tickets);
     int rc;
 
     if (is_sealing)

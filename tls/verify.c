@@ -300,7 +300,7 @@ static bool verify_chain(struct tls_session *s, X509_STORE_CTX *store)
     const bool has_id = identify(s->ctx->lib, store, id);
     int64_t from;
 
-    if (has_id && chains_know(s->ctx->chains, id, now, &s->valid_until)) {
+    if (has_id && chains_know(s->ctx->base->chains, id, now, &s->valid_until)) {
         session_counters(s)->chains_known++;
         X509_STORE_CTX_set_error(store, X509_V_OK);
         return true;
@@ -313,7 +313,7 @@ static bool verify_chain(struct tls_session *s, X509_STORE_CTX *store)
     }
     validity(store, &from, &s->valid_until);
     if (has_id)
-        chains_add(&s->ctx->chains, id, from, s->valid_until);
+        chains_add(&s->ctx->base->chains, id, from, s->valid_until);
     return true;
 }
 
@@ -325,7 +325,7 @@ int verify_callback(X509_STORE_CTX *store, void *arg)
 
     if (!verify_chain(s, store))
         return refuse_chain(s, store);
-    if (!policy_accepts(&s->ctx->policy, X509_STORE_CTX_get0_cert(store), why)) {
+    if (!policy_accepts(&s->ctx->who->policy, X509_STORE_CTX_get0_cert(store), why)) {
         X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED); /* alert: bad_certificate */
         return refuse_identity(s, why);
     }
@@ -385,5 +385,5 @@ bool verify_resumed(SSL *ssl, char why[POLICY_WHY_LEN])
         snprintf(why, POLICY_WHY_LEN, "a resumed session without a certificate");
         return false;
     }
-    return policy_accepts(&s->ctx->policy, leaf, why);
+    return policy_accepts(&s->ctx->who->policy, leaf, why);
 }

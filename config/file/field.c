@@ -3,6 +3,7 @@
 #include "dataplane/base/num.h"
 #include "dataplane/base/text.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -75,18 +76,21 @@ static int must_be(struct reader *r, const config_setting_t *s, const char *what
 
 static int text(struct reader *r, const config_setting_t *s, bool may_be_empty, const char **ret)
 {
-    const char *value = config_setting_get_string(s);
+    const char *value = config_setting_get_string(s), *at;
+    bool is_ascii = true;
 
     if (config_setting_type(s) != CONFIG_TYPE_STRING || value == NULL)
         return must_be(r, s, "a text");
     if (value[0] == '\0' && !may_be_empty)
         return field_err(r, s, "must not be empty");
-    for (const char *c = value; *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+    for (at = value; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
             return field_err(r, s, "holds a control character");
-    if (!text_is_utf8(slice_of(value)))
+        is_ascii &= (*at & 0x80) == 0;
+    }
+    if (!is_ascii && !text_is_utf8(slice_of(value)))
         return field_err(r, s, "is not UTF-8");
-    *ret = arena_strdup(r->arena, value);
+    *ret = arena_strndup(r->arena, value, (size_t)(at - value));
     return 0;
 }
 
@@ -439,27 +443,42 @@ static int set_default(struct reader *r, const config_setting_t *s, const struct
     return 0;
 }
 
-static const struct field *find(const struct object *o, const char *name)
+/* The row of that name; n_fields: there is none. */
+static size_t find(const struct object *o, const char *name)
 {
-    for (size_t i = 0; i < o->n_fields; i++)
-        if (strcmp(o->fields[i].name, name) == 0)
-            return &o->fields[i];
-    return NULL;
+    size_t i = 0;
+
+    while (i < o->n_fields &&
+           (o->fields[i].name[0] != name[0] || strcmp(o->fields[i].name, name) != 0))
+        i++;
+    return i;
 }
 
-static int refuse_unknown(struct reader *r, const config_setting_t *s, const struct object *o)
+static int refuse_unknown(struct reader *r, const config_setting_t *e, const struct object *o)
 {
+    const char *name = config_setting_name(e);
+
+    for (size_t k = 0; k < o->n_fields; k++)
+        if (text_is_slip(name, o->fields[k].name))
+            return field_err(r, e, "there is no such setting; is \"%s\" meant?", o->fields[k].name);
+    return field_err(r, e, "there is no such setting");
+}
+
+/*
+ * Which setting of the group @s is for which row; NULL: none. libconfig's own look-up by name calls
+ * strchr() for every letter that it compares.
+ */
+static int assign(struct reader *r, const config_setting_t *s, const struct object *o,
+                  const config_setting_t *settings[OBJECT_MAX_FIELDS])
+{
+    assert(o->n_fields <= OBJECT_MAX_FIELDS);
     for (int i = 0; i < config_setting_length(s); i++) {
         const config_setting_t *e = config_setting_get_elem(s, (unsigned)i);
-        const char *name = config_setting_name(e);
+        const size_t at = find(o, config_setting_name(e));
 
-        if (find(o, name) != NULL)
-            continue;
-        for (size_t k = 0; k < o->n_fields; k++)
-            if (text_is_slip(name, o->fields[k].name))
-                return field_err(r, e, "there is no such setting; is \"%s\" meant?",
-                                 o->fields[k].name);
-        return field_err(r, e, "there is no such setting");
+        if (at == o->n_fields)
+            return refuse_unknown(r, e, o);
+        settings[at] = e;
     }
     return 0;
 }
@@ -478,15 +497,14 @@ int object_default(struct reader *r, const config_setting_t *parent, const struc
 
 int object_read(struct reader *r, const config_setting_t *s, const struct object *o, void *to)
 {
-    int rc = refuse_unknown(r, s, o);
+    const config_setting_t *settings[OBJECT_MAX_FIELDS] = { NULL };
+    int rc = assign(r, s, o, settings);
 
     if (o->where_at >= 0)
         *(struct cfg_where *)((char *)to + o->where_at) = field_where(r, s);
-    for (size_t i = 0; i < o->n_fields && rc == 0; i++) {
-        const config_setting_t *e = config_setting_get_member(s, o->fields[i].name);
-
-        rc = e != NULL ? read_field(r, e, &o->fields[i], to) : set_default(r, s, &o->fields[i], to);
-    }
+    for (size_t i = 0; i < o->n_fields && rc == 0; i++)
+        rc = settings[i] != NULL ? read_field(r, settings[i], &o->fields[i], to)
+                                 : set_default(r, s, &o->fields[i], to);
     if (rc == 0 && o->check != NULL)
         rc = o->check(r, s, to);
     return rc;

@@ -98,6 +98,8 @@ struct object {
         .object = &(of), __VA_ARGS__                                                               \
     }
 
+#define OBJECT_MAX_FIELDS 64 /* rows of one table */
+
 #define OBJECT(text, whole, table, ...)                                                            \
     {                                                                                              \
         .name = (text), .size = sizeof(whole), .fields = (table), .n_fields = ARRAY_SIZE(table),   \

@@ -4,6 +4,7 @@
 #include "config/model/validate.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define S struct snapshot
 #define LIST_OF(member, count, of, text)                                                           \
@@ -33,21 +34,33 @@ static int parse(config_t *config, const struct source *src, struct cfg_err *err
     return cfg_err_set(err, &where, "%s", config_error_text(config));
 }
 
+struct file_rest {
+    config_t config;
+};
+
+void file_rest_free(struct file_rest *rest)
+{
+    if (rest != NULL)
+        config_destroy(&rest->config);
+    free(rest);
+}
+
 /* Takes @s. */
 static int read_source(struct snapshot *s, const struct source *src, struct snapshot **ret,
-                       struct cfg_err *err)
+                       struct file_rest **rest, struct cfg_err *err)
 {
     struct reader r = { .arena = &s->arena, .source = src, .err = err };
-    config_t config;
     int rc;
 
-    config_init(&config);
-    rc = parse(&config, src, err);
+    *rest = calloc(1, sizeof(**rest));
+    if (*rest == NULL)
+        abort(); /* as an arena does */
+    config_init(&(*rest)->config);
+    rc = parse(&(*rest)->config, src, err);
     if (rc == 0)
-        rc = object_read(&r, config_root_setting(&config), &object_snapshot, s);
+        rc = object_read(&r, config_root_setting(&(*rest)->config), &object_snapshot, s);
     if (rc == 0)
         rc = snapshot_validate(s, err);
-    config_destroy(&config);
     if (rc < 0)
         snapshot_put(s);
     else
@@ -55,12 +68,14 @@ static int read_source(struct snapshot *s, const struct source *src, struct snap
     return rc;
 }
 
-int file_read(const char *path, struct snapshot **ret, struct cfg_err *err)
+int file_read_first(const char *path, struct snapshot **ret, struct file_rest **rest,
+                    struct cfg_err *err)
 {
     struct snapshot *s = snapshot_new();
     struct source src;
     int rc;
 
+    *rest = NULL;
     err->text[0] = '\0';
     s->source = arena_strdup(&s->arena, path);
     rc = source_read(&src, path, &s->arena, err);
@@ -68,8 +83,17 @@ int file_read(const char *path, struct snapshot **ret, struct cfg_err *err)
         snapshot_put(s);
         return rc;
     }
-    rc = read_source(s, &src, ret, err);
+    rc = read_source(s, &src, ret, rest, err);
     source_fini(&src);
+    return rc;
+}
+
+int file_read(const char *path, struct snapshot **ret, struct cfg_err *err)
+{
+    struct file_rest *rest;
+    int rc = file_read_first(path, ret, &rest, err);
+
+    file_rest_free(rest);
     return rc;
 }
 
@@ -77,6 +101,7 @@ int file_read_text(const char *name, const char *text, size_t len, struct snapsh
                    struct cfg_err *err)
 {
     struct snapshot *s = snapshot_new();
+    struct file_rest *rest;
     struct source src;
     int rc;
 
@@ -87,7 +112,8 @@ int file_read_text(const char *name, const char *text, size_t len, struct snapsh
         snapshot_put(s);
         return rc;
     }
-    rc = read_source(s, &src, ret, err);
+    rc = read_source(s, &src, ret, &rest, err);
     source_fini(&src);
+    file_rest_free(rest);
     return rc;
 }

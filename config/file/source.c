@@ -21,6 +21,7 @@ struct reading {
     uint32_t lines_room;
     unsigned depth;
     bool may_include;
+    bool is_adopted; /* the text is the file's own bytes */
 };
 
 static void *grow(void *p, size_t n, size_t size)
@@ -59,6 +60,25 @@ static void add_line(struct reading *r, const struct cfg_where *where)
     src->lines[src->n_lines++] = *where;
 }
 
+/* What names and numbers are made of; they begin with a letter or a digit. A file of a large
+ * gateway has millions of bytes: no call for each. */
+enum { BEGINS = 1, GOES_ON = 2 };
+static const uint8_t kind_of[256] = {
+    ['0' ... '9'] = BEGINS | GOES_ON,
+    ['A' ... 'Z'] = BEGINS | GOES_ON,
+    ['a' ... 'z'] = BEGINS | GOES_ON,
+    ['_'] = GOES_ON,
+    ['-'] = GOES_ON,
+    ['*'] = GOES_ON,
+    ['.'] = GOES_ON,
+    ['+'] = GOES_ON,
+};
+
+static bool is_kind(char c, uint8_t kind)
+{
+    return (kind_of[(unsigned char)c] & kind) != 0;
+}
+
 /*
  * The length of the name or number at the front, at least 1. libconfig reads a number without the
  * suffix L into 32 bits, and drops what does not fit without a word: *@cut is set.
@@ -70,44 +90,70 @@ static size_t skip_word(struct slice s, bool *cut)
 
     while (n_digits < s.len && isdigit((unsigned char)s.ptr[n_digits]))
         n_digits++;
-    while (len < s.len &&
-           (isalnum((unsigned char)s.ptr[len]) || strchr("_-*.+", s.ptr[len]) != NULL))
+    while (len < s.len && is_kind(s.ptr[len], GOES_ON))
         len++;
     if (n_digits > 0 && n_digits == len && !num_u64(slice_head(s, n_digits), INT32_MAX, &value))
         *cut = true;
     return MAX(len, 1);
 }
 
+/* Where the string that goes on at @i ends: behind its quote, or with the line. */
+static size_t skip_string(struct slice line, size_t i, enum scan *state)
+{
+    for (; i < line.len; i++) {
+        if (line.ptr[i] == '\\') {
+            i++;
+        } else if (line.ptr[i] == '"') {
+            *state = SCAN_CODE;
+            return i + 1;
+        }
+    }
+    return line.len;
+}
+
+static size_t skip_comment(struct slice line, size_t i, enum scan *state)
+{
+    for (; i + 1 < line.len; i++) {
+        if (line.ptr[i] == '*' && line.ptr[i + 1] == '/') {
+            *state = SCAN_CODE;
+            return i + 2;
+        }
+    }
+    return line.len;
+}
+
+/* Over one word, or one other byte, of code. */
+static size_t skip_code(struct slice line, size_t i, enum scan *state, bool *cut)
+{
+    const char c = line.ptr[i], next = i + 1 < line.len ? line.ptr[i + 1] : '\0';
+
+    if (is_kind(c, BEGINS))
+        return i + skip_word(slice_skip(line, i), cut);
+    if (c == '#' || (c == '/' && next == '/'))
+        return line.len;
+    if (c == '"')
+        *state = SCAN_STRING;
+    if (c != '/' || next != '*')
+        return i + 1;
+    *state = SCAN_COMMENT;
+    return i + 2;
+}
+
 /* Moves the state over one line. */
 static enum scan scan_line(enum scan state, struct slice line, bool *cut)
 {
-    for (size_t i = 0; i < line.len; i++) {
-        const char c = line.ptr[i], next = i + 1 < line.len ? line.ptr[i + 1] : '\0';
+    size_t i = 0;
 
+    while (i < line.len) {
         switch (state) {
         case SCAN_CODE:
-            if (c == '#' || (c == '/' && next == '/'))
-                return SCAN_CODE; /* to the end of the line */
-            if (c == '"')
-                state = SCAN_STRING;
-            if (c == '/' && next == '*') {
-                state = SCAN_COMMENT;
-                i++;
-            }
-            if (isalnum((unsigned char)c))
-                i += skip_word(slice_skip(line, i), cut) - 1;
+            i = skip_code(line, i, &state, cut);
             break;
         case SCAN_COMMENT:
-            if (c == '*' && next == '/') {
-                state = SCAN_CODE;
-                i++;
-            }
+            i = skip_comment(line, i, &state);
             break;
         case SCAN_STRING:
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                state = SCAN_CODE;
+            i = skip_string(line, i, &state);
             break;
         }
     }
@@ -155,6 +201,34 @@ static const char *beside(struct arena *a, const char *file, struct slice name)
 
 static int read_file(struct reading *r, const char *path, const struct cfg_where *from);
 
+/*
+ * A whole file that includes nothing, and stands alone, is the text as it is: nothing is copied. It
+ * has a byte of room behind it for the zero.
+ */
+static bool adopt_text(struct reading *r, char *bytes, size_t len)
+{
+    if (r->src->len > 0 || r->depth > 1 || len == 0 || bytes[len - 1] != '\n' ||
+        memmem(bytes, len, "@include", strlen("@include")) != NULL)
+        return false;
+    free(r->src->text);
+    bytes[len] = '\0';
+    r->src->text = bytes;
+    r->src->len = len;
+    r->is_adopted = true;
+    return true;
+}
+
+static int take_line(struct reading *r, struct slice line, const struct cfg_where *where)
+{
+    int rc;
+
+    add_line(r, where);
+    if (r->is_adopted)
+        return 0;
+    rc = append(r, line.ptr, line.len, where);
+    return rc == 0 ? append(r, "\n", 1, where) : rc;
+}
+
 static int take_text(struct reading *r, const char *file, struct slice text)
 {
     struct cfg_where where = { file, 0 };
@@ -179,10 +253,7 @@ static int take_text(struct reading *r, const char *file, struct slice text)
                 return cfg_err_set(r->err, &where, "there is no file to include from here");
             rc = read_file(r, beside(r->arena, file, name), &where);
         } else {
-            add_line(r, &where);
-            rc = append(r, line.ptr, line.len, &where);
-            if (rc == 0)
-                rc = append(r, "\n", 1, &where);
+            rc = take_line(r, line, &where);
             state = scan_line(state, line, &cut);
         }
         if (cut && rc == 0)
@@ -244,6 +315,7 @@ static int read_file(struct reading *r, const char *path, const struct cfg_where
 {
     size_t len = 0;
     char *bytes = NULL;
+    bool adopted;
     int rc;
 
     if (r->depth == SOURCE_MAX_DEPTH)
@@ -253,9 +325,11 @@ static int read_file(struct reading *r, const char *path, const struct cfg_where
     if (rc < 0)
         return rc;
     r->depth++;
+    adopted = adopt_text(r, bytes, len);
     rc = take_text(r, path, (struct slice){ bytes, len });
     r->depth--;
-    free(bytes);
+    if (!adopted)
+        free(bytes);
     return rc;
 }
 

@@ -5,6 +5,9 @@
  * validate.h checks it, the control thread builds a runtime from it and
  * publishes that. From then on it is read-only. Counted references: the control
  * thread holds them, workers never touch the count.
+ *
+ * Names are found through indexes, which snapshot_index() makes once the lists
+ * are filled: routes of ten thousand hosts ask for ten thousand clusters.
  */
 #pragma once
 
@@ -14,7 +17,7 @@
 #include "config/model/route.h"
 #include "config/model/secret.h"
 #include "config/model/telemetry.h"
-#include "dataplane/base/arena.h"
+#include "dataplane/base/strmap.h"
 
 struct snapshot {
     struct arena arena;
@@ -34,6 +37,9 @@ struct snapshot {
     struct route_config_conf *route_configs;
     uint32_t n_listeners;
     struct listener_conf *listeners;
+
+    struct strmap access_log_names, secret_names, cluster_names, route_config_names,
+        listener_names; /* to the structs above */
 };
 
 /* An empty snapshot with one reference. */
@@ -41,7 +47,11 @@ struct snapshot *snapshot_new(void);
 struct snapshot *snapshot_get(struct snapshot *s);
 void snapshot_put(struct snapshot *s); /* NULL is allowed */
 
-/* By name; NULL: there is none. */
+/* After the lists are filled; of two of the same name the first is found. snapshot_validate() calls
+ * it. */
+void snapshot_index(struct snapshot *s);
+
+/* By name; NULL: there is none, or the snapshot has no index yet. */
 const struct secret_conf *snapshot_secret(const struct snapshot *s, const char *name);
 const struct cluster_conf *snapshot_cluster(const struct snapshot *s, const char *name);
 const struct route_config_conf *snapshot_route_config(const struct snapshot *s, const char *name);

@@ -683,21 +683,41 @@ static int check_not_punted(const struct machine_conf *m, const struct listener_
     return 0;
 }
 
-static int check_bindings(const struct snapshot *s, struct cfg_err *err)
+/* Every address and port once. */
+static int check_addresses_of(const struct snapshot *s, struct strmap *taken, struct cfg_err *err)
 {
-    for (uint32_t i = 0; i < s->n_listeners; i++)
-        TRY(check_not_punted(&s->machine, &s->listeners[i], err));
-    for (uint32_t i = 0; i < s->n_listeners; i++)
-        for (uint32_t k = 0; k < i; k++)
-            if (ipport_eq(&s->listeners[i].address, &s->listeners[k].address))
-                return cfg_err_set(err, &s->listeners[i].where,
-                                   "listener %s: %s listens on the same address and port",
-                                   s->listeners[i].name, s->listeners[k].name);
+    for (uint32_t i = 0; i < s->n_listeners; i++) {
+        struct listener_conf *l = &s->listeners[i];
+        const struct slice address = { (const char *)&l->address, sizeof(l->address) };
+        const struct listener_conf *other = strmap_get(taken, address);
+
+        if (other != NULL)
+            return cfg_err_set(err, &l->where,
+                               "listener %s: %s listens on the same address and port", l->name,
+                               other->name);
+        strmap_add(taken, address, l);
+    }
     return 0;
 }
 
-int snapshot_validate(const struct snapshot *s, struct cfg_err *err)
+static int check_bindings(const struct snapshot *s, struct cfg_err *err)
 {
+    struct strmap taken;
+    struct arena a;
+    int rc;
+
+    for (uint32_t i = 0; i < s->n_listeners; i++)
+        TRY(check_not_punted(&s->machine, &s->listeners[i], err));
+    arena_init(&a, 0);
+    strmap_init(&taken, &a, s->n_listeners);
+    rc = check_addresses_of(s, &taken, err);
+    arena_fini(&a);
+    return rc;
+}
+
+int snapshot_validate(struct snapshot *s, struct cfg_err *err)
+{
+    snapshot_index(s);
     TRY(check_machine(&s->machine, err));
     UNIQUE("access log", s->access_logs, s->n_access_logs);
     UNIQUE("secret", s->secrets, s->n_secrets);

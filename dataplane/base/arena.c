@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define ALIGN 16
-#define BLOCK_MIN 2048
+#define BLOCK 2048
 
 struct arena_block {
     struct arena_block *next;
@@ -16,12 +16,17 @@ struct arena_block {
 
 void arena_init(struct arena *a, size_t limit)
 {
-    *a = (struct arena){ .limit = limit };
+    *a = (struct arena){ .limit = limit, .block = BLOCK };
+}
+
+void arena_init_block(struct arena *a, size_t block)
+{
+    *a = (struct arena){ .block = block };
 }
 
 void arena_init_slab(struct arena *a, struct slab *slab, size_t limit)
 {
-    *a = (struct arena){ .limit = limit, .slab = slab };
+    *a = (struct arena){ .limit = limit, .block = BLOCK, .slab = slab };
 }
 
 void arena_fini(struct arena *a)
@@ -37,7 +42,7 @@ void arena_fini(struct arena *a)
             free(b);
         b = next;
     }
-    *a = (struct arena){ .limit = a->limit, .slab = a->slab };
+    *a = (struct arena){ .limit = a->limit, .block = a->block, .slab = a->slab };
 }
 
 static struct arena_block *new_block(struct arena *a, size_t *size)
@@ -51,7 +56,7 @@ static struct arena_block *new_block(struct arena *a, size_t *size)
             b->slab = a->slab;
         return b;
     }
-    *size = MAX(*size, BLOCK_MIN);
+    *size = MAX(*size, a->block);
     b = malloc(sizeof(*b) + *size);
     if (b != NULL)
         b->slab = NULL;

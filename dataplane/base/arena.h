@@ -26,10 +26,15 @@ struct arena {
     struct arena_block *blocks; /* newest first */
     char *at, *end;             /* free part of the newest block */
     size_t used, limit;         /* bytes handed out; 0: no limit */
+    size_t block;               /* least size of a block from malloc */
     struct slab *slab;          /* where blocks come from; NULL: malloc */
 };
 
 void arena_init(struct arena *a, size_t limit);
+
+/* Without a limit, in blocks of @block bytes or more: small for a small object of its own, large
+ * for a whole configuration. */
+void arena_init_block(struct arena *a, size_t block);
 
 /* Blocks come from @slab, whose objects are the blocks; an empty slab is an answer (NULL). */
 void arena_init_slab(struct arena *a, struct slab *slab, size_t limit);

@@ -60,6 +60,12 @@ static inline bool wheel_timer_is_running(const struct wheel_timer *t)
     return list_is_linked(&t->link);
 }
 
+/* When it fires, to the tick; UINT64_MAX: it does not run. */
+static inline uint64_t wheel_timer_at_us(const struct wheel_timer *t)
+{
+    return wheel_timer_is_running(t) ? t->tick * WHEEL_TICK_US : UINT64_MAX;
+}
+
 /* (Re)starts @t to fire at @at_us or up to one tick later. A time in the past fires at the next
  * run. */
 void wheel_start(struct wheel *w, struct wheel_timer *t, uint64_t at_us);

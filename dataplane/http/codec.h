@@ -133,6 +133,7 @@ struct http_codec {
     void (*eof)(struct http_conn *c);
     void (*writable)(struct http_conn *c);
     void (*drain)(struct http_conn *c);
+    bool (*is_fresh)(const struct http_conn *c);
     struct http_stream *(*open_stream)(struct http_conn *c);
     int (*send_headers)(struct http_stream *s, const struct http_msg *m, bool end);
     int (*send_info)(struct http_stream *s, uint16_t status);
@@ -200,6 +201,13 @@ static inline void http_conn_writable(struct http_conn *c)
 static inline void http_conn_drain(struct http_conn *c)
 {
     c->codec->drain(c);
+}
+
+/* Between two streams, has it nothing in mind that the next one needs? Then one that is opened in
+ * its place does as well. */
+static inline bool http_conn_is_fresh(const struct http_conn *c)
+{
+    return c->codec->is_fresh(c);
 }
 
 /* Client side: can it carry another stream now? */

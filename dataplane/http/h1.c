@@ -520,6 +520,15 @@ static void h1_drain(struct http_conn *conn)
         finish(c); /* last */
 }
 
+/* Whole empty lines before a request say nothing; half of one may be the beginning of a refusal. */
+static bool h1_is_fresh(const struct http_conn *conn)
+{
+    const struct h1 *c = container_of(conn, const struct h1, conn);
+
+    return c->read == READ_START && !c->open && (c->n_blank & 1) == 0 && !c->eof && !c->draining &&
+           !c->over && !c->busy;
+}
+
 static struct http_conn *h1_open(struct http *h, enum http_side side, const struct http_conf *conf,
                                  const struct http_conn_ops *ops, const struct http_io *io,
                                  void *owner)
@@ -820,6 +829,7 @@ const struct http_codec http_codec_h1 = {
     .eof = h1_eof,
     .writable = h1_writable,
     .drain = h1_drain,
+    .is_fresh = h1_is_fresh,
     .open_stream = h1_open_stream,
     .send_headers = h1_send_headers,
     .send_info = h1_send_info,

@@ -30,7 +30,9 @@ struct proxy *proxy_new(const struct proxy_conf *conf)
     p->conf = *conf;
     p->core = conf->core;
     list_init(&p->listeners);
+    list_init(&p->to_renew);
     if (slab_init(&p->sessions, sizeof(struct session), conf->max_sessions) == 0 &&
+        slab_init(&p->parked, sizeof(struct parked), conf->max_sessions) == 0 &&
         slab_init(&p->streams, (uint32_t)stream_size, conf->max_sessions) == 0 &&
         slab_init(&p->tcp_proxies, (uint32_t)tcp_proxy_size, conf->max_sessions) == 0)
         return p;
@@ -45,8 +47,10 @@ static void free_listener(struct listener *l)
     if (l->tcp != NULL)
         tcp_unlisten(l->tcp);
     l->gone = false; /* not a second time, by its last session */
+    session_wake_all(l);
     list_for_each_safe(at, tmp, &l->sessions) session_kill(container_of(at, struct session, link));
     list_remove(&l->link);
+    list_remove(&l->renew_link);
     free(l->name);
     free(l);
 }
@@ -59,6 +63,7 @@ void proxy_free(struct proxy *p)
         return;
     list_for_each_safe(l, tmp, &p->listeners) free_listener(container_of(l, struct listener, link));
     slab_fini(&p->sessions);
+    slab_fini(&p->parked);
     slab_fini(&p->streams);
     slab_fini(&p->tcp_proxies);
     free(p);
@@ -66,7 +71,12 @@ void proxy_free(struct proxy *p)
 
 uint32_t proxy_n_sessions(const struct proxy *p)
 {
-    return p->sessions.in_use;
+    return p->sessions.in_use + p->parked.in_use;
+}
+
+uint32_t proxy_n_parked(const struct proxy *p)
+{
+    return p->parked.in_use;
 }
 
 uint32_t proxy_n_streams(const struct proxy *p)
@@ -76,18 +86,9 @@ uint32_t proxy_n_streams(const struct proxy *p)
 
 /* --- adopting a configuration ---------------------------------------------------------------- */
 
-static struct listener *find_listener(struct proxy *p, const char *name)
+static struct listener *live(const struct proxy *p, const struct listener_rt *rt)
 {
-    struct list *l;
-
-    list_for_each(l, &p->listeners)
-    {
-        struct listener *listener = container_of(l, struct listener, link);
-
-        if (!listener->gone && strcmp(listener->name, name) == 0)
-            return listener;
-    }
-    return NULL;
+    return rt->slot->live[p->core->id];
 }
 
 static struct listener *new_listener(struct proxy *p, const char *name)
@@ -103,22 +104,78 @@ static struct listener *new_listener(struct proxy *p, const char *name)
     }
     l->proxy = p;
     list_init(&l->sessions);
+    list_init(&l->parked);
+    list_init(&l->renew_link);
     list_push_tail(&p->listeners, &l->link);
     return l;
 }
 
-static void drain_sessions(struct listener *l)
+/* Something is new for its sessions: each is looked at, a few in a turn. */
+static void renew_later(struct listener *l)
 {
-    struct list *at, *tmp;
-
-    list_for_each_safe(at, tmp, &l->sessions) session_drain(container_of(at, struct session, link));
+    l->generation++;
+    if (l->n_sessions > 0 && !list_is_linked(&l->renew_link))
+        list_push_tail(&l->proxy->to_renew, &l->renew_link);
 }
 
-void listener_forget(struct listener *l, struct session *s)
+/*
+ * Which chains are left is for each session to find out, with its next request or now if it is
+ * idle. A TCP proxy has no next request: it ends under the runtime that it began with.
+ */
+static void look_at(struct session *s)
 {
+    if (s->listener->gone || s->proxy->draining)
+        session_drain(s);
+    else if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
+        session_renew(s);
+}
+
+/* The next that was not looked at since; false: there is none. It may be the end of @l. */
+static bool renew_next_awake(struct listener *l)
+{
+    struct session *s = container_of(l->sessions.next, struct session, link);
+
+    if (list_is_empty(&l->sessions) || s->looked_at == l->generation)
+        return false;
+    s->looked_at = l->generation;
     list_remove(&s->link);
+    list_push_tail(&l->sessions, &s->link);
+    look_at(s);
+    return true;
+}
+
+static bool renew_next_parked(struct listener *l)
+{
+    struct parked *p = container_of(l->parked.next, struct parked, link);
+
+    if (list_is_empty(&l->parked) || p->generation == l->generation)
+        return false;
+    list_remove(&p->link);
+    list_push_tail(&l->parked, &p->link);
+    parked_renew(p);
+    return true;
+}
+
+static bool renew_next(struct listener *l)
+{
+    return renew_next_awake(l) || renew_next_parked(l);
+}
+
+bool proxy_renew_some(struct proxy *p, uint32_t *max)
+{
+    for (; *max > 0 && !list_is_empty(&p->to_renew); --*max) {
+        struct listener *l = container_of(p->to_renew.next, struct listener, renew_link);
+
+        if (!renew_next(l))
+            list_remove(&l->renew_link);
+    }
+    return !list_is_empty(&p->to_renew);
+}
+
+void listener_session_gone(struct listener *l)
+{
     l->n_sessions--;
-    if (l->gone && list_is_empty(&l->sessions))
+    if (l->gone && l->n_sessions == 0)
         free_listener(l);
 }
 
@@ -126,39 +183,23 @@ void listener_forget(struct listener *l, struct session *s)
 static void retire_listener(struct listener *l)
 {
     l->gone = true;
+    l->rt->slot->live[l->proxy->core->id] = NULL;
     if (l->tcp != NULL)
         tcp_unlisten(l->tcp);
     l->tcp = NULL;
-    drain_sessions(l);
-    if (list_is_empty(&l->sessions))
+    renew_later(l);
+    if (l->n_sessions == 0)
         free_listener(l);
-}
-
-/*
- * Which chains are left is for each session to find out, with its next request or now if it is
- * idle. A TCP proxy has no next request: it ends under the runtime that it began with.
- */
-static void renew_sessions(struct listener *l)
-{
-    struct list *at, *tmp;
-
-    list_for_each_safe(at, tmp, &l->sessions)
-    {
-        struct session *s = container_of(at, struct session, link);
-
-        if (s->state == SESSION_OPEN && s->http != NULL && list_is_empty(&s->streams))
-            session_renew(s);
-    }
 }
 
 static bool address_moved(const struct listener *l, const struct listener_rt *rt)
 {
-    return l->rt != NULL && !ipport_eq(&l->address, &rt->conf->address);
+    return !ipport_eq(&l->address, &rt->conf->address);
 }
 
 static int adopt_listener(struct proxy *p, struct listener_rt *rt)
 {
-    struct listener *l = find_listener(p, rt->conf->name);
+    struct listener *l = live(p, rt);
 
     if (l != NULL && address_moved(l, rt)) {
         retire_listener(l);
@@ -168,37 +209,39 @@ static int adopt_listener(struct proxy *p, struct listener_rt *rt)
         l = new_listener(p, rt->conf->name);
     if (l == NULL)
         return -ENOMEM;
+    rt->slot->live[p->core->id] = l;
     l->rt = rt;
+    l->round = p->round;
     l->address = rt->conf->address;
-    l->generation++;
-    renew_sessions(l);
+    renew_later(l);
     if (l->tcp != NULL || p->draining)
         return 0;
     l->tcp = tcp_listen(p->conf.tcp, &l->address, session_accepted, l);
     return l->tcp != NULL ? 0 : -EADDRINUSE;
 }
 
-static bool is_among(const struct listener *l, struct listener_rt **rts, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (strcmp(l->name, rts[i]->conf->name) == 0)
-            return true;
-    return false;
-}
-
-int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n)
+static void retire_others(struct proxy *p, struct listener_rt **rts, uint32_t n)
 {
     struct list *l, *tmp;
-    int rc = 0;
 
-    /* First those that go, so that another may take their address. */
+    p->round++;
+    for (uint32_t i = 0; i < n; i++)
+        if (live(p, rts[i]) != NULL)
+            live(p, rts[i])->round = p->round;
     list_for_each_safe(l, tmp, &p->listeners)
     {
         struct listener *listener = container_of(l, struct listener, link);
 
-        if (!listener->gone && !is_among(listener, rts, n))
+        if (!listener->gone && listener->round != p->round)
             retire_listener(listener);
     }
+}
+
+int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n)
+{
+    int rc = 0;
+
+    retire_others(p, rts, n); /* first, so that another may take their address */
     for (uint32_t i = 0; i < n; i++) {
         int err = adopt_listener(p, rts[i]);
 
@@ -220,7 +263,7 @@ void proxy_drain(struct proxy *p)
         if (listener->tcp != NULL)
             tcp_unlisten(listener->tcp);
         listener->tcp = NULL;
-        drain_sessions(listener);
+        renew_later(listener);
     }
 }
 
@@ -275,6 +318,30 @@ static const char *state_name(const struct session *s)
     return "";
 }
 
+static void tell_parked(const struct parked *p, void (*fn)(const struct session_info *s, void *ctx),
+                        void *ctx)
+{
+    const struct tls_peer *peer = transport_parked_tls_peer(&p->transport);
+    const struct tcp_conn *tcp = transport_parked_tcp(&p->transport);
+    struct session_info info = {
+        .remote = tcp_remote(tcp),
+        .local = tcp_local(tcp),
+        .listener = p->listener->name,
+        .chain = p->chain->conf->name,
+        .state = "idle",
+        .tls = peer != NULL ? peer->version : "",
+        .sni = peer != NULL ? peer->sni : "",
+        .peer = peer != NULL ? peer->uri : "",
+        .cluster = "",
+        .age_us = p->listener->proxy->core->now_us - p->opened_us,
+        .requests = p->requests,
+        .client_tcp = tcp,
+    };
+
+    tcp_info(tcp, &info.tcp);
+    fn(&info, ctx);
+}
+
 static void tell(struct session *s, void (*fn)(const struct session_info *s, void *ctx), void *ctx)
 {
     const struct tls_peer *peer = s->transport != NULL ? transport_tls_peer(s->transport) : NULL;
@@ -311,24 +378,41 @@ static void tell(struct session *s, void (*fn)(const struct session_info *s, voi
     fn(&info, ctx);
 }
 
+struct telling {
+    uint32_t i, start, end; /* those from ->start up to ->end are told */
+    void (*fn)(const struct session_info *s, void *ctx);
+    void *ctx;
+};
+
+/* Is the next one told? */
+static bool is_next(struct telling *t)
+{
+    const uint32_t i = t->i++;
+
+    return i >= t->start && i < t->end;
+}
+
+static void tell_those_of(struct listener *l, struct telling *t)
+{
+    struct list *at;
+
+    for (at = l->sessions.next; at != &l->sessions && t->i <= t->end; at = at->next)
+        if (is_next(t))
+            tell(container_of(at, struct session, link), t->fn, t->ctx);
+    for (at = l->parked.next; at != &l->parked && t->i <= t->end; at = at->next)
+        if (is_next(t))
+            tell_parked(container_of(at, struct parked, link), t->fn, t->ctx);
+}
+
 bool proxy_each(struct proxy *p, uint32_t *at, uint32_t n,
                 void (*fn)(const struct session_info *s, void *ctx), void *ctx)
 {
-    uint32_t i = 0, end = *at + n;
-    struct list *l, *k;
+    struct telling t = { 0, *at, *at + n, fn, ctx };
+    struct list *l;
 
-    list_for_each(l, &p->listeners)
-    {
-        list_for_each(k, &container_of(l, struct listener, link)->sessions)
-        {
-            if (i++ < *at)
-                continue;
-            if (i > end) {
-                *at = end;
-                return true;
-            }
-            tell(container_of(k, struct session, link), fn, ctx);
-        }
-    }
-    return false;
+    list_for_each(l, &p->listeners) tell_those_of(container_of(l, struct listener, link), &t);
+    if (t.i <= t.end)
+        return false;
+    *at = t.end;
+    return true;
 }

@@ -3,7 +3,8 @@
  *
  *   listener   an address and port: accepts
  *   session    a client's connection: chooses its filter chain by the first bytes, ends TLS,
- *              and is HTTP (a codec and its streams) or TCP (a tcp_proxy)
+ *              and is HTTP (a codec and its streams) or TCP (a tcp_proxy). One that waits for its
+ *              next request is parked after a while, which costs a tenth (park.c)
  *   stream     one request and its response: route, cluster, both directions, access log
  *
  * struct listener_rt and chain_rt are the configuration made ready: immutable,
@@ -27,17 +28,18 @@ struct listener;
 
 struct chain_rt {
     const struct chain_conf *conf;
-    struct tls_ctx *tls[PIN_MAX_WORKERS]; /* NULL: plaintext */
-    const struct route_table *routes;     /* HTTP; targets are struct cluster_rt */
-    struct cluster_rt *cluster;           /* TCP; NULL: there is no such cluster */
-    const struct accesslog_format *log;   /* NULL: none */
-    uint32_t log_file;                    /* for the control thread */
+    struct tls_ctx **tls;               /* of each worker; NULL: plaintext */
+    const struct route_table *routes;   /* HTTP; targets are struct cluster_rt */
+    struct cluster_rt *cluster;         /* TCP; NULL: there is no such cluster */
+    const struct accesslog_format *log; /* NULL: none */
+    uint32_t log_file;                  /* for the control thread */
     struct stats_block *stats; /* of the stat prefix: http_stats_scope or tcp_stats_scope */
 };
 
 struct listener_rt {
     const struct listener_conf *conf;
     struct pins *pins; /* of the runtime */
+    struct slot *slot; /* of struct listener; that of the listener of this name before */
     struct chain_rt *chains;
     struct stats_block *stats;
     bool reads_hello; /* a chain ends TLS, or is chosen by its server name */
@@ -124,7 +126,16 @@ int proxy_adopt(struct proxy *p, struct listener_rt **rts, uint32_t n);
 /* No new connections; streams in progress finish, with "connection: close". */
 void proxy_drain(struct proxy *p);
 
+/*
+ * After both of these: looks at the next sessions that were there before, as far as *@max goes.
+ * Idle ones take the new configuration, or close if there is nothing for them any more. True: there
+ * are more.
+ */
+bool proxy_renew_some(struct proxy *p, uint32_t *max);
+
+/* Those that are parked are among the sessions. */
 uint32_t proxy_n_sessions(const struct proxy *p);
+uint32_t proxy_n_parked(const struct proxy *p);
 uint32_t proxy_n_streams(const struct proxy *p);
 
 /* For `isthmusctl listeners`: one line per listener, those that are gone but have sessions too. */

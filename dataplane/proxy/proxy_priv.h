@@ -7,6 +7,8 @@
  * delayed_close | v
  *               +--- no chain, timeout, error from below ---------------------------------------->
  * gone
+ *
+ *   OPEN, HTTP, and nothing for PROXY_PARK_US --> parked (struct parked) --- anything ---> OPEN
  */
 #pragma once
 
@@ -18,8 +20,10 @@
 struct proxy {
     struct proxy_conf conf;
     struct core *core;
-    struct slab sessions, streams, tcp_proxies;
+    struct slab sessions, parked, streams, tcp_proxies;
     struct list listeners;
+    uint64_t round;       /* of adopting: listeners bear the one that they are of */
+    struct list to_renew; /* listeners with sessions that have to be looked at */
     bool draining;
     time_t date_of; /* the second that ->date says; written anew when another begins */
     char date[32];
@@ -32,10 +36,12 @@ struct listener {
     char *name;
     struct tcp_listener *tcp; /* NULL: not listening */
     struct ipport address;
-    struct list sessions;
-    uint32_t n_sessions;
+    struct list sessions, parked;
+    uint32_t n_sessions; /* of both */
     bool gone;
-    uint64_t generation; /* of ->rt: sessions compare it with theirs */
+    uint64_t round;         /* of proxy->round */
+    uint64_t generation;    /* of ->rt: sessions compare it with theirs */
+    struct list renew_link; /* in proxy->to_renew */
 };
 
 enum session_state { SESSION_HELLO, SESSION_SECURING, SESSION_OPEN, SESSION_CLOSING };
@@ -51,7 +57,8 @@ struct session {
     struct transport *transport; /* NULL: closed from below */
     struct listener_rt *rt;      /* pinned */
     struct chain_rt *chain;      /* in ->rt; NULL before it is chosen */
-    uint64_t generation;
+    uint64_t generation;         /* of ->rt */
+    uint64_t looked_at;          /* the generation for which it was asked whether it is idle */
     struct http_conn *http;
     struct tcp_proxy *tcp;
     struct pktq in; /* received, not yet read by the codec */
@@ -64,9 +71,30 @@ struct session {
     bool dead;       /* freed at the end of the turn */
     uint32_t unsent; /* CLOSING: what the client had not acknowledged when the timer was started */
     uint64_t opened_us;
+    uint64_t idle_at_us; /* no stream until then: it is closed; UINT64_MAX: it may wait for ever */
     struct ipport local, remote;
     char sni[256];
 };
+
+/*
+ * What is left of a session on which nothing happens. Streams, codec, transport and TCP connection
+ * are taken anew when something does: of each there are as many as there may be sessions.
+ */
+struct parked {
+    struct list link; /* in listener->parked */
+    struct listener *listener;
+    struct listener_rt *rt; /* pinned */
+    struct chain_rt *chain;
+    uint64_t generation;
+    struct transport_parked transport;
+    struct wheel_timer timer; /* when it has been idle for too long */
+    uint64_t opened_us, requests;
+};
+_Static_assert(sizeof(struct parked) <= 128, "struct parked has grown");
+
+/* Without a request for so long, a session is parked. It is short against what clients pause, so
+ * that few are awake at once, and long against what a busy one does. */
+#define PROXY_PARK_US 1000000
 
 /*
  * What was sent when a connection is let go is delivered for so long: the buffer of a TCP
@@ -91,11 +119,40 @@ void session_renew(struct session *s);
 /* A stream began or ended: the timers of the session follow. */
 void session_stream_changed(struct session *s);
 
+/* It was parked as @p, on what is @t now: open again, and among the listener's sessions. Without
+ * memory, or a transport (NULL), it is dead. */
+struct session *session_resume(const struct parked *p, struct transport *t);
+
+/* There was no request for too long. */
+void session_expire(struct session *s);
+
+/* The chain that @old has become in the newest runtime of @l. NULL: it may not go on. */
+struct chain_rt *session_chain_now(const struct listener *l, const struct chain_rt *old);
+
+/* From *@rt and *@chain to the newest runtime of @l, and @chain_now in it. */
+void session_move(struct listener *l, struct listener_rt **rt, struct chain_rt **chain,
+                  struct chain_rt *chain_now);
+
 /* The TCP proxy is done: closes; @orderly: after what was sent, else by RST. */
 void session_finish(struct session *s, bool orderly);
 
-/* The last session of a listener that is gone takes it along. */
-void listener_forget(struct listener *l, struct session *s);
+/* The memory of a session from which everything has been taken. */
+void session_forget(struct session *s);
+
+/* One of its sessions: the last one of a listener that is gone takes it along. */
+void listener_session_gone(struct listener *l);
+
+/* --- park.c ---------------------------------------------------------------------------------- */
+
+/* False: not now. @s is gone otherwise. */
+bool session_park(struct session *s);
+
+/* It is a session again, which may be dead. */
+struct session *session_wake(struct parked *p);
+void session_wake_all(struct listener *l);
+
+/* As session_renew(). */
+void parked_renew(struct parked *p);
 
 /* --- stream.c -------------------------------------------------------------------------------- */
 

@@ -4,6 +4,8 @@
 #include "dataplane/base/log.h"
 #include "tls/hello.h"
 
+#include <stdio.h>
+
 #define RECV_MAX (16 * 1024)
 #define TURN_MAX (64 * 1024) /* bytes of one session in one go; then others have their turn */
 
@@ -14,12 +16,19 @@ static struct core *core_of(const struct session *s)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
+void session_forget(struct session *s)
+{
+    list_remove(&s->link);
+    wheel_stop(&core_of(s)->wheel, &s->timer);
+    slab_free(&s->proxy->sessions, s);
+}
+
 static void destroy(struct session *s)
 {
+    struct listener *l = s->listener;
     struct proxy *p = s->proxy;
 
     core_cancel(&s->work);
-    wheel_stop(&p->core->wheel, &s->timer);
     if (s->http != NULL) {
         struct http_conn *http = s->http;
 
@@ -34,8 +43,8 @@ static void destroy(struct session *s)
     listener_count(s, LISTENER_STAT_downstream_cx_active, -1);
     listener_count(s, LISTENER_STAT_downstream_cx_destroy, 1);
     pin_put(s->rt->pins, p->core->id);
-    listener_forget(s->listener, s);
-    slab_free(&p->sessions, s);
+    session_forget(s);
+    listener_session_gone(l);
 }
 
 void session_kill(struct session *s)
@@ -153,16 +162,43 @@ static void arm(struct session *s, uint64_t after_us)
         wheel_start(&core_of(s)->wheel, &s->timer, core_of(s)->now_us + after_us);
 }
 
+/* To be parked, or to be closed. */
+static void arm_idle(struct session *s)
+{
+    struct core *core = core_of(s);
+
+    wheel_start(&core->wheel, &s->timer, MIN(core->now_us + PROXY_PARK_US, s->idle_at_us));
+}
+
 void session_stream_changed(struct session *s)
 {
-    const struct http_chain_conf *conf = s->chain->conf->http;
+    const uint64_t idle_us = s->chain->conf->http->idle_timeout_us;
 
     if (s->state != SESSION_OPEN || s->http == NULL)
         return;
-    if (!list_is_empty(&s->streams))
+    if (!list_is_empty(&s->streams)) {
         arm(s, 0);
-    else
-        arm(s, conf->idle_timeout_us);
+        return;
+    }
+    s->idle_at_us = idle_us != 0 ? core_of(s)->now_us + idle_us : UINT64_MAX;
+    arm_idle(s);
+}
+
+void session_expire(struct session *s)
+{
+    if (s->dead)
+        return;
+    http_count(s, HTTP_STAT_downstream_cx_idle_timeout, 1);
+    s->draining = true;
+    http_conn_drain(s->http);
+}
+
+static void on_idle_timer(struct session *s)
+{
+    if (core_of(s)->now_us >= s->idle_at_us)
+        session_expire(s);
+    else if (!session_park(s))
+        arm_idle(s);
 }
 
 static void on_timer(struct wheel_timer *t, uint64_t now_us)
@@ -177,9 +213,7 @@ static void on_timer(struct wheel_timer *t, uint64_t now_us)
     case SESSION_SECURING:
         return; /* the transport has a deadline of its own */
     case SESSION_OPEN:
-        http_count(s, HTTP_STAT_downstream_cx_idle_timeout, 1);
-        s->draining = true;
-        http_conn_drain(s->http);
+        on_idle_timer(s);
         return;
     case SESSION_CLOSING:
         delayed_close(s);
@@ -252,27 +286,43 @@ static void on_want_input(struct http_conn *c)
 
 static const struct http_conn_ops conn_ops = { on_stream, on_idle, on_finished, on_want_input };
 
+/* Not under settings that are gone, nor under others. */
+struct chain_rt *session_chain_now(const struct listener *l, const struct chain_rt *old)
+{
+    struct chain_rt *now = l->gone ? NULL : chain_by_name(l->rt, old->conf->name);
+
+    if (now == NULL || now->conf->kind != old->conf->kind ||
+        !tls_conf_eq(now->conf->tls, old->conf->tls))
+        return NULL;
+    return now;
+}
+
+void session_move(struct listener *l, struct listener_rt **rt, struct chain_rt **chain,
+                  struct chain_rt *chain_now)
+{
+    const uint32_t core = l->proxy->core->id;
+
+    if (chain_now->conf->kind == CHAIN_HTTP) {
+        stat_add((*chain)->stats, core, HTTP_STAT_downstream_cx_active, -1);
+        stat_add(chain_now->stats, core, HTTP_STAT_downstream_cx_active, 1);
+    }
+    stat_add((*rt)->stats, core, LISTENER_STAT_downstream_cx_active, -1);
+    stat_add(l->rt->stats, core, LISTENER_STAT_downstream_cx_active, 1);
+    pin_get(l->rt->pins, core);
+    pin_put((*rt)->pins, core);
+    *rt = l->rt;
+    *chain = chain_now;
+}
+
 void session_renew(struct session *s)
 {
-    struct listener_rt *rt = s->listener->rt;
-    struct chain_rt *chain = s->listener->gone ? NULL : chain_by_name(rt, s->chain->conf->name);
+    struct chain_rt *chain = session_chain_now(s->listener, s->chain);
 
     s->generation = s->listener->generation;
-    if (chain == NULL || chain->conf->kind != s->chain->conf->kind ||
-        !tls_conf_eq(chain->conf->tls, s->chain->conf->tls)) {
-        session_drain(s); /* it may not go on under settings that are gone, nor under others */
-        return;
-    }
-    if (chain->conf->kind == CHAIN_HTTP) {
-        http_count(s, HTTP_STAT_downstream_cx_active, -1);
-        stat_add(chain->stats, core_of(s)->id, HTTP_STAT_downstream_cx_active, 1);
-    }
-    listener_count(s, LISTENER_STAT_downstream_cx_active, -1);
-    pin_get(rt->pins, core_of(s)->id);
-    pin_put(s->rt->pins, core_of(s)->id);
-    s->rt = rt;
-    s->chain = chain;
-    listener_count(s, LISTENER_STAT_downstream_cx_active, 1);
+    if (chain == NULL)
+        session_drain(s);
+    else
+        session_move(s->listener, &s->rt, &s->chain, chain);
 }
 
 /* --- bytes ----------------------------------------------------------------------------------- */
@@ -347,25 +397,29 @@ static void run(struct work *w)
 
 /* --- beginning ------------------------------------------------------------------------------- */
 
+/* False: no memory. */
+static bool open_codec(struct session *s)
+{
+    const struct http_chain_conf *conf = s->chain->conf->http;
+    const struct http_conf limits = { .max_header_bytes = conf->max_header_bytes,
+                                      .max_fields = (uint16_t)conf->max_fields };
+
+    s->http = http_conn_open(&http_codec_h1, s->proxy->conf.http, HTTP_SERVER, &limits, &conn_ops,
+                             &io, s);
+    return s->http != NULL;
+}
+
 /* The chain is chosen and the bytes are plain: who reads them from now on. */
 static void start(struct session *s)
 {
-    const struct chain_conf *chain = s->chain->conf;
-    const struct http_chain_conf *conf = chain->http;
-    struct http_conf limits = { 0 };
-
     s->state = SESSION_OPEN;
     wheel_stop(&core_of(s)->wheel, &s->timer);
-    if (chain->kind == CHAIN_TCP) {
+    if (s->chain->conf->kind == CHAIN_TCP) {
         if (!tcp_proxy_start(s))
             session_finish(s, false);
         return;
     }
-    limits.max_header_bytes = conf->max_header_bytes;
-    limits.max_fields = (uint16_t)conf->max_fields;
-    s->http = http_conn_open(&http_codec_h1, s->proxy->conf.http, HTTP_SERVER, &limits, &conn_ops,
-                             &io, s);
-    if (s->http == NULL) {
+    if (!open_codec(s)) {
         session_finish(s, false);
         return;
     }
@@ -499,37 +553,98 @@ static void on_closed(struct transport *t, enum transport_end why)
 static const struct transport_events events = { on_open, on_readable, on_writable, on_eof,
                                                 on_closed };
 
+static struct session *new_session(struct listener *l)
+{
+    struct session *s = slab_alloc(&l->proxy->sessions);
+
+    if (s == NULL)
+        return NULL;
+    s->listener = l;
+    s->proxy = l->proxy;
+    pktq_init(&s->in);
+    list_init(&s->streams);
+    list_push_tail(&l->sessions, &s->link);
+    wheel_timer_init(&s->timer, on_timer);
+    work_init(&s->work, run);
+    return s;
+}
+
+static void set_transport(struct session *s, struct transport *t)
+{
+    s->transport = t;
+    s->local = *transport_local(t);
+    s->remote = *transport_remote(t);
+}
+
+struct session *session_resume(const struct parked *p, struct transport *t)
+{
+    struct session *s = new_session(p->listener);
+    const struct tls_peer *peer;
+
+    assert(s != NULL); /* session_accepted() has left room */
+    s->state = SESSION_OPEN;
+    s->rt = p->rt;
+    s->chain = p->chain;
+    s->generation = s->looked_at = p->generation;
+    if (s->looked_at != p->listener->generation) { /* those to be looked at are in front */
+        list_remove(&s->link);
+        list_push_head(&p->listener->sessions, &s->link);
+    }
+    s->opened_us = p->opened_us;
+    s->idle_at_us = wheel_timer_at_us(&p->timer);
+    if (t == NULL || !open_codec(s)) {
+        listener_count(s, LISTENER_STAT_downstream_cx_overflow, 1);
+        if (t != NULL)
+            transport_abort(t);
+        die(s);
+        return s;
+    }
+    transport_set_owner(t, &events, s);
+    set_transport(s, t);
+    peer = transport_tls_peer(t);
+    if (peer != NULL)
+        snprintf(s->sni, sizeof(s->sni), "%s", peer->sni);
+    s->http->total_streams = p->requests;
+    arm_idle(s);
+    return s;
+}
+
+/* Those that are parked have their places, which they come back to at any time. */
+static bool is_full(const struct proxy *p)
+{
+    return p->sessions.in_use + p->parked.in_use >= p->conf.max_sessions;
+}
+
+/* False: no memory. */
+static bool admit(struct session *s, struct tcp_conn *c)
+{
+    struct transport *t =
+        s != NULL ? transport_accept(s->proxy->conf.transports, c, &events, s) : NULL;
+
+    if (t == NULL)
+        return false;
+    set_transport(s, t);
+    return true;
+}
+
 const struct tcp_ops *session_accepted(void *ctx, struct tcp_conn *c, void **owner)
 {
     struct listener *l = ctx;
     struct proxy *p = l->proxy;
-    struct session *s = slab_alloc(&p->sessions);
+    struct session *s = is_full(p) ? NULL : new_session(l);
 
-    if (s == NULL) {
+    if (!admit(s, c)) {
         stat_add(l->rt->stats, p->core->id, LISTENER_STAT_downstream_cx_overflow, 1);
-        return NULL;
-    }
-    s->transport = transport_accept(p->conf.transports, c, &events, s);
-    if (s->transport == NULL) {
-        stat_add(l->rt->stats, p->core->id, LISTENER_STAT_downstream_cx_overflow, 1);
-        slab_free(&p->sessions, s);
+        if (s != NULL)
+            session_forget(s);
         return NULL;
     }
     *owner = s->transport;
-    s->listener = l;
-    s->proxy = p;
     s->rt = l->rt;
-    s->generation = l->generation;
+    s->generation = s->looked_at = l->generation;
     pin_get(s->rt->pins, p->core->id);
-    pktq_init(&s->in);
-    list_init(&s->streams);
-    list_push_tail(&l->sessions, &s->link);
     l->n_sessions++;
-    wheel_timer_init(&s->timer, on_timer);
-    work_init(&s->work, run);
     s->opened_us = p->core->now_us;
-    s->local = tcp_local(c);
-    s->remote = tcp_remote(c);
     listener_count(s, LISTENER_STAT_downstream_cx_total, 1);
     listener_count(s, LISTENER_STAT_downstream_cx_active, 1);
     arm(s, s->rt->conf->hello_timeout_us);

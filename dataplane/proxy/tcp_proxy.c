@@ -268,8 +268,8 @@ static void connect_upstream(struct work *w)
         return;
     }
     p->up = transport_connect(proxy->conf.transports, &p->upstream, cluster_source(c, &p->upstream),
-                              p->cluster->tls[core_of(p)->id], p->cluster->conf->connect_timeout_us,
-                              &up_events, p, &err);
+                              cluster_rt_tls(p->cluster, core_of(p)->id),
+                              p->cluster->conf->connect_timeout_us, &up_events, p, &err);
     if (p->up == NULL) {
         p->flags = "UF";
         snprintf(p->failure, sizeof(p->failure), "%s", strerror(-err));

@@ -101,13 +101,16 @@ static int init_memory(struct tcp *tcp)
 {
     const struct tcp_conf *conf = &tcp->conf;
 
-    tcp->live = calloc(live_words(tcp), sizeof(tcp->live[0]));
+    tcp->live = calloc(2 * live_words(tcp), sizeof(tcp->live[0]));
     if (tcp->live == NULL)
         return -ENOMEM;
+    tcp->live_parked = tcp->live + live_words(tcp);
     if (slab_init(&tcp->conns, sizeof(struct tcp_conn), conf->max_conns) < 0)
         goto err_live;
-    if (slab_init(&tcp->halves, sizeof(struct tcp_half), conf->max_half_open) < 0)
+    if (slab_init(&tcp->parked, sizeof(struct tcp_parked), conf->max_conns) < 0)
         goto err_conns;
+    if (slab_init(&tcp->halves, sizeof(struct tcp_half), conf->max_half_open) < 0)
+        goto err_parked;
     if (slab_init(&tcp->tws, sizeof(struct tcp_tw), conf->max_time_wait) < 0)
         goto err_halves;
     if (slab_init(&tcp->tunings, sizeof(struct tcp_tuning), conf->max_conns) < 0)
@@ -138,6 +141,8 @@ err_tws:
     slab_fini(&tcp->tws);
 err_halves:
     slab_fini(&tcp->halves);
+err_parked:
+    slab_fini(&tcp->parked);
 err_conns:
     slab_fini(&tcp->conns);
 err_live:
@@ -155,6 +160,7 @@ static void fini_memory(struct tcp *tcp)
     slab_fini(&tcp->tunings);
     slab_fini(&tcp->tws);
     slab_fini(&tcp->halves);
+    slab_fini(&tcp->parked);
     slab_fini(&tcp->conns);
     free(tcp->live);
 }
@@ -210,6 +216,7 @@ void tcp_free(struct tcp *tcp)
         return;
     while (tcp_each(tcp, &at, UINT32_MAX, abort_one, NULL))
         continue;
+    tcp_parked_free_all(tcp);
     tcp_listeners_free(tcp);
     tcp_tw_free_all(tcp);
     wheel_stop(&tcp->core->wheel, &tcp->delayed_ack_timer);
@@ -241,17 +248,42 @@ static uint32_t place_of(const struct tcp_conn *c)
     return slab_index(&c->tcp->conns, c);
 }
 
-struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
-                              const struct net_dst *dst)
+struct tcp_conn *tcp_conn_alloc(struct tcp *tcp)
 {
     struct tcp_conn *c = slab_alloc(&tcp->conns);
     uint32_t place;
+
+    if (c == NULL)
+        return NULL;
+    c->tcp = tcp;
+    place = place_of(c);
+    tcp->live[place / 64] |= UINT64_C(1) << (place % 64);
+    return c;
+}
+
+void tcp_conn_dealloc(struct tcp_conn *c)
+{
+    const uint32_t place = place_of(c);
+
+    c->tcp->live[place / 64] &= ~(UINT64_C(1) << (place % 64));
+    slab_free(&c->tcp->conns, c);
+}
+
+/* Those that are parked have their places, which they come back to at any time. */
+static bool is_full(const struct tcp *tcp)
+{
+    return tcp->conns.in_use + tcp->parked.in_use >= tcp->conf.max_conns;
+}
+
+struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
+                              const struct net_dst *dst)
+{
+    struct tcp_conn *c = is_full(tcp) ? NULL : tcp_conn_alloc(tcp);
 
     if (c == NULL) {
         tcp->counters.no_conn++;
         return NULL;
     }
-    c->tcp = tcp;
     c->flow.key = *key;
     c->flow.ops = &tcp_conn_flow_ops;
     c->state = TCP_CLOSED;
@@ -269,8 +301,6 @@ struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
     list_init(&c->pending);
     list_init(&c->delayed_ack);
     tcp_timer_init(c);
-    place = place_of(c);
-    tcp->live[place / 64] |= UINT64_C(1) << (place % 64);
     return c;
 }
 
@@ -364,19 +394,16 @@ void tcp_conn_drop(struct tcp_conn *c)
 void tcp_conn_leave(struct tcp_conn *c)
 {
     struct tcp *tcp = c->tcp;
-    uint32_t place;
 
     if (c->busy > 0)
         c->busy--;
     if (c->busy > 0 || !c->gone)
         return;
-    place = place_of(c);
-    tcp->live[place / 64] &= ~(UINT64_C(1) << (place % 64));
     if (c->tuning != &tcp->defaults)
         slab_free(&tcp->tunings, (struct tcp_tuning *)(uintptr_t)c->tuning);
     tcp_recorder_leave(c);
     tcp_estats_put(c);
-    slab_free(&tcp->conns, c);
+    tcp_conn_dealloc(c);
 }
 
 static void tell(struct tcp_conn *c, enum tcp_event ev, void (*fn)(struct tcp_conn *c))
@@ -899,34 +926,33 @@ void tcp_flush(struct tcp *tcp)
     }
 }
 
-static bool is_at(const struct flow_key *key, const struct ipport *local)
-{
-    return key->local_port == local->port &&
-           (local->addr.family == IP_NONE || ipaddr_eq(&key->local, &local->addr));
-}
-
 bool tcp_port_in_use(const struct tcp *tcp, const struct ipport *local)
 {
     const struct list *l;
 
     list_for_each(l, &tcp->tw_list)
     {
-        if (is_at(&container_of(l, struct tcp_tw, link)->flow.key, local))
+        if (tcp_key_is_at(&container_of(l, struct tcp_tw, link)->flow.key, local))
             return true;
     }
     for (uint32_t place = 0; place < tcp->conns.n_touched; place++) {
         const struct tcp_conn *c = slab_at(&tcp->conns, place);
 
         if ((tcp->live[place / 64] >> (place % 64) & 1) != 0 && c->state != TCP_CLOSED &&
-            is_at(&c->flow.key, local))
+            tcp_key_is_at(&c->flow.key, local))
             return true;
     }
-    return false;
+    return tcp_parked_at(tcp, local);
 }
 
 uint32_t tcp_n_conns(const struct tcp *tcp)
 {
-    return tcp->conns.in_use;
+    return tcp->conns.in_use + tcp->parked.in_use;
+}
+
+uint32_t tcp_n_parked(const struct tcp *tcp)
+{
+    return tcp->parked.in_use;
 }
 
 uint32_t tcp_n_time_wait(const struct tcp *tcp)

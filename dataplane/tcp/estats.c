@@ -71,14 +71,24 @@ void tcp_estats_unfold(const uint8_t *from, struct tcp_estats *ret)
 /* ---- where it is: awake, at rest, or not there */
 
 /* c->rest: the place of its cell and, in the lowest bit, the size of it. */
+static uint8_t *cell_at(const struct tcp *tcp, uint32_t rest)
+{
+    return slab_at(&tcp->rests[rest & 1], rest >> 1);
+}
+
 static uint8_t *cell_of(const struct tcp_conn *c)
 {
-    return slab_at(&c->tcp->rests[c->rest & 1], c->rest >> 1);
+    return cell_at(c->tcp, c->rest);
 }
 
 void tcp_estats_prefetch(const struct tcp_conn *c)
 {
     __builtin_prefetch(c->es != NULL ? (const void *)c->es : cell_of(c));
+}
+
+void tcp_estats_prefetch_cell(const struct tcp *tcp, uint32_t rest)
+{
+    __builtin_prefetch(cell_at(tcp, rest));
 }
 
 static void free_cell(struct tcp_conn *c)

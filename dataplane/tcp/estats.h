@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct tcp;
 struct tcp_conn;
 
 /* What keeps the sender from sending more (RFC 4898, SndLim). */
@@ -102,6 +103,7 @@ struct tcp_estats *tcp_estats_wake(struct tcp_conn *c);
 
 /* A segment comes soon: asks for the line that it will change, or that is unfolded then. */
 void tcp_estats_prefetch(const struct tcp_conn *c);
+void tcp_estats_prefetch_cell(const struct tcp *tcp, uint32_t rest);
 
 /* Folds it: nothing has happened for a while. */
 void tcp_estats_rest(struct tcp_conn *c);

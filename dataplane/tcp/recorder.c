@@ -83,9 +83,16 @@ static struct tcp_recorder *recorder_of(const struct tcp_conn *c)
     return &c->tcp->recorders->v[c->rec - 1];
 }
 
-static bool is_in_repair(const struct tcp_conn *c)
+static bool is_free(const struct tcp_recorder *rec)
 {
-    return c->fl != NULL && c->fl->state >= CA_RECOVERY;
+    return rec->conn == NULL && rec->parked == NULL;
+}
+
+static bool is_in_repair(const struct tcp_recorder *rec)
+{
+    const struct tcp_flight *fl = rec->conn != NULL ? rec->conn->fl : NULL;
+
+    return fl != NULL && fl->state >= CA_RECOVERY;
 }
 
 static void used(struct tcp_recorders *r, struct tcp_recorder *rec, uint64_t now_us)
@@ -107,11 +114,11 @@ static struct tcp_recorder *find(struct tcp_recorders *r, uint64_t now_us)
         struct tcp_recorder *rec = container_of(r->by_use.next, struct tcp_recorder, link);
         const uint64_t quiet_us = now_us - MAX(rec->moved_us, tcp_record_us(last_of(rec)));
 
-        if (rec->conn == NULL)
+        if (is_free(rec))
             return rec;
         if (quiet_us < QUIET_US)
             return NULL; /* and so are all behind it */
-        if (quiet_us >= QUIET_IN_REPAIR_US || !is_in_repair(rec->conn))
+        if (quiet_us >= QUIET_IN_REPAIR_US || !is_in_repair(rec))
             return rec;
         used(r, rec, now_us);
     }
@@ -128,11 +135,13 @@ void tcp_recorder_take(struct tcp_conn *c)
         tcp->counters.unrecorded++;
         return;
     }
-    if (rec->conn != NULL) {
+    tcp->counters.recorders_taken += !is_free(rec);
+    if (rec->conn != NULL)
         rec->conn->rec = 0;
-        tcp->counters.recorders_taken++;
-    }
+    if (rec->parked != NULL)
+        rec->parked->rec = 0;
     rec->conn = c;
+    rec->parked = NULL;
     rec->next = rec->v;
     rec->rounds = 0;
     used(r, rec, tcp->core->now_us);
@@ -150,6 +159,14 @@ void tcp_recorder_leave(struct tcp_conn *c)
     list_remove(&rec->link);
     list_push_head(&c->tcp->recorders->by_use, &rec->link);
     c->rec = 0;
+}
+
+void tcp_recorder_follow(struct tcp *tcp, uint16_t rec, struct tcp_conn *c, struct tcp_parked *p)
+{
+    if (rec == 0)
+        return;
+    tcp->recorders->v[rec - 1].conn = c;
+    tcp->recorders->v[rec - 1].parked = p;
 }
 
 /* ---- records */
@@ -323,6 +340,8 @@ void tcp_recorder_keep(struct tcp_conn *c, enum tcp_log_why why)
 static bool log_at(const struct tcp_recorders *r, uint32_t at, struct tcp_log *ret,
                    struct tcp_log_pieces *pieces)
 {
+    const struct tcp_recorder *rec;
+
     if (at < r->n_episodes) {
         const struct episode *e = &r->episodes[(r->last_id + at) % r->n_episodes];
 
@@ -330,10 +349,11 @@ static bool log_at(const struct tcp_recorders *r, uint32_t at, struct tcp_log *r
         *pieces = (struct tcp_log_pieces){ { e->v, NULL }, { e->log.n, 0 } };
         return e->log.id != 0;
     }
-    if (r->v[at - r->n_episodes].conn == NULL)
+    rec = &r->v[at - r->n_episodes];
+    if (is_free(rec))
         return false;
-    *ret = describe(r->v[at - r->n_episodes].conn, &r->v[at - r->n_episodes]);
-    *pieces = pieces_of(&r->v[at - r->n_episodes]);
+    *ret = describe(rec->conn != NULL ? rec->conn : tcp_parked_look(rec->parked), rec);
+    *pieces = pieces_of(rec);
     return true;
 }
 

@@ -30,6 +30,7 @@
 struct tcp;
 struct tcp_conn;
 struct tcp_hdr;
+struct tcp_parked;
 struct tcp_seg;
 
 /* What a record is of, and what its fields hold; those that are not named are 0. */
@@ -115,10 +116,11 @@ bool tcp_log_find(const struct tcp *tcp, uint32_t id, const struct ipport *end, 
 struct tcp_recorder {
     struct tcp_record *next; /* to be written */
     struct tcp_record *v, *end;
-    uint64_t moved_us;     /* when it was put at the end of the list */
-    struct list link;      /* in recorders->by_use, the one used longest ago first */
-    struct tcp_conn *conn; /* NULL: nobody's */
-    uint64_t rounds;       /* that ->next has made */
+    uint64_t moved_us;         /* when it was put at the end of the list */
+    struct list link;          /* in recorders->by_use, the one used longest ago first */
+    struct tcp_conn *conn;     /* NULL: nobody's, */
+    struct tcp_parked *parked; /* or of a connection that is parked */
+    uint64_t rounds;           /* that ->next has made */
 };
 
 struct tcp_recorders; /* one worker's; NULL where there are none */
@@ -131,6 +133,8 @@ void tcp_recorders_free(struct tcp_recorders *r);
 void tcp_recorder_take(struct tcp_conn *c);
 /* The connection goes: its recorder is free. */
 void tcp_recorder_leave(struct tcp_conn *c);
+/* It is another struct from now on: one of @c and @p is NULL. */
+void tcp_recorder_follow(struct tcp *tcp, uint16_t rec, struct tcp_conn *c, struct tcp_parked *p);
 
 /* Each does nothing for a connection without a recorder. */
 void tcp_record_in_slow(struct tcp_conn *c, const struct tcp_seg *s);

@@ -27,6 +27,7 @@
  *   tcp_shutdown(): no more from us (FIN after what is queued); on_peer_closed: no more from them
  *   both done ------------------> on_closed(0); TIME_WAIT is kept by TCP alone in a small struct
  *   RST, timeout, ICMP ---------> on_closed(-ECONNRESET, -ETIMEDOUT, -ECONNREFUSED, ...)
+ *   tcp_park() -----------------> a struct tcp_parked -- on_woken --> a connection again
  *
  * on_closed(0) waits until the owner has taken every byte with tcp_recv(); any other reason does
  * not: what waits may be taken in on_closed, and is dropped after it.
@@ -43,9 +44,10 @@
 struct net;
 struct tcp;
 struct tcp_conn;
+struct tcp_parked;
 struct tcp_listener;
 
-/* Any but on_closed may be NULL. */
+/* Any but on_closed may be NULL, and on_woken where nothing is parked. */
 struct tcp_ops {
     void (*on_open)(struct tcp_conn *c);     /* active open: the handshake is done */
     void (*on_readable)(struct tcp_conn *c); /* new in-order bytes wait in tcp_recv() */
@@ -53,6 +55,7 @@ struct tcp_ops {
                                                 again half or more */
     void (*on_peer_closed)(struct tcp_conn *c);     /* FIN in order; after the last on_readable */
     void (*on_closed)(struct tcp_conn *c, int why); /* last: 0, or -errno; @c is gone afterwards */
+    void (*on_woken)(struct tcp_conn *c); /* first: it was parked, and @c is where it is now */
 };
 
 /*
@@ -221,6 +224,20 @@ void tcp_abort(struct tcp_conn *c);
  */
 void tcp_release(struct tcp_conn *c, uint64_t linger_us);
 
+/*
+ * A connection on which nothing happens, parked: in a struct of little more than half the size,
+ * which takes the place of @c. NULL: not now, as something is queued, in flight, unread or owed, or
+ * it is about to end. Not from within an event. With the next segment, or a keepalive that is due,
+ * it is a connection again, with @ops and @owner, whose first event is on_woken.
+ */
+struct tcp_parked *tcp_park(struct tcp_conn *c, const struct tcp_ops *ops, void *owner);
+
+/* By its owner: without an event. There is always room: who is parked counts as a connection. */
+struct tcp_conn *tcp_unpark(struct tcp_parked *p);
+
+/* The connection that it would be, to be looked at, until the next such call. */
+const struct tcp_conn *tcp_parked_look(const struct tcp_parked *p);
+
 void tcp_info(const struct tcp_conn *c, struct tcp_conn_info *ret);
 struct ipport tcp_local(const struct tcp_conn *c);
 struct ipport tcp_remote(const struct tcp_conn *c);
@@ -232,12 +249,13 @@ void tcp_flush(struct tcp *tcp);
  * stands for any. Looks at every connection: for owners who choose a port by hand. */
 bool tcp_port_in_use(const struct tcp *tcp, const struct ipport *local);
 
-/* Connections in use, TIME_WAIT excluded; TIME_WAIT entries. */
+/* Connections in use, TIME_WAIT excluded; those of them that are parked; TIME_WAIT entries. */
 uint32_t tcp_n_conns(const struct tcp *tcp);
+uint32_t tcp_n_parked(const struct tcp *tcp);
 uint32_t tcp_n_time_wait(const struct tcp *tcp);
 
-/* Calls @fn for up to @n connections from position *@at (start with 0) on; false when all were
- * seen. */
+/* Calls @fn for up to @n connections that are not parked, from position *@at (start with 0) on;
+ * false when all were seen. */
 bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_conn *c, void *ctx),
               void *ctx);
 
@@ -296,6 +314,8 @@ bool tcp_each(struct tcp *tcp, uint32_t *at, uint32_t n, void (*fn)(struct tcp_c
     X(no_pkt, "packets that could not be built for want of memory")                                \
     X(time_wait_reused, "TIME_WAIT entries taken over by a new connection (RFC 6191)")             \
     X(timeouts, "connections given up after too many retransmissions")                             \
+    X(parked, "times that a connection was parked, as nothing happened on it")                     \
+    X(woken, "times that one was taken up again")                                                  \
     X(recorders_taken, "flight recorders taken from a quiet connection for one that sends")        \
     X(unrecorded, "segments with data of connections that found no free flight recorder")          \
     X(episodes_kept, "episodes of loss that the flight recorders have kept")                       \

@@ -1,11 +1,12 @@
 /*
  * tcp_conn.h - struct tcp and what it is made of, for the files of this folder
  *
- * A connection passes through three structs, each in the flow table under the
+ * A connection passes through four structs, each in the flow table under the
  * same key: struct tcp_half from a SYN to the handshake's last ACK, struct
- * tcp_conn while somebody owns it, struct tcp_tw for the two minutes' silence
- * (RFC 9293, 3.6.1). Strangers who send SYNs and peers who have gone cost the
- * small ones.
+ * tcp_conn while somebody owns it, struct tcp_parked while its owner expects
+ * nothing of it, struct tcp_tw for the two minutes' silence (RFC 9293, 3.6.1).
+ * Strangers who send SYNs, peers who say nothing and peers who have gone cost
+ * the small ones.
  *
  * What is sent and not yet acknowledged is in a struct tcp_flight (flight.h), what has
  * arrived before its turn in a struct tcp_holes, what is counted in a struct tcp_estats
@@ -203,9 +204,71 @@ struct tcp_conn {
     uint64_t ts_recent_us, opened_us;
 };
 
-/* An idle connection is budgeted at half a KiB: with its totals (estats.h), or its share of the
- * flow table, some 40 bytes. */
 _Static_assert(sizeof(struct tcp_conn) <= 448, "struct tcp_conn has grown");
+
+/*
+ * What a parked connection keeps, under the names that it has in struct tcp_conn. All else is as in
+ * a connection on which nothing is under way, or follows from the key and the numbers here.
+ */
+#define TCP_PARKED_KEPT(X)                                                                         \
+    X(struct tcp *, tcp)                                                                           \
+    X(const struct tcp_ops *, ops)                                                                 \
+    X(void *, owner)                                                                               \
+    X(const struct tcp_tuning *, tuning)                                                           \
+    X(struct net_dst, dst)                                                                         \
+    X(uint64_t, opened_us)                                                                         \
+    X(uint64_t, last_rx_us)                                                                        \
+    X(uint64_t, last_tx_us)                                                                        \
+    X(uint64_t, ts_recent_us)                                                                      \
+    X(uint32_t, snd_nxt)                                                                           \
+    X(uint32_t, snd_wnd)                                                                           \
+    X(uint32_t, snd_wnd_max)                                                                       \
+    X(uint32_t, rcv_nxt)                                                                           \
+    X(uint32_t, rcv_adv)                                                                           \
+    X(uint32_t, ts_recent)                                                                         \
+    X(uint32_t, iss)                                                                               \
+    X(uint32_t, irs)                                                                               \
+    X(uint32_t, cwnd)                                                                              \
+    X(uint32_t, ssthresh)                                                                          \
+    X(uint32_t, recv_buf)                                                                          \
+    X(uint32_t, min_rtt_us)                                                                        \
+    X(uint32_t, wider_at_s)                                                                        \
+    X(uint32_t, rest)                                                                              \
+    X(struct rtt, rtt)                                                                             \
+    X(uint16_t, mss)                                                                               \
+    X(uint16_t, peer_mss)                                                                          \
+    X(uint16_t, rcv_mss)                                                                           \
+    X(uint16_t, rec)
+
+/* And those of a few bits. */
+#define TCP_PARKED_BITS(X)                                                                         \
+    X(snd_shift, 4)                                                                                \
+    X(rcv_shift, 4)                                                                                \
+    X(quick_acks, 5)                                                                               \
+    X(ts_on, 1)                                                                                    \
+    X(sack_on, 1)                                                                                  \
+    X(wscale_on, 1)                                                                                \
+    X(ecn_on, 1)                                                                                   \
+    X(ecn_echo, 1)                                                                                 \
+    X(ecn_seen, 1)                                                                                 \
+    X(answering, 1)                                                                                \
+    X(active, 1)                                                                                   \
+    X(rests, 1)
+
+#define TCP_PARKED_MEMBER(type, name) type name;
+#define TCP_PARKED_BIT(name, width) uint32_t name : (width);
+struct tcp_parked {
+    struct flow flow;
+    TCP_PARKED_KEPT(TCP_PARKED_MEMBER)
+    TCP_PARKED_BITS(TCP_PARKED_BIT)
+    uint32_t es_stays : 1;    /* ->rest is the place of its totals, which could not be folded */
+    struct wheel_timer timer; /* for the keepalive */
+};
+_Static_assert(TCP_WSCALE_MAX < 16 && TCP_QUICK_ACKS < 32, "for the bits above");
+
+/* An idle client is budgeted at half a KiB: this, a cell with its totals (estats.h), its share of
+ * the flow table, 16 to 32 bytes, and what the layers above keep. */
+_Static_assert(sizeof(struct tcp_parked) <= 256, "struct tcp_parked has grown");
 
 struct tcp_listener {
     struct list link; /* in its bucket */
@@ -275,9 +338,11 @@ struct tcp {
     struct net *net;
     struct tcp_conf conf;
     struct tcp_tuning defaults;
-    struct slab conns, halves, tws, tunings, flights, holes, estats, rests[TCP_REST_SIZES];
+    struct slab conns, parked, halves, tws, tunings, flights, holes, estats, rests[TCP_REST_SIZES];
     struct tcp_recorders *recorders; /* NULL: there are none */
-    uint64_t *live; /* a bit for every connection in use, by its place in the slab */
+    /* A bit for every connection in use, and every parked one, by its place in the slab. */
+    uint64_t *live, *live_parked;
+    struct tcp_conn look; /* tcp_parked_look() */
     struct list pending, delayed_acks, tw_list;
     struct wheel_timer delayed_ack_timer, tw_timer;
     struct list listeners[TCP_LISTENER_BUCKETS];
@@ -297,6 +362,10 @@ struct tcp {
 struct tcp_conn *tcp_conn_new(struct tcp *tcp, const struct flow_key *key,
                               const struct net_dst *dst);
 void tcp_conn_move(struct tcp_conn *c, enum tcp_state next);
+
+/* Zeroed memory for a connection, or NULL; and back, if nothing is left in it. */
+struct tcp_conn *tcp_conn_alloc(struct tcp *tcp);
+void tcp_conn_dealloc(struct tcp_conn *c);
 
 /* The opposite of tcp_conn_new(), for one that never was in the flow table. */
 void tcp_conn_unmake(struct tcp_conn *c);
@@ -541,8 +610,26 @@ void tcp_window_opened(struct tcp_conn *c);
 uint16_t tcp_syn_window(const struct tcp_tuning *tuning);
 uint8_t tcp_window_shift(const struct tcp_tuning *tuning);
 
+/* Is @local, whose address may be IP_NONE, the end of ours? */
+static inline bool tcp_key_is_at(const struct flow_key *key, const struct ipport *local)
+{
+    return key->local_port == local->port &&
+           (local->addr.family == IP_NONE || ipaddr_eq(&key->local, &local->addr));
+}
+
+/* ---- park.c */
+
+/* The owners are not told. */
+void tcp_parked_free_all(struct tcp *tcp);
+
+/* Is one of them at @local? */
+bool tcp_parked_at(const struct tcp *tcp, const struct ipport *local);
+
 /* ---- timer.c */
 void tcp_timer_init(struct tcp_conn *c);
+
+/* When the peer is asked whether it is still there; UINT64_MAX: never. */
+uint64_t tcp_keepalive_at(const struct tcp_conn *c);
 
 /* Starts the wheel timer if a deadline comes before it. */
 void tcp_timer_arm(struct tcp_conn *c);

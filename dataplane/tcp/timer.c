@@ -26,7 +26,7 @@ static uint64_t after(uint64_t from_us, uint64_t us)
     return us < UINT64_MAX - from_us ? from_us + us : UINT64_MAX;
 }
 
-static uint64_t keepalive_at(const struct tcp_conn *c)
+uint64_t tcp_keepalive_at(const struct tcp_conn *c)
 {
     const struct tcp_tuning *t = c->tuning;
 
@@ -86,7 +86,7 @@ static void on_quiet(struct tcp_conn *c)
 
 static uint64_t next_deadline(const struct tcp_conn *c)
 {
-    uint64_t at = keepalive_at(c);
+    uint64_t at = tcp_keepalive_at(c);
 
     if (c->rtx_at_us != 0)
         at = MIN(at, c->rtx_at_us);
@@ -357,7 +357,7 @@ static void on_timer(struct wheel_timer *t, uint64_t wheel_now_us)
         tcp_output(c, false);
     else if (now_us >= quiet_at(c))
         on_quiet(c);
-    else if (now_us >= keepalive_at(c))
+    else if (now_us >= tcp_keepalive_at(c))
         on_keepalive(c);
     tcp_events(c);
     if (c->state != TCP_CLOSED)

@@ -1,12 +1,17 @@
 #include "dataplane/telemetry/stats.h"
 
+#include "dataplane/base/hash.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct stats {
     unsigned n_workers, n, room;
-    struct stats_block **blocks;
+    struct stats_block **blocks; /* in the order they were made */
+    struct hash_key seed;        /* the index: names are as long as somebody else likes */
+    unsigned mask;
+    struct stats_block **index; /* open addressing, at most half full */
 };
 
 static void *must(void *p)
@@ -23,6 +28,7 @@ struct stats *stats_new(unsigned n_workers)
     struct stats *s = must(calloc(1, sizeof(*s)));
 
     s->n_workers = n_workers;
+    hash_key_random(&s->seed);
     return s;
 }
 
@@ -30,30 +36,52 @@ void stats_free(struct stats *s)
 {
     for (unsigned i = 0; i < s->n; i++) {
         for (unsigned w = 0; w < s->n_workers; w++)
-            free(s->blocks[i]->own[w]);
+            free(s->blocks[i]->of[w].own);
         free((char *)(uintptr_t)s->blocks[i]->name);
         free(s->blocks[i]);
     }
     free(s->blocks);
+    free(s->index);
     free(s);
+}
+
+/* Where the block is, or would be. */
+static struct stats_block **place_of(const struct stats *s, const struct stats_scope *scope,
+                                     const char *name)
+{
+    unsigned at = (unsigned)hash_sip(&s->seed, name, strlen(name)) & s->mask;
+
+    while (s->index[at] != NULL &&
+           (s->index[at]->scope != scope || strcmp(s->index[at]->name, name) != 0))
+        at = (at + 1) & s->mask;
+    return &s->index[at];
+}
+
+static void make_room(struct stats *s)
+{
+    if (s->n < s->room)
+        return;
+    s->room = MAX(s->room * 2, 32);
+    s->blocks = must(realloc(s->blocks, s->room * sizeof(s->blocks[0])));
+    free(s->index);
+    s->mask = 2 * s->room - 1;
+    s->index = must(calloc(2 * s->room, sizeof(s->index[0])));
+    for (unsigned i = 0; i < s->n; i++)
+        *place_of(s, s->blocks[i]->scope, s->blocks[i]->name) = s->blocks[i];
 }
 
 static struct stats_block *find(struct stats *s, const struct stats_scope *scope, const char *name)
 {
-    struct stats_block *b;
+    struct stats_block **place, *b;
 
-    for (unsigned i = 0; i < s->n; i++)
-        if (s->blocks[i]->scope == scope && strcmp(s->blocks[i]->name, name) == 0)
-            return s->blocks[i];
-
-    if (s->n == s->room) {
-        s->room = s->room * 2 + 16;
-        s->blocks = must(realloc(s->blocks, s->room * sizeof(s->blocks[0])));
-    }
-    b = must(calloc(1, sizeof(*b)));
+    make_room(s);
+    place = place_of(s, scope, name);
+    if (*place != NULL)
+        return *place;
+    b = must(calloc(1, sizeof(*b) + s->n_workers * sizeof(b->of[0])));
     b->scope = scope;
     b->name = must(strdup(name));
-    s->blocks[s->n++] = b;
+    s->blocks[s->n++] = *place = b;
     return b;
 }
 
@@ -63,11 +91,11 @@ struct stats_block *stats_block(struct stats *s, const struct stats_scope *scope
     size_t len = (scope->n * sizeof(uint64_t) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
 
     for (unsigned w = 0; w < s->n_workers; w++) {
-        if (b->own[w] != NULL)
+        if (b->of[w].own != NULL)
             continue;
-        b->own[w] = must(aligned_alloc(CACHE_LINE, len)); /* no line is shared by two workers */
-        memset(b->own[w], 0, len);
-        b->values[w] = b->own[w];
+        b->of[w].own = must(aligned_alloc(CACHE_LINE, len)); /* no line is shared by two workers */
+        memset(b->of[w].own, 0, len);
+        b->of[w].values = b->of[w].own;
     }
     return b;
 }
@@ -75,7 +103,7 @@ struct stats_block *stats_block(struct stats *s, const struct stats_scope *scope
 void stats_show(struct stats *s, const struct stats_scope *scope, const char *name, unsigned worker,
                 const uint64_t *values)
 {
-    find(s, scope, name)->values[worker] = values;
+    find(s, scope, name)->of[worker].values = values;
 }
 
 void stats_each(const struct stats *s, stats_fn fn, void *ctx)
@@ -87,8 +115,8 @@ void stats_each(const struct stats *s, stats_fn fn, void *ctx)
             uint64_t sum = 0;
 
             for (unsigned w = 0; w < s->n_workers; w++)
-                if (b->values[w] != NULL)
-                    sum += __atomic_load_n(&b->values[w][k], __ATOMIC_RELAXED);
+                if (b->of[w].values != NULL)
+                    sum += __atomic_load_n(&b->of[w].values[k], __ATOMIC_RELAXED);
             fn(b, &b->scope->descs[k], sum, ctx);
         }
     }

@@ -16,8 +16,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STATS_MAX_WORKERS 32
-
 enum stat_kind { STAT_COUNTER, STAT_GAUGE };
 
 struct stat_desc {
@@ -43,9 +41,11 @@ struct stats_scope {
 
 struct stats_block {
     const struct stats_scope *scope;
-    const char *name;                          /* "" if the scope has no label */
-    const uint64_t *values[STATS_MAX_WORKERS]; /* NULL: this worker has none */
-    uint64_t *own[STATS_MAX_WORKERS];          /* the same, where the block owns them */
+    const char *name; /* "" if the scope has no label */
+    struct {
+        const uint64_t *values; /* NULL: this worker has none */
+        uint64_t *own;          /* the same, where the block owns them */
+    } of[];                     /* of each worker */
 };
 
 struct stats *stats_new(unsigned n_workers);
@@ -72,7 +72,7 @@ char *stats_flat_name(const struct stats_block *b, const struct stat_desc *d, ch
 /* The number @i of worker @worker's own part. Hot path: one load, one add, one store. */
 static inline void stat_add(struct stats_block *b, unsigned worker, unsigned i, int64_t by)
 {
-    uint64_t *v = &b->own[worker][i];
+    uint64_t *v = &b->of[worker].own[i];
 
     __atomic_store_n(v, *v + (uint64_t)by, __ATOMIC_RELAXED);
 }

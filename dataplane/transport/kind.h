@@ -6,8 +6,6 @@
 #include "dataplane/base/slab.h"
 #include "dataplane/transport/transport.h"
 
-#define TRANSPORT_REASON_LEN 256
-
 enum transport_state {
     TRANSPORT_CONNECTING, /* TCP's handshake */
     TRANSPORT_SECURING,   /* TLS's handshake */
@@ -50,7 +48,7 @@ struct transport {
     enum transport_end why;
     struct wheel_timer deadline; /* of connecting and securing */
     struct ipport local, remote;
-    char reason[TRANSPORT_REASON_LEN];
+    const char *reason; /* of on_closed; NULL: there is nothing to say */
 };
 
 struct transports {
@@ -59,6 +57,7 @@ struct transports {
     struct slab slab;
     struct list handshakes; /* transports with a handshake step to do */
     struct list records;    /* open ones with ciphertext to read */
+    char words[128];        /* a reason that had to be put together, while it is told */
 };
 
 /* Gives on_closed and frees @t. Only from events from below, never from a call of the owner. */

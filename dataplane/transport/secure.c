@@ -2,8 +2,6 @@
  */
 #include "dataplane/transport/kind.h"
 
-#include <stdio.h>
-
 #define PULL_MAX (32 * 1024)  /* ciphertext taken from TCP at once */
 #define PLAIN_MAX (16 * 1024) /* plaintext that waits for its owner: beyond, reading stops */
 #define LINGER_US 1000000     /* for an alert to get out */
@@ -38,7 +36,7 @@ static bool drained(const struct transport *t)
 /* An alert may wait in @out: it goes first, and gets a moment to arrive. */
 static void failed(struct transport *t, struct pktq *out)
 {
-    snprintf(t->reason, sizeof(t->reason), "%s", tls_error(t->tls));
+    t->reason = tls_error(t->tls);
     if (t->tcp != NULL) {
         tcp_send(t->tcp, out);
         tcp_release(t->tcp, LINGER_US);
@@ -48,9 +46,9 @@ static void failed(struct transport *t, struct pktq *out)
     transport_end(t, TRANSPORT_END_TLS);
 }
 
-static void broken_off(struct transport *t, const char *why)
+static void broken_off(struct transport *t, const char *reason)
 {
-    snprintf(t->reason, sizeof(t->reason), "TLS error: %s", why);
+    t->reason = reason;
     transport_end(t, TRANSPORT_END_RESET);
 }
 
@@ -111,11 +109,11 @@ static void handshake_step(struct transport *t)
         failed(t, &out);
         return;
     case TLS_CLOSED:
-        broken_off(t, "closed during the handshake");
+        broken_off(t, "TLS error: closed during the handshake");
         return;
     case TLS_HANDSHAKING:
         if (t->tcp_eof && tcp_recv_waiting(t->tcp) == 0) {
-            broken_off(t, "closed during the handshake");
+            broken_off(t, "TLS error: closed during the handshake");
             return;
         }
         if (tcp_recv_waiting(t->tcp) > 0)
@@ -145,7 +143,7 @@ static void read_records(struct transport *t)
         t->tls_eof = true;
     } else if (t->tcp_eof && !more_to_read(t) && pktq_is_empty(&t->plain)) {
         /* RFC 8446, 6.1: without close_notify the end may have been forged. */
-        broken_off(t, "closed without close_notify");
+        broken_off(t, "TLS error: closed without close_notify");
         return;
     } else if (more_to_read(t) && t->plain.bytes < PLAIN_MAX) {
         want_read(t);
@@ -174,7 +172,7 @@ static void send_secure(struct transport *t, struct pktq *q)
 
     pktq_init(&out);
     if (tls_write(t->tls, q, &out) == TLS_FAILED) {
-        snprintf(t->reason, sizeof(t->reason), "%s", tls_error(t->tls));
+        t->reason = tls_error(t->tls);
         transport_fail(t, TRANSPORT_END_TLS);
     }
     pktq_clear(q);
@@ -208,7 +206,7 @@ static void on_open(struct transport *t)
     t->state = TRANSPORT_SECURING;
     t->tls = tls_session_new(t->ctx, t->all->core, tcp_mss(t->tcp));
     if (t->tls == NULL) {
-        snprintf(t->reason, sizeof(t->reason), "TLS error: no memory");
+        t->reason = "TLS error: no memory";
         stage_leave(stages_of(t), was);
         transport_end(t, TRANSPORT_END_MEMORY);
         return;

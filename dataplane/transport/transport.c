@@ -63,14 +63,19 @@ static void on_closed(struct tcp_conn *c, int why)
     struct transport *t = of(c);
 
     t->tcp = NULL;
-    if (why != 0 && t->reason[0] == '\0')
-        snprintf(t->reason, sizeof(t->reason), "%s%s",
+    if (why != 0 && t->reason == NULL) {
+        snprintf(t->all->words, sizeof(t->all->words), "%s%s",
                  t->state == TRANSPORT_CONNECTING ? "delayed connect error: " : "", strerror(-why));
+        t->reason = t->all->words;
+    }
     transport_end(t, end_of(why));
 }
 
-static const struct tcp_ops tcp_events = { on_open, on_readable, on_writable, on_peer_closed,
-                                           on_closed };
+static const struct tcp_ops tcp_events = { .on_open = on_open,
+                                           .on_readable = on_readable,
+                                           .on_writable = on_writable,
+                                           .on_peer_closed = on_peer_closed,
+                                           .on_closed = on_closed };
 
 const struct tcp_ops *transport_tcp_ops(void)
 {
@@ -177,9 +182,8 @@ static void on_deadline(struct wheel_timer *timer, uint64_t now_us)
 {
     struct transport *t = container_of(timer, struct transport, deadline);
 
-    snprintf(t->reason, sizeof(t->reason), "%s",
-             t->state == TRANSPORT_CONNECTING ? "connection timeout"
-                                              : "TLS error: handshake timeout");
+    t->reason =
+        t->state == TRANSPORT_CONNECTING ? "connection timeout" : "TLS error: handshake timeout";
     transport_end(t, TRANSPORT_END_TIMEOUT);
 }
 
@@ -202,6 +206,15 @@ static struct transport *new_transport(struct transports *ts, const struct trans
     return t;
 }
 
+static void accepted(struct transport *t, struct tcp_conn *c)
+{
+    t->tcp = c;
+    t->state = TRANSPORT_OPEN;
+    t->is_server = true;
+    t->local = tcp_local(c);
+    t->remote = tcp_remote(c);
+}
+
 struct transport *transport_accept(struct transports *ts, struct tcp_conn *c,
                                    const struct transport_events *ev, void *owner)
 {
@@ -209,11 +222,7 @@ struct transport *transport_accept(struct transports *ts, struct tcp_conn *c,
 
     if (t == NULL)
         return NULL;
-    t->tcp = c;
-    t->state = TRANSPORT_OPEN;
-    t->is_server = true;
-    t->local = tcp_local(c);
-    t->remote = tcp_remote(c);
+    accepted(t, c);
     return t;
 }
 
@@ -278,6 +287,81 @@ void transport_shutdown(struct transport *t)
         return;
     t->kind->close(t);
     tcp_shutdown(t->tcp);
+}
+
+/* --- parked ---------------------------------------------------------------------------------- */
+
+static bool is_quiet(const struct transport *t)
+{
+    return t->state == TRANSPORT_OPEN && t->is_server && t->tcp != NULL && pktq_is_empty(&t->in) &&
+           pktq_is_empty(&t->plain) && !t->tcp_eof && !t->tls_eof && !list_is_linked(&t->work) &&
+           !list_is_linked(&t->later.link) && (t->tls == NULL || !tls_read_pending(t->tls, &t->in));
+}
+
+/* @c is open again: what it belongs to is a transport again. NULL: no memory, and both are gone. */
+static struct transport *revive(struct transport_parked *p, struct tcp_conn *c)
+{
+    struct transport *t = new_transport(p->all, NULL, NULL);
+
+    if (t == NULL) {
+        tcp_abort(c);
+        tls_session_free(p->tls);
+        return NULL;
+    }
+    accepted(t, c);
+    if (p->tls == NULL)
+        return t;
+    t->kind = &transport_secure_kind;
+    t->tls = p->tls;
+    t->ctx = tls_ctx_get(tls_session_ctx(p->tls));
+    t->was_open = true;
+    return t;
+}
+
+static void on_woken(struct tcp_conn *c)
+{
+    struct transport_parked *p = tcp_owner(c);
+    struct transport *t = revive(p, c);
+
+    if (t != NULL)
+        tcp_set_owner(c, &tcp_events, t);
+    p->ev->on_woken(p, t); /* last: @p is its owner's */
+}
+
+/* The first event, after which they are those of a transport. */
+static const struct tcp_ops parked_events = { .on_woken = on_woken };
+
+bool transport_park(struct transport *t, const struct transport_events *ev,
+                    struct transport_parked *ret)
+{
+    struct tcp_parked *tcp = is_quiet(t) ? tcp_park(t->tcp, &parked_events, ret) : NULL;
+
+    if (tcp == NULL)
+        return false;
+    *ret = (struct transport_parked){ .all = t->all, .ev = ev, .tcp = tcp, .tls = t->tls };
+    t->tls = NULL;
+    destroy(t);
+    return true;
+}
+
+struct transport *transport_unpark(struct transport_parked *p)
+{
+    struct tcp_conn *c = tcp_unpark(p->tcp);
+    struct transport *t = revive(p, c);
+
+    if (t != NULL)
+        tcp_set_owner(c, &tcp_events, t);
+    return t;
+}
+
+const struct tls_peer *transport_parked_tls_peer(const struct transport_parked *p)
+{
+    return p->tls != NULL ? tls_peer(p->tls) : NULL;
+}
+
+const struct tcp_conn *transport_parked_tcp(const struct transport_parked *p)
+{
+    return tcp_parked_look(p->tcp);
 }
 
 /* --- bytes ----------------------------------------------------------------------------------- */
@@ -347,5 +431,5 @@ struct tcp_conn *transport_tcp(const struct transport *t)
 
 const char *transport_reason(const struct transport *t)
 {
-    return t->reason;
+    return t->reason != NULL ? t->reason : "";
 }

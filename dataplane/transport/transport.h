@@ -13,6 +13,9 @@
  *                                                                          v
  *   anything that ends it from below: on_closed, the last event; the transport is gone
  *
+ *   transport_park()    OPEN --> struct transport_parked, in its owner's memory -- on_woken -->
+ * OPEN
+ *
  * Events never come from within a call that the owner makes; transport_abort()
  * and transport_release() are the owner's last word, no event follows.
  *
@@ -29,6 +32,7 @@
 
 struct transports;
 struct transport;
+struct transport_parked;
 
 /* Why a stream ended before its time. */
 enum transport_end {
@@ -47,6 +51,17 @@ struct transport_events {
     void (*on_eof)(
         struct transport *t); /* the peer will send no more; everything before was taken */
     void (*on_closed)(struct transport *t, enum transport_end why); /* last */
+    /* First: something has come for @p, which is @t from now on; its owner sets itself and its
+     * events. @t NULL: there was no memory for it, and what was there is gone. */
+    void (*on_woken)(struct transport_parked *p, struct transport *t);
+};
+
+/* What is left of an accepted stream on which nothing happens. It stays where it is. */
+struct transport_parked {
+    struct transports *all;
+    const struct transport_events *ev; /* on_woken alone */
+    struct tcp_parked *tcp;
+    struct tls_session *tls; /* NULL: plain */
 };
 
 /* One worker's transports. */
@@ -104,6 +119,20 @@ void transport_release(struct transport *t, uint64_t linger_us);
 
 /* RST. No event follows. */
 void transport_abort(struct transport *t);
+
+/*
+ * Leaves *@ret in the place of @t, if nothing waits in either direction and nothing is under way.
+ * False: not now. Not from within an event.
+ */
+bool transport_park(struct transport *t, const struct transport_events *ev,
+                    struct transport_parked *ret);
+
+/* By its owner: it is a stream again, without an event. NULL: no memory, and it is gone. */
+struct transport *transport_unpark(struct transport_parked *p);
+
+/* As transport_tls_peer() and transport_tcp(), until the next such call. */
+const struct tls_peer *transport_parked_tls_peer(const struct transport_parked *p);
+const struct tcp_conn *transport_parked_tcp(const struct transport_parked *p);
 
 /* NULL unless it is TLS and open. */
 const struct tls_peer *transport_tls_peer(const struct transport *t);

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#define STALE_AT_ONCE 16 /* connections that one request closes, at most */
+
 #define ROW(name, kind, text) { #name, STAT_##kind, text },
 static const struct stat_desc descs[] = { CLUSTER_STATS(ROW) };
 
@@ -39,14 +41,6 @@ static struct endpoint *of_link(struct list *l)
     return container_of(l, struct endpoint, link);
 }
 
-static struct endpoint *find_endpoint(struct cluster *c, const struct ipport *address)
-{
-    struct list *l;
-
-    list_for_each(l, &c->endpoints) if (ipport_eq(&of_link(l)->address, address)) return of_link(l);
-    return NULL;
-}
-
 static struct endpoint *new_endpoint(struct cluster *c, const struct ipport *address)
 {
     struct endpoint *e = calloc(1, sizeof(*e)); /* when adopting, not on the packet path */
@@ -60,22 +54,47 @@ static struct endpoint *new_endpoint(struct cluster *c, const struct ipport *add
     list_init(&e->idle);
     list_init(&e->waiting);
     list_init(&e->serve_link);
+    list_init(&e->drain_link);
     return e;
 }
 
-static void drain_endpoint(struct endpoint *e)
+/* Its connections are not for new requests: some of them, or all, if it is gone. */
+static void drain_later(struct endpoint *e)
 {
-    struct list *l, *tmp;
-
-    list_for_each_safe(l, tmp, &e->conns) upconn_drain(container_of(l, struct upconn, link));
+    if (list_is_empty(&e->conns))
+        return;
+    e->drain_round++;
+    if (!list_is_linked(&e->drain_link))
+        list_push_tail(&e->cluster->all->draining, &e->drain_link);
 }
 
-/* What was said before under other TLS settings, or is being said, is not for new requests. */
-static void renew_conns(struct endpoint *e)
+/* The next connection that it has not been decided about; false: there is none. */
+static bool drain_next(struct endpoint *e)
 {
-    struct list *l, *tmp;
+    struct upconn *c;
 
-    list_for_each_safe(l, tmp, &e->conns) upconn_retire(container_of(l, struct upconn, link));
+    if (list_is_empty(&e->conns))
+        return false;
+    c = container_of(e->conns.next, struct upconn, link);
+    if (c->drain_round == e->drain_round)
+        return false;
+    c->drain_round = e->drain_round;
+    list_remove(&c->link);
+    list_push_tail(&e->conns, &c->link);
+    if (e->gone || upconn_is_stale(c))
+        upconn_drain(c);
+    return true;
+}
+
+bool upstreams_drain_some(struct upstreams *us, uint32_t *max)
+{
+    for (; *max > 0 && !list_is_empty(&us->draining); --*max) {
+        struct endpoint *e = container_of(us->draining.next, struct endpoint, drain_link);
+
+        if (!drain_next(e))
+            list_remove(&e->drain_link);
+    }
+    return !list_is_empty(&us->draining);
 }
 
 static void free_cluster_if_over(struct cluster *c)
@@ -86,7 +105,6 @@ static void free_cluster_if_over(struct cluster *c)
     core_cancel(&c->work);
     list_remove(&c->link);
     pin_put(c->rt->pins, c->all->core->id);
-    free(c->name);
     free(c);
 }
 
@@ -99,39 +117,34 @@ static void free_endpoint_if_over(struct endpoint *e)
         return;
     list_remove(&e->link);
     list_remove(&e->serve_link);
+    list_remove(&e->drain_link);
     free(e);
     free_cluster_if_over(c);
 }
 
 static void retire_endpoint(struct endpoint *e)
 {
+    struct cluster *c = e->cluster;
+
     e->gone = true;
-    list_push_tail(&e->cluster->retired, &e->link);
-    drain_endpoint(e);
+    e->slot->live[c->all->core->id] = NULL;
+    e->slot = NULL;
+    c->n_endpoints--;
+    if (c->next == e)
+        c->lb->pick(c); /* on to the one behind it */
+    if (c->next == e)
+        c->next = NULL;
+    list_remove(&e->link);
+    list_push_tail(&c->retired, &e->link);
+    drain_later(e);
     free_endpoint_if_over(e);
 }
 
 /* --- adopting a configuration ---------------------------------------------------------------- */
 
-static struct cluster *find_cluster(struct upstreams *us, const char *name)
-{
-    struct list *l;
-
-    list_for_each(l, &us->clusters)
-    {
-        struct cluster *c = container_of(l, struct cluster, link);
-
-        if (!c->gone && strcmp(c->name, name) == 0)
-            return c;
-    }
-    return NULL;
-}
-
 struct cluster *upstreams_find(struct upstreams *us, const struct cluster_rt *rt)
 {
-    struct cluster *c = rt->live[us->core->id];
-
-    return likely(c != NULL) ? c : find_cluster(us, rt->conf->name);
+    return rt->slot->live[us->core->id];
 }
 
 static void serve(struct work *w);
@@ -142,129 +155,176 @@ static struct cluster *new_cluster(struct upstreams *us, struct cluster_rt *rt)
 
     if (c == NULL)
         return NULL;
-    c->name = strdup(rt->conf->name);
-    if (c->name == NULL) {
-        free(c);
-        return NULL;
-    }
     c->all = us;
     c->rt = rt;
+    c->epoch = rt->epoch - 1;
     pin_get(rt->pins, us->core->id);
+    list_init(&c->link);
     list_init(&c->endpoints);
     list_init(&c->retired);
     list_init(&c->to_serve);
     list_init(&c->refused);
     work_init(&c->work, serve);
-    list_push_tail(&us->clusters, &c->link);
+    rt->slot->live[us->core->id] = c;
     return c;
 }
 
-/* Puts the endpoints in the configuration's order, keeping those that were there with their
- * connections. */
-static void adopt_endpoints(struct cluster *c)
+static struct endpoint *add_endpoint(struct cluster *c, uint32_t i)
 {
-    const struct cluster_conf *conf = c->rt->conf;
-    struct list now = LIST_INIT(now), *l;
-    uint64_t start;
+    struct endpoint *e = new_endpoint(c, &c->rt->conf->endpoints[i].address);
 
-    c->n_endpoints = 0;
-    for (uint32_t i = 0; i < conf->n_endpoints; i++) {
-        struct endpoint *e = find_endpoint(c, &conf->endpoints[i].address);
-
-        if (e == NULL)
-            e = new_endpoint(c, &conf->endpoints[i].address);
-        if (e == NULL)
-            continue;
-        list_remove(&e->link);
-        list_push_tail(&now, &e->link);
-        c->n_endpoints++;
-    }
-    while ((l = list_pop_head(&c->endpoints)) != NULL)
-        retire_endpoint(of_link(l));
-    list_splice_tail(&c->endpoints, &now);
-
+    if (e == NULL)
+        return NULL;
+    e->slot = c->rt->endpoints[i];
+    e->slot->live[c->all->core->id] = e;
+    c->n_endpoints++;
     /* Workers that all began with the first endpoint would march in step. */
-    c->next = list_is_empty(&c->endpoints) ? NULL : of_link(c->endpoints.next);
-    start = c->n_endpoints > 0 ? core_random(c->all->core) % c->n_endpoints : 0;
-    while (start-- > 0)
-        c->lb->pick(c);
+    if (core_random(c->all->core) % c->n_endpoints == 0)
+        c->next = e;
+    return e;
+}
+
+/* Endpoints move to the tail in the configuration's order: the front is left with those that go. */
+static void adopt_endpoint(struct cluster *c, uint32_t i)
+{
+    struct endpoint *e = c->rt->endpoints[i]->live[c->all->core->id];
+
+    if (e == NULL)
+        e = add_endpoint(c, i);
+    if (e == NULL)
+        return;
+    if (e->tls_epoch != c->rt->tls_epoch)
+        drain_later(e);
+    e->epoch = c->rt->epoch;
+    e->tls_epoch = c->rt->tls_epoch;
+    list_remove(&e->link);
+    list_push_tail(&c->endpoints, &e->link);
+}
+
+static bool retire_first(struct cluster *c)
+{
+    struct endpoint *e = of_link(c->endpoints.next);
+
+    if (list_is_empty(&c->endpoints) || (!c->gone && e->epoch == c->rt->epoch))
+        return false;
+    retire_endpoint(e);
+    return true;
 }
 
 static void set_membership(struct cluster *c)
 {
-    uint64_t now = c->rt->stats->own[c->all->core->id][CLUSTER_STAT_membership_total];
+    uint64_t now = c->rt->stats->of[c->all->core->id].own[CLUSTER_STAT_membership_total];
 
     /* Every worker has the same endpoints: one tells. */
     if (c->all->core->id == 0)
         cluster_count(c, CLUSTER_STAT_membership_total, (int64_t)c->n_endpoints - (int64_t)now);
 }
 
-static void adopt_cluster(struct upstreams *us, struct cluster_rt *rt)
+/* @rt's turn has come: its live cluster, from now on by its settings. NULL: no memory. */
+static struct cluster *begin_cluster(struct upstreams *us, struct cluster_rt *rt)
 {
-    struct cluster *c = find_cluster(us, rt->conf->name);
-    bool was_there = c != NULL, other_tls = false;
+    struct cluster *c = rt->slot->live[us->core->id];
 
     if (c == NULL)
         c = new_cluster(us, rt);
     if (c == NULL)
-        return; /* rt->live stays NULL: requests are answered as if there were no such cluster */
-    if (was_there) {
-        other_tls = !tls_conf_eq(c->rt->conf->tls, rt->conf->tls);
-        c->rt->live[us->core->id] = NULL;
+        return NULL; /* the slot stays empty: requests are answered as if there were no such cluster
+                      */
+    if (c->rt != rt) {
         pin_get(rt->pins, us->core->id);
         pin_put(c->rt->pins, us->core->id);
         c->rt = rt;
     }
     c->lb = lb_find(rt->conf->lb_policy);
-    adopt_endpoints(c);
-    set_membership(c);
-    rt->live[us->core->id] = c;
-    if (other_tls) {
-        struct list *l;
+    c->round = us->round;
+    list_remove(&c->link);
+    list_push_tail(&us->clusters, &c->link);
+    return c;
+}
 
-        list_for_each(l, &c->endpoints) renew_conns(of_link(l));
+/* True: it is done; else *@max is used up. */
+static bool adopt_cluster(struct upstreams *us, struct cluster_rt *rt, uint32_t *max)
+{
+    struct cluster *c = us->at_endpoint == 0 ? begin_cluster(us, rt) : rt->slot->live[us->core->id];
+
+    if (c == NULL || c->epoch == rt->epoch)
+        return true;
+    for (; us->at_endpoint < rt->conf->n_endpoints; us->at_endpoint++) {
+        if (*max == 0)
+            return false;
+        --*max;
+        adopt_endpoint(c, us->at_endpoint);
     }
-}
-
-static void retire_cluster(struct cluster *c)
-{
-    struct list left = LIST_INIT(left), *l;
-
-    c->gone = true;
-    c->rt->live[c->all->core->id] = NULL;
-    c->next = NULL;
-    c->n_endpoints = 0;
+    for (; retire_first(c); --*max)
+        if (*max == 0)
+            return false;
+    c->epoch = rt->epoch;
     set_membership(c);
-    list_splice_tail(&left, &c->endpoints);
-    /* The cluster stays until this is done: an endpoint on its way out keeps it. */
-    c->n_waiting++;
-    while ((l = list_pop_head(&left)) != NULL)
-        retire_endpoint(of_link(l));
-    c->n_waiting--;
-    free_cluster_if_over(c);
-}
-
-static bool is_among(const struct cluster *c, struct cluster_rt **rts, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (c->rt == rts[i])
-            return true;
-    return false;
+    return true;
 }
 
 void upstreams_adopt(struct upstreams *us, struct cluster_rt **rts, uint32_t n)
 {
-    struct list *l, *tmp;
+    us->rts = rts;
+    us->n = n;
+    us->at = us->at_endpoint = 0;
+    us->round++;
+}
 
-    for (uint32_t i = 0; i < n; i++)
-        adopt_cluster(us, rts[i]);
-    list_for_each_safe(l, tmp, &us->clusters)
-    {
-        struct cluster *c = container_of(l, struct cluster, link);
-
-        if (!c->gone && !is_among(c, rts, n))
-            retire_cluster(c);
+bool upstreams_adopt_some(struct upstreams *us, uint32_t *max)
+{
+    while (us->at<us->n && * max> 0) {
+        --*max;
+        if (!adopt_cluster(us, us->rts[us->at], max))
+            break;
+        us->at++;
+        us->at_endpoint = 0;
     }
+    return us->at < us->n;
+}
+
+static void begin_retirement(struct cluster *c)
+{
+    if (c->gone)
+        return;
+    c->gone = true;
+    c->rt->slot->live[c->all->core->id] = NULL;
+}
+
+/* Endpoints one by one; then it leaves. False: *@max is used up. */
+static bool retire_cluster(struct cluster *c, uint32_t *max)
+{
+    bool done;
+
+    begin_retirement(c);
+    c->n_waiting++; /* it stays until this is done */
+    while (*max > 0 && retire_first(c))
+        --*max;
+    done = list_is_empty(&c->endpoints);
+    if (done) {
+        list_remove(&c->link);
+        list_push_tail(&c->all->leaving, &c->link);
+        set_membership(c);
+    }
+    c->n_waiting--;
+    free_cluster_if_over(c);
+    return done;
+}
+
+bool upstreams_retire_some(struct upstreams *us, uint32_t *max)
+{
+    while (!list_is_empty(&us->clusters)) {
+        struct cluster *c = container_of(us->clusters.next, struct cluster, link);
+
+        if (c->round == us->round)
+            return false;
+        if (*max == 0)
+            return true;
+        --*max;
+        if (!retire_cluster(c, max))
+            return true;
+    }
+    return false;
 }
 
 struct upstreams *upstreams_new(struct core *core, struct transports *ts, struct http *http,
@@ -278,6 +338,8 @@ struct upstreams *upstreams_new(struct core *core, struct transports *ts, struct
     us->ts = ts;
     us->http = http;
     list_init(&us->clusters);
+    list_init(&us->leaving);
+    list_init(&us->draining);
     if (slab_init(&us->conns, sizeof(struct upconn), max_conns) < 0) {
         free(us);
         return NULL;
@@ -301,8 +363,6 @@ static void kill_cluster(struct cluster *c)
     struct list *l, *tmp;
 
     c->n_waiting++; /* keeps it, likewise */
-    if (!c->gone)
-        retire_cluster(c);
     list_for_each_safe(l, tmp, &c->retired) kill_endpoint(of_link(l));
     c->n_waiting--;
     free_cluster_if_over(c);
@@ -310,11 +370,14 @@ static void kill_cluster(struct cluster *c)
 
 void upstreams_free(struct upstreams *us)
 {
+    uint32_t all = UINT32_MAX;
     struct list *l, *tmp;
 
     if (us == NULL)
         return;
-    list_for_each_safe(l, tmp, &us->clusters) kill_cluster(container_of(l, struct cluster, link));
+    us->round++;
+    upstreams_retire_some(us, &all);
+    list_for_each_safe(l, tmp, &us->leaving) kill_cluster(container_of(l, struct cluster, link));
     slab_fini(&us->conns);
     free(us);
 }
@@ -422,14 +485,20 @@ static void fail(struct cluster_waiter *w, enum cluster_failure why, const char 
 /* A free connection for @w: the one used last, or one that was never used. */
 static struct upconn *free_conn(struct endpoint *e, const struct cluster_waiter *w)
 {
-    struct list *l;
+    unsigned n_stale = 0;
+    struct list *l, *tmp;
 
-    list_for_each(l, &e->idle)
+    list_for_each_safe(l, tmp, &e->idle)
     {
         struct upconn *c = container_of(l, struct upconn, idle_link);
 
-        if (!w->fresh || c->http->total_streams == 0)
+        if (upconn_is_stale(c)) {
+            upconn_drain(c); /* its turn has not come yet */
+            if (++n_stale == STALE_AT_ONCE)
+                return NULL;
+        } else if (!w->fresh || c->http->total_streams == 0) {
             return c;
+        }
     }
     return NULL;
 }
@@ -563,7 +632,7 @@ static void tell_endpoint(const struct endpoint *e, bool leaving,
                           void (*fn)(const struct endpoint_info *e, void *ctx), void *ctx)
 {
     struct endpoint_info info = {
-        .cluster = e->cluster->name,
+        .cluster = e->cluster->rt->conf->name,
         .address = e->address,
         .leaving = leaving,
         .cx_active = e->n_conns,
@@ -584,20 +653,27 @@ static void tell_endpoint(const struct endpoint *e, bool leaving,
     fn(&info, ctx);
 }
 
-void upstreams_each(struct upstreams *us, void (*fn)(const struct endpoint_info *e, void *ctx),
-                    void *ctx)
+static void tell_clusters(const struct list *clusters,
+                          void (*fn)(const struct endpoint_info *e, void *ctx), void *ctx)
 {
     struct list *l, *e;
 
-    list_for_each(l, &us->clusters)
+    list_for_each(l, clusters)
     {
         struct cluster *c = container_of(l, struct cluster, link);
 
         list_for_each(e, &c->endpoints) tell_endpoint(of_link(e), false, fn, ctx);
         list_for_each(e, &c->retired) tell_endpoint(of_link(e), true, fn, ctx);
         if (list_is_empty(&c->endpoints) && list_is_empty(&c->retired))
-            fn(&(struct endpoint_info){ .cluster = c->name }, ctx);
+            fn(&(struct endpoint_info){ .cluster = c->rt->conf->name }, ctx);
     }
+}
+
+void upstreams_each(struct upstreams *us, void (*fn)(const struct endpoint_info *e, void *ctx),
+                    void *ctx)
+{
+    tell_clusters(&us->clusters, fn, ctx);
+    tell_clusters(&us->leaving, fn, ctx);
 }
 
 static const char *conn_state(const struct upconn *c)
@@ -619,7 +695,7 @@ static void tell_conn(const struct upconn *c, void (*fn)(const struct upconn_inf
                       void *ctx)
 {
     const struct upconn_info info = {
-        .cluster = c->endpoint->cluster->name,
+        .cluster = c->endpoint->cluster->rt->conf->name,
         .state = conn_state(c),
         .endpoint = c->endpoint->address,
         .streams = c->http != NULL ? c->http->n_streams : 0,
@@ -653,19 +729,27 @@ static void tell_conns_of(const struct list *list, uint32_t *skip, uint32_t *lef
     }
 }
 
+static void tell_conns(const struct list *clusters, uint32_t *skip, uint32_t *left,
+                       void (*fn)(const struct upconn_info *c, void *ctx), void *ctx)
+{
+    struct list *l;
+
+    list_for_each(l, clusters)
+    {
+        const struct cluster *c = container_of(l, struct cluster, link);
+
+        tell_conns_of(&c->endpoints, skip, left, fn, ctx);
+        tell_conns_of(&c->retired, skip, left, fn, ctx);
+    }
+}
+
 bool upstreams_each_conn(struct upstreams *us, uint32_t *at, uint32_t n,
                          void (*fn)(const struct upconn_info *c, void *ctx), void *ctx)
 {
     uint32_t skip = *at, left = n;
-    struct list *l;
 
-    list_for_each(l, &us->clusters)
-    {
-        const struct cluster *c = container_of(l, struct cluster, link);
-
-        tell_conns_of(&c->endpoints, &skip, &left, fn, ctx);
-        tell_conns_of(&c->retired, &skip, &left, fn, ctx);
-    }
+    tell_conns(&us->clusters, &skip, &left, fn, ctx);
+    tell_conns(&us->leaving, &skip, &left, fn, ctx);
     *at += n - left;
     return left == 0;
 }

@@ -4,12 +4,20 @@
  * Two structs. struct cluster_rt is the configuration made ready: immutable, part
  * of a runtime, shared by all workers. struct cluster is alive: one per worker
  * and name, with the connections and waiting streams of that worker; it outlives
- * reloads. upstreams_adopt() moves every live cluster to a new runtime:
+ * reloads. The two meet in slots: each cluster, and each of its endpoints, has one,
+ * which the cluster_rts of a name hand on, runtime after runtime; so nobody looks
+ * for a name. A worker moves its live clusters to a new runtime bit by bit:
+ *
+ *   upstreams_adopt()           these are the clusters from now on
+ *   upstreams_adopt_some()      a few of them, turn after turn: until all are there
+ *   (the proxy adopts: requests go by the new routes)
+ *   upstreams_retire_some()     those that are not among them, and connections
  *
  *   endpoint still there         its connections stay
  *   endpoint gone                idle connections close, busy ones finish their stream
  *   TLS settings changed         the same, for all of them (a replaced certificate is no such
- * change) cluster gone                 the same, and the cluster goes with its last connection
+ *                                change)
+ *   cluster gone                 the same, and the cluster goes with its last connection
  *
  * A stream asks by cluster_request() and gets an HTTP stream on a pooled
  * connection, now or later; a TCP proxy asks cluster_pick() for an address and
@@ -19,6 +27,7 @@
 
 #include "config/model/cluster.h"
 #include "dataplane/base/pin.h"
+#include "dataplane/base/slot.h"
 #include "dataplane/http/codec.h"
 #include "dataplane/telemetry/stats.h"
 #include "dataplane/transport/transport.h"
@@ -31,10 +40,25 @@ struct cluster_rt {
     const struct cluster_conf *conf;
     struct pins *pins; /* of the runtime */
     struct stats_block *stats;
-    struct tls_ctx *tls[PIN_MAX_WORKERS];  /* NULL: plaintext */
-    struct cluster *live[PIN_MAX_WORKERS]; /* set by each worker for itself, while this is the
-                                              newest: see upstreams_find() */
+    struct tls_ctx **tls;    /* of each worker; NULL: plaintext */
+    struct slot *slot;       /* of struct cluster */
+    struct slot **endpoints; /* of struct endpoint, as in ->conf */
+    /* Of one slot: others than before mean other TLS settings; those, or other endpoints. */
+    uint32_t tls_epoch, epoch;
 };
+
+/*
+ * Sets ->conf, slots and epochs; @was: the cluster of this name in the runtime before, or NULL. The
+ * rest is up to the caller. Memory is of @a, slots of their own. Control thread.
+ */
+void cluster_rt_init(struct cluster_rt *c, struct arena *a, const struct cluster_conf *conf,
+                     const struct cluster_rt *was, uint32_t n_workers);
+void cluster_rt_fini(struct cluster_rt *c);
+
+static inline struct tls_ctx *cluster_rt_tls(const struct cluster_rt *c, uint32_t worker)
+{
+    return c->tls != NULL ? c->tls[worker] : NULL;
+}
 
 /* The names are Envoy's, so that its dashboards work. */
 #define CLUSTER_STATS(X)                                                                           \
@@ -80,8 +104,20 @@ struct upstreams *upstreams_new(struct core *core, struct transports *ts, struct
 /* Every connection is reset. Streams get their last event. */
 void upstreams_free(struct upstreams *us);
 
-/* From now on the clusters are those @rts. Bounded by their number and that of idle connections. */
+/*
+ * From now on the clusters are those @rts, of a runtime that stays pinned, as the one before does,
+ * until both functions below have said false. Not before they have.
+ */
 void upstreams_adopt(struct upstreams *us, struct cluster_rt **rts, uint32_t n);
+
+/* The next of them, as far as *@max goes: clusters and endpoints count. True: there are more. */
+bool upstreams_adopt_some(struct upstreams *us, uint32_t *max);
+
+/* Lets go of those that are no longer among them, likewise. */
+bool upstreams_retire_some(struct upstreams *us, uint32_t *max);
+
+/* Drains connections that are left behind, likewise. Whenever a worker has time for it. */
+bool upstreams_drain_some(struct upstreams *us, uint32_t *max);
 
 uint32_t upstreams_n_conns(const struct upstreams *us);
 

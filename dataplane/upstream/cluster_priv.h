@@ -19,28 +19,39 @@ struct upstreams {
     struct transports *ts;
     struct http *http;
     struct slab conns;
-    struct list clusters;
+    struct list
+        clusters;        /* of the configuration; while one is adopted, the rest of the old first */
+    struct list leaving; /* gone, until their last connection is */
+    struct list draining;    /* endpoints with connections to be drained */
+    uint64_t round;          /* of adopting: clusters bear the one that they are of */
+    struct cluster_rt **rts; /* what is being adopted; how far */
+    uint32_t n, at, at_endpoint;
 };
 
 struct endpoint {
     struct list link; /* in cluster->endpoints, in the order of the configuration */
     struct cluster *cluster;
     struct ipport address;
-    bool gone;              /* not in the configuration any more */
-    struct list conns;      /* all of them */
-    struct list idle;       /* free ones, last used first */
-    struct list waiting;    /* struct cluster_waiter */
-    struct list serve_link; /* in cluster->to_serve */
+    bool gone;                 /* not in the configuration any more */
+    struct slot *slot;         /* of the cluster's runtime; NULL once it is gone */
+    uint32_t epoch, tls_epoch; /* of the cluster_rt that it is of */
+    struct list drain_link;    /* in upstreams->draining */
+    uint32_t drain_round;      /* connections bear the one they have gone through */
+    struct list conns;         /* all of them */
+    struct list idle;          /* free ones, last used first */
+    struct list waiting;       /* struct cluster_waiter */
+    struct list serve_link;    /* in cluster->to_serve */
     uint32_t n_conns, n_connecting, n_waiting;
     uint64_t cx_total, cx_connect_fail, rq_total, rq_error;
 };
 
 struct cluster {
-    struct list link; /* in upstreams->clusters */
+    struct list link; /* in upstreams->clusters, or ->leaving */
     struct upstreams *all;
-    struct cluster_rt *rt;
+    struct cluster_rt *rt; /* of the newest runtime, pinned */
+    uint32_t epoch;        /* of ->rt, once its endpoints are ours */
     const struct lb_ops *lb;
-    char *name;
+    uint64_t round;        /* of upstreams->round */
     bool gone;             /* not in the configuration any more */
     struct list endpoints; /* of the configuration */
     struct list retired;   /* endpoints that left it, until their last connection is gone */
@@ -62,9 +73,10 @@ struct upconn {
     struct endpoint *endpoint;
     struct transport *transport; /* NULL: closed from below */
     struct http_conn *http;
-    struct pktq in; /* received, not yet read */
-    bool eof;       /* the endpoint will send no more */
-    bool is_stale;  /* the TLS settings changed while it was CONNECTING: carries nothing */
+    struct pktq in;       /* received, not yet read */
+    bool eof;             /* the endpoint will send no more */
+    uint32_t tls_epoch;   /* of the cluster_rt that it was dialled by */
+    uint32_t drain_round; /* of endpoint->drain_round */
     struct work work;
     struct wheel_timer idle_timer;
     struct ipport local;
@@ -76,8 +88,12 @@ bool upconn_dial(struct endpoint *e, enum cluster_failure *why, const char **tex
 /* No further streams: closes now if idle, else after the last. One that is CONNECTING goes on. */
 void upconn_drain(struct upconn *c);
 
-/* The same, and one that is CONNECTING will not be used. */
-void upconn_retire(struct upconn *c);
+/* Have the TLS settings changed since? Then it carries nothing new, and one that is CONNECTING
+ * nothing at all. */
+static inline bool upconn_is_stale(const struct upconn *c)
+{
+    return c->tls_epoch != c->endpoint->cluster->rt->tls_epoch;
+}
 
 /* RST, now; streams end. */
 void upconn_kill(struct upconn *c);

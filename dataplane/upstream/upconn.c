@@ -95,12 +95,6 @@ void upconn_drain(struct upconn *c)
     }
 }
 
-void upconn_retire(struct upconn *c)
-{
-    c->is_stale = true;
-    upconn_drain(c);
-}
-
 void upconn_kill(struct upconn *c)
 {
     drop_transport(c, false);
@@ -152,7 +146,8 @@ static void on_idle(struct http_conn *http)
     if (c->state == UPCONN_READY && max != 0 && http->total_streams >= max) {
         count(c, CLUSTER_STAT_upstream_cx_max_requests, 1);
         close_later(c);
-    } else if (c->state == UPCONN_READY && !c->endpoint->gone && !c->endpoint->cluster->gone) {
+    } else if (c->state == UPCONN_READY && !c->endpoint->gone && !c->endpoint->cluster->gone &&
+               !upconn_is_stale(c)) {
         cluster_conn_ready(c);
     } else {
         close_later(c);
@@ -225,7 +220,7 @@ static void on_open(struct transport *t)
     struct upconn *c = transport_owner(t);
     struct http_conf conf = { 0 };
 
-    if (c->is_stale) {
+    if (upconn_is_stale(c)) {
         close_later(c); /* and another is dialled, if somebody waits */
         return;
     }
@@ -321,9 +316,11 @@ bool upconn_dial(struct endpoint *e, enum cluster_failure *why, const char **tex
     }
     c->endpoint = e;
     c->state = UPCONN_CONNECTING;
-    c->transport =
-        transport_connect(all->ts, &e->address, cluster_source(e->cluster, &e->address),
-                          rt->tls[all->core->id], rt->conf->connect_timeout_us, &events, c, &err);
+    c->tls_epoch = rt->tls_epoch;
+    c->drain_round = e->drain_round;
+    c->transport = transport_connect(all->ts, &e->address, cluster_source(e->cluster, &e->address),
+                                     cluster_rt_tls(rt, all->core->id),
+                                     rt->conf->connect_timeout_us, &events, c, &err);
     if (c->transport == NULL) {
         *text = strerror(-err);
         count_failure(e);

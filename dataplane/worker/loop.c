@@ -1,12 +1,10 @@
 /* One turn, and what lies between two turns. */
 #include "dataplane/worker/worker.h"
 
-#include "dataplane/base/log.h"
 #include "dataplane/net/net.h"
 #include "dataplane/worker/loop.h"
 #include "drivers/eal.h"
 
-#include <string.h>
 #include <sys/prctl.h>
 
 #define TIMERS_PER_TURN 256
@@ -34,33 +32,6 @@
 #define SLEEP_STEP 64 /* sleeps before the next length */
 #define SLEEP_LONG_US 2000
 #define LONG_IDLE_TURNS 6000 /* then of this length: about five seconds */
-
-static void adopt(struct worker *w, struct runtime *rt)
-{
-    int rc;
-
-    upstreams_adopt(w->upstreams, rt->clusters, rt->n_clusters);
-    rc = proxy_adopt(w->proxy, rt->listeners, rt->n_listeners);
-    if (rc < 0)
-        log_error("worker", "%u: not every listener of configuration %lu listens: %s", w->core.id,
-                  (unsigned long)rt->version, strerror(-rc));
-    pin_get(&rt->pins, w->core.id);
-    if (w->runtime != NULL)
-        pin_put(&w->runtime->pins, w->core.id);
-    w->runtime = rt;
-    atomic_store_explicit(&w->adopted, rt->version, memory_order_release);
-}
-
-static unsigned check_published(struct worker *w)
-{
-    /* pairs with the release in publish(): the runtime is complete */
-    struct runtime *rt = atomic_load_explicit(&w->conf.published->runtime, memory_order_acquire);
-
-    if (likely(rt == w->runtime) || rt == NULL)
-        return 0;
-    adopt(w, rt);
-    return 1;
-}
 
 static void check_mirror(struct worker *w)
 {
@@ -173,7 +144,7 @@ static inline unsigned in_stage(struct worker *w, enum stage stage,
 /* Returns how much there was to do, apart from the timers that fired. */
 static unsigned turn(struct worker *w, unsigned *timers)
 {
-    unsigned n = check_published(w);
+    unsigned n = worker_adopt(w);
 
     check_mirror(w);
     look_at_pool(w);

@@ -19,3 +19,7 @@ uint64_t loop_wait_us(uint64_t idle_turns, uint64_t gap_us);
 
 /* @gap_us, after there was nothing to do for @us. */
 uint64_t loop_gap_us(uint64_t gap_us, uint64_t us);
+
+/* Looks for a new runtime, and goes on with what there is to do because of one; how much that was.
+ */
+unsigned worker_adopt(struct worker *w);

@@ -1,6 +1,7 @@
 #include "dataplane/worker/publish.h"
 
 #include "dataplane/base/log.h"
+#include "tls/ctx.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,8 +27,11 @@ static int publish(struct gateway *g, struct snapshot *snapshot, const struct se
                    struct cfg_err *err)
 {
     struct runtime *old = atomic_load_explicit(&g->published.runtime, memory_order_relaxed);
-    struct runtime *rt = runtime_build(snapshot, secrets, &g->env, err);
+    struct runtime_env env = g->env;
+    struct runtime *rt;
 
+    env.before = old;
+    rt = runtime_build(snapshot, secrets, &env, err);
     if (rt == NULL)
         return -EINVAL;
     rt->version = ++g->version;
@@ -41,6 +45,8 @@ static int publish(struct gateway *g, struct snapshot *snapshot, const struct se
 int gateway_publish(struct gateway *g, struct snapshot *snapshot, struct secrets *secrets,
                     struct cfg_err *err)
 {
+    if (g->snapshot != NULL)
+        secrets_keep(snapshot, secrets, g->snapshot, &g->secrets);
     if (publish(g, snapshot, secrets, err) < 0)
         return -EINVAL;
     snapshot_get(snapshot);
@@ -88,6 +94,8 @@ unsigned gateway_tick(struct gateway *g)
         runtime_free(r->runtime);
         free(r);
     }
+    for (uint32_t i = 0; i < g->n_workers; i++)
+        tls_lib_sweep(g->env.libs[i]);
     return left;
 }
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define BLOCK (128 * 1024) /* of a runtime's memory */
+
 /* --- secrets --------------------------------------------------------------------------------- */
 
 int secrets_load(const struct snapshot *s, struct secrets *ret, struct cfg_err *err)
@@ -32,6 +34,20 @@ void secrets_put(struct secrets *s)
         tls_secret_put(s->v[i]);
     free(s->v);
     *s = (struct secrets){ 0 };
+}
+
+void secrets_keep(const struct snapshot *s, struct secrets *secrets, const struct snapshot *before,
+                  const struct secrets *old)
+{
+    for (uint32_t i = 0; i < secrets->n; i++) {
+        const struct secret_conf *was = snapshot_secret(before, s->secrets[i].name);
+        struct tls_secret *same = was != NULL ? old->v[was - before->secrets] : NULL;
+
+        if (same == NULL || !tls_secret_eq(secrets->v[i], same))
+            continue;
+        tls_secret_put(secrets->v[i]);
+        secrets->v[i] = tls_secret_get(same);
+    }
 }
 
 unsigned secrets_refresh(const struct snapshot *s, struct secrets *secrets, unsigned *refused)
@@ -74,9 +90,14 @@ static struct tls_secret *find_secret(const struct build *b, const char *name)
     return conf != NULL ? b->secrets->v[conf - b->snapshot->secrets] : NULL;
 }
 
-/* One context per worker, each in that worker's OpenSSL. */
-static int build_tls(const struct build *b, const char *name, bool is_server,
-                     const struct tls_conf *conf, struct tls_ctx **to)
+static void put_tls(struct tls_ctx **tls, uint32_t n)
+{
+    for (uint32_t w = 0; tls != NULL && w < n; w++)
+        tls_ctx_put(tls[w]);
+}
+
+static struct tls_ctx_conf ctx_conf(const struct build *b, const char *name, bool is_server,
+                                    const struct tls_conf *conf)
 {
     struct tls_ctx_conf ctx = {
         .name = name,
@@ -89,12 +110,57 @@ static int build_tls(const struct build *b, const char *name, bool is_server,
 
     if (is_server && conf->mode == TLS_MODE_SIMPLE)
         ctx.trust = NULL;
+    return ctx;
+}
+
+/* One context per worker, each in that worker's OpenSSL. Those of @was, where they are the same. */
+static struct tls_ctx **build_tls(const struct build *b, const struct tls_ctx_conf *conf,
+                                  struct tls_ctx **was)
+{
+    struct tls_ctx **to = arena_alloc(&b->rt->arena, b->env->n_workers * sizeof(to[0]));
+    const bool is_same = was != NULL && tls_ctx_is_of(was[0], conf->secret, conf->trust);
+
     for (uint32_t w = 0; w < b->env->n_workers; w++) {
-        to[w] = tls_ctx_new(b->env->libs[w], &ctx, b->err);
-        if (to[w] == NULL)
-            return cfg_err_set(b->err, &conf->where, "TLS of %s cannot be set up", name);
+        if (is_same)
+            to[w] = tls_ctx_get(was[w]);
+        else if (w == 0)
+            to[w] = tls_ctx_new(b->env->libs[w], conf, b->err);
+        else
+            to[w] = tls_ctx_again(to[0], b->env->libs[w], conf, b->err);
+        if (to[w] != NULL)
+            continue;
+        cfg_err_set(b->err, &conf->conf->where, "TLS of %s cannot be set up", conf->name);
+        put_tls(to, w);
+        return NULL;
     }
-    return 0;
+    return to;
+}
+
+static struct cluster_rt *find_cluster(const struct runtime *rt, const char *name)
+{
+    const struct cluster_conf *conf = snapshot_cluster(rt->snapshot, name);
+
+    return conf != NULL ? rt->clusters[conf - rt->snapshot->clusters] : NULL;
+}
+
+static int build_cluster(const struct build *b, const struct cluster_conf *conf)
+{
+    struct runtime *rt = b->rt;
+    struct cluster_rt *c = arena_alloc(&rt->arena, sizeof(*c)),
+                      *was =
+                          b->env->before != NULL ? find_cluster(b->env->before, conf->name) : NULL;
+    struct tls_ctx_conf ctx;
+
+    cluster_rt_init(c, &rt->arena, conf, was, b->env->n_workers);
+    c->pins = &rt->pins;
+    c->stats =
+        was != NULL ? was->stats : stats_block(b->env->stats, &cluster_stats_scope, conf->name);
+    rt->clusters[rt->n_clusters++] = c;
+    if (conf->tls == NULL)
+        return 0;
+    ctx = ctx_conf(b, conf->name, false, conf->tls);
+    c->tls = build_tls(b, &ctx, was != NULL && was->tls_epoch == c->tls_epoch ? was->tls : NULL);
+    return c->tls != NULL ? 0 : -EINVAL;
 }
 
 static int build_clusters(const struct build *b)
@@ -102,26 +168,10 @@ static int build_clusters(const struct build *b)
     struct runtime *rt = b->rt;
 
     rt->clusters = arena_alloc(&rt->arena, b->snapshot->n_clusters * sizeof(rt->clusters[0]));
-    for (uint32_t i = 0; i < b->snapshot->n_clusters; i++) {
-        const struct cluster_conf *conf = &b->snapshot->clusters[i];
-        struct cluster_rt *c = arena_alloc(&rt->arena, sizeof(*c));
-
-        c->conf = conf;
-        c->pins = &rt->pins;
-        c->stats = stats_block(b->env->stats, &cluster_stats_scope, conf->name);
-        rt->clusters[rt->n_clusters++] = c;
-        if (conf->tls != NULL && build_tls(b, conf->name, false, conf->tls, c->tls) < 0)
+    for (uint32_t i = 0; i < b->snapshot->n_clusters; i++)
+        if (build_cluster(b, &b->snapshot->clusters[i]) < 0)
             return -EINVAL;
-    }
     return 0;
-}
-
-static struct cluster_rt *find_cluster(const struct runtime *rt, const char *name)
-{
-    for (uint32_t i = 0; i < rt->n_clusters; i++)
-        if (strcmp(rt->clusters[i]->conf->name, name) == 0)
-            return rt->clusters[i];
-    return NULL;
 }
 
 static void *resolve(void *ctx, const char *cluster)
@@ -179,11 +229,15 @@ static int build_chain(const struct build *b, const struct listener_conf *l,
 {
     struct runtime *rt = b->rt;
     const struct route_config_conf *routes;
+    struct tls_ctx_conf ctx;
 
     chain->conf = conf;
-    if (conf->tls != NULL && build_tls(b, arena_printf(&rt->arena, "%s/%s", l->name, conf->name),
-                                       true, conf->tls, chain->tls) < 0)
-        return -EINVAL;
+    if (conf->tls != NULL) {
+        ctx = ctx_conf(b, arena_printf(&rt->arena, "%s/%s", l->name, conf->name), true, conf->tls);
+        chain->tls = build_tls(b, &ctx, NULL);
+        if (chain->tls == NULL)
+            return -EINVAL;
+    }
     if (conf->kind == CHAIN_TCP) {
         chain->cluster = find_cluster(rt, conf->tcp->cluster);
         chain->stats = stats_block(b->env->stats, &tcp_stats_scope, conf->tcp->stat_prefix);
@@ -198,11 +252,22 @@ static int build_chain(const struct build *b, const struct listener_conf *l,
     return build_log(b, conf->http->access_log, chain);
 }
 
+static struct slot *listener_slot(const struct build *b, const char *name)
+{
+    const struct runtime *before = b->env->before;
+    const struct listener_conf *was =
+        before != NULL ? snapshot_listener(before->snapshot, name) : NULL;
+
+    return was != NULL ? slot_get(before->listeners[was - before->snapshot->listeners]->slot)
+                       : slot_new(b->env->n_workers);
+}
+
 static int build_listener(const struct build *b, const struct listener_conf *conf)
 {
     struct runtime *rt = b->rt;
     struct listener_rt *l = arena_alloc(&rt->arena, sizeof(*l));
 
+    l->slot = listener_slot(b, conf->name);
     l->conf = conf;
     l->pins = &rt->pins;
     l->stats = stats_block(b->env->stats, &listener_stats_scope, conf->name);
@@ -229,7 +294,7 @@ struct runtime *runtime_build(struct snapshot *snapshot, const struct secrets *s
         return NULL;
     }
     memset(rt, 0, size);
-    arena_init(&rt->arena, 0);
+    arena_init_block(&rt->arena, BLOCK);
     rt->snapshot = snapshot_get(snapshot);
     rt->n_workers = env->n_workers;
     rt->built_wall = (uint64_t)time(NULL);
@@ -250,12 +315,14 @@ err_rt:
 
 void runtime_free(struct runtime *rt)
 {
-    for (uint32_t w = 0; w < rt->n_workers; w++) {
-        for (uint32_t i = 0; i < rt->n_clusters; i++)
-            tls_ctx_put(rt->clusters[i]->tls[w]);
-        for (uint32_t i = 0; i < rt->n_listeners; i++)
-            for (uint32_t k = 0; k < rt->listeners[i]->conf->n_chains; k++)
-                tls_ctx_put(rt->listeners[i]->chains[k].tls[w]);
+    for (uint32_t i = 0; i < rt->n_clusters; i++) {
+        put_tls(rt->clusters[i]->tls, rt->n_workers);
+        cluster_rt_fini(rt->clusters[i]);
+    }
+    for (uint32_t i = 0; i < rt->n_listeners; i++) {
+        for (uint32_t k = 0; k < rt->listeners[i]->conf->n_chains; k++)
+            put_tls(rt->listeners[i]->chains[k].tls, rt->n_workers);
+        slot_put(rt->listeners[i]->slot);
     }
     arena_fini(&rt->arena);
     snapshot_put(rt->snapshot);

@@ -5,8 +5,7 @@
  * indexed, access-log formats compiled and a TLS context per worker for every
  * filter chain and cluster. The control thread builds it, whole or not at all,
  * publishes it (worker/publish.h), and frees it when nobody pins it any more.
- * Read-only in between, but for the cluster_rt.live slots, of which each worker
- * writes its own.
+ * Read-only in between.
  */
 #pragma once
 
@@ -26,6 +25,10 @@ struct secrets {
 /* Loads all of them. 0, or -EINVAL with the first reason. */
 NODISCARD int secrets_load(const struct snapshot *s, struct secrets *ret, struct cfg_err *err);
 void secrets_put(struct secrets *s);
+
+/* Those of @s that hold what they held before are the same objects again, and so are contexts. */
+void secrets_keep(const struct snapshot *s, struct secrets *secrets, const struct snapshot *before,
+                  const struct secrets *old);
 
 /*
  * Reads the files again. Returns how many secrets were replaced; one that cannot be loaded stays as
@@ -52,6 +55,7 @@ struct runtime {
 };
 
 struct runtime_env {
+    const struct runtime *before; /* what it follows, and shares what is the same with; or NULL */
     uint32_t n_workers;
     struct tls_lib **libs; /* one per worker */
     struct tls_tickets *tickets;

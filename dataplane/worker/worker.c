@@ -191,6 +191,8 @@ void worker_free(struct worker *w)
     port_io_free(w->io);
     if (w->runtime != NULL)
         pin_put(&w->runtime->pins, w->core.id);
+    if (w->adopting != NULL)
+        pin_put(&w->adopting->pins, w->core.id);
     accesslog_ring_free(w->log);
     ring_free(w->mailbox);
     free(w);

@@ -99,6 +99,8 @@ struct worker {
     struct accesslog_ring *log;
     struct ring *mailbox;
     struct runtime *runtime;         /* adopted, and pinned */
+    struct runtime *adopting;        /* being adopted, and pinned; NULL: none */
+    bool routes_adopted;             /* of ->adopting: what remains are clusters that go */
     const struct net_mirror *mirror; /* adopted */
     struct mail *unfinished;         /* letter to be called again */
     struct worker_counters counters;

@@ -104,9 +104,9 @@ static void make_world(void)
     require(world.client != NULL && world.server != NULL, "contexts");
     world.stock = SSL_CTX_new(TLS_method());
     know(world.stock);
-    know(world.client->ssl);
-    know(world.server->ssl);
-    world.client->policy.demands_cert = false;
+    know(world.client->base->ssl);
+    know(world.server->base->ssl);
+    world.client->who->policy.demands_cert = false;
     test_pki_fini(&pki);
 }
 

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #define WORK 100000
-#define CONNS 64
 
 /* --- the other side -------------------------------------------------------------------------- */
 
@@ -128,9 +127,13 @@ static uint64_t turn(struct wire_node *n, void *ctx)
 {
     struct gateway *g = ctx;
 
+    uint32_t max = 16;
+    bool more = proxy_renew_some(g->proxy, &max);
+
+    more |= upstreams_drain_some(g->upstreams, &max);
     transports_run(g->transports, 16);
     core_run_work(&n->core, WORK);
-    return transports_pending(g->transports) ? n->core.now_us + 1 : UINT64_MAX;
+    return more || transports_pending(g->transports) ? n->core.now_us + 1 : UINT64_MAX;
 }
 
 #define MACHINE                                                                                    \
@@ -139,7 +142,7 @@ static uint64_t turn(struct wire_node *n, void *ctx)
 static struct runtime *build(struct gateway *g, const char *conf)
 {
     char text[8192];
-    struct runtime_env env = { 1, &g->lib, NULL, g->stats, g->logfiles };
+    struct runtime_env env = { g->rt, 1, &g->lib, NULL, g->stats, g->logfiles };
     struct cfg_err err = { "" };
     struct secrets secrets;
     struct snapshot *s;
@@ -172,10 +175,17 @@ static void free_unpinned(struct gateway *g)
 void gateway_reload(struct gateway *g, const char *conf)
 {
     struct runtime *rt = build(g, conf);
+    uint32_t max;
 
     upstreams_adopt(g->upstreams, rt->clusters, rt->n_clusters);
+    do /* as a worker does, turn after turn */
+        max = 2;
+    while (upstreams_adopt_some(g->upstreams, &max));
     if (proxy_adopt(g->proxy, rt->listeners, rt->n_listeners) < 0)
         abort();
+    do
+        max = 2;
+    while (upstreams_retire_some(g->upstreams, &max));
     pin_get(&rt->pins, 0);
     for (unsigned i = 0; g->rt != NULL && i < GATEWAY_OLD; i++) {
         if (g->old[i] != NULL)
@@ -188,11 +198,12 @@ void gateway_reload(struct gateway *g, const char *conf)
     free_unpinned(g);
 }
 
-void gateway_init(struct gateway *g, const struct wire_conf *wire, const char *conf)
+void gateway_init_for(struct gateway *g, uint32_t max, const struct wire_conf *wire,
+                      const char *conf)
 {
     struct wire_node *us = &g->wire.nodes[0];
     const struct ipport backend = { .port = 8080 };
-    struct proxy_conf proxy = { .max_sessions = CONNS };
+    struct proxy_conf proxy = { .max_sessions = max };
 
     memset(g, 0, sizeof(*g));
     wire_init(&g->wire, wire);
@@ -202,9 +213,9 @@ void gateway_init(struct gateway *g, const struct wire_conf *wire, const char *c
     g->logfiles = logfiles_new();
     g->log = accesslog_ring_new();
     g->lib = tls_lib_new();
-    g->transports = transports_new(&us->core, us->tcp, 2 * CONNS);
-    g->http = http_new(&us->core, 2 * CONNS);
-    g->upstreams = upstreams_new(&us->core, g->transports, g->http, CONNS);
+    g->transports = transports_new(&us->core, us->tcp, 2 * max);
+    g->http = http_new(&us->core, 2 * max);
+    g->upstreams = upstreams_new(&us->core, g->transports, g->http, max);
     proxy.core = &us->core;
     proxy.tcp = us->tcp;
     proxy.transports = g->transports;
@@ -236,6 +247,11 @@ void gateway_fini(struct gateway *g)
     logfiles_free(g->logfiles);
     stats_free(g->stats);
     wire_fini(&g->wire);
+}
+
+void gateway_init(struct gateway *g, const struct wire_conf *wire, const char *conf)
+{
+    gateway_init_for(g, GATEWAY_SESSIONS, wire, conf);
 }
 
 void gateway_run(struct gateway *g, uint64_t ms)

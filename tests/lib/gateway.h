@@ -13,6 +13,7 @@
 
 #define SCRIPT_MAX (2 * 1024 * 1024) /* bytes that one receives */
 #define GATEWAY_OLD 64
+#define GATEWAY_SESSIONS 64
 #define GATEWAY_BACKENDS 256
 
 struct script {
@@ -42,6 +43,10 @@ struct gateway {
 };
 
 void gateway_init(struct gateway *g, const struct wire_conf *wire, const char *conf);
+
+/* The same for @max sessions. */
+void gateway_init_for(struct gateway *g, uint32_t max, const struct wire_conf *wire,
+                      const char *conf);
 void gateway_reload(struct gateway *g, const char *conf);
 
 /* Aborts the program unless everything has come home. */

@@ -41,7 +41,16 @@ static void on_closed(struct tcp_conn *c, int why)
     note(t, why == 0 ? "closed" : "failed");
 }
 
-const struct tcp_ops peer_ops = { on_open, on_readable, on_writable, on_peer_closed, on_closed };
+static void on_woken(struct tcp_conn *c)
+{
+    struct peer *t = tcp_owner(c);
+
+    t->conn = c;
+    note(t, "woken");
+}
+
+const struct tcp_ops peer_ops = { on_open,        on_readable, on_writable,
+                                  on_peer_closed, on_closed,   on_woken };
 
 static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **owner)
 {

@@ -20,7 +20,7 @@ struct peer {
     struct stack stack;
     struct tcp *tcp;
     struct tcp_listener *listener;
-    struct tcp_conn *conn; /* NULL: not there, or gone */
+    struct tcp_conn *conn; /* NULL: not there, gone, or parked */
     uint32_t our_iss;
     uint32_t their_iss;
     uint16_t wnd;

@@ -1,7 +1,7 @@
 """
-Connections that do nothing: half a KiB each in TCP, with their share of the flow table, and a request
-on one of them is answered. How fast, beside a thousand of them, is for a quiet machine to say:
-ISTHMUS_IDLE=200000 takes that many.
+Connections that do nothing: half a KiB each in TCP, with their share of the flow table; those of clients
+are parked, and a request on one of them is answered. How fast, beside a thousand of them, is for a quiet
+machine to say: ISTHMUS_IDLE=200000 takes that many.
 """
 import json
 import os
@@ -73,15 +73,22 @@ class Idlers:
             p.wait()
 
 
+def parked(lab):
+    stats = lab.stats(lab.gw)
+    return stats["tcp.parked"] - stats["tcp.woken"]
+
+
 def test_a_request_on_one_of_many_idle_connections_is_answered(lab, capsys):
     for n in (1000, CLIENTS):
         before = L.resident(lab.gw)
         idlers = Idlers(lab, n)
         try:
             L.wait_for("the last ACKs", lambda: lab.stats(lab.gw)["use.sessions"] == n)
+            L.wait_for("all to be parked", lambda: parked(lab) == n, 30, every=0.1)
             each = (L.resident(lab.gw) - before) * 1024 // n
             idlers.ask(200)
             took = idlers.ask(REQUESTS)
+            L.wait_for("all to be parked again", lambda: parked(lab) == n, 30, every=0.1)
             with capsys.disabled():
                 print(f"\n{n} sessions, {each} B each: p50 {took[len(took) // 2]:.0f} us, "
                       f"p99 {took[len(took) * 99 // 100]:.0f} us", end="")

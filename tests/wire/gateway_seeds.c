@@ -134,7 +134,7 @@ static void run(uint64_t seed)
             act(&g, &g.backends[wire_random(&g.wire, g.n_backends)], backend_words,
                 ARRAY_SIZE(backend_words));
         operate(&g);
-        gateway_run(&g, wire_random(&g.wire, 8) == 0 ? wire_random(&g.wire, 1500)
+        gateway_run(&g, wire_random(&g.wire, 8) == 0 ? wire_random(&g.wire, 4000)
                                                      : wire_random(&g.wire, 3));
     }
     g.wire.nodes[0].pool.max = 0;

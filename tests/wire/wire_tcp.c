@@ -42,7 +42,8 @@ static uint64_t seed; /* for whoever fails */
 
 struct end {
     struct wire_node *node;
-    struct tcp_conn *conn;
+    struct tcp_conn *conn; /* NULL: not there, gone, or ->parked */
+    struct tcp_parked *parked;
     struct end *peer;
     uint32_t id; /* of the bytes it sends */
     uint64_t to_send, sent, received;
@@ -54,6 +55,7 @@ struct end {
     bool slow;                 /* reads seldom and little */
     bool in_event;             /* acts from within events, too */
     bool fickle;               /* tunes its connection now and then */
+    bool naps;                 /* has it parked whenever that is possible */
     bool shut, eof, done, cut; /* @cut: went away without an orderly close */
     int why;
 };
@@ -69,6 +71,7 @@ struct run {
 };
 
 static struct run *current;
+static const struct tcp_ops ops;
 
 static uint8_t byte_at(uint32_t id, uint64_t at)
 {
@@ -211,8 +214,28 @@ static void tune(struct end *e)
         e->write_at_us = now();
 }
 
+static void wake(struct end *e)
+{
+    if (e->parked == NULL)
+        return;
+    e->conn = tcp_unpark(e->parked);
+    e->parked = NULL;
+}
+
+/* Whenever TCP lets it be, be it for a moment. */
+static void nap(struct end *e)
+{
+    if (e->conn == NULL || !e->naps || !one_in(3))
+        return;
+    e->parked = tcp_park(e->conn, &ops, e);
+    if (e->parked != NULL)
+        e->conn = NULL;
+}
+
 static void act(struct end *e)
 {
+    if (now() >= least(e->read_at_us, e->write_at_us))
+        wake(e);
     if (e->conn == NULL)
         return;
     if (e->fickle && one_in(8))
@@ -271,7 +294,17 @@ static void on_closed(struct tcp_conn *c, int why)
     CHECK(e->peer->cut || e->received == e->peer->to_send);
 }
 
-static const struct tcp_ops ops = { on_event, on_event, on_event, on_peer_closed, on_closed };
+static void on_woken(struct tcp_conn *c)
+{
+    struct end *e = tcp_owner(c);
+
+    CHECK(e->conn == NULL && e->parked != NULL && !e->done);
+    e->conn = c;
+    e->parked = NULL;
+}
+
+static const struct tcp_ops ops = { on_event,       on_event,  on_event,
+                                    on_peer_closed, on_closed, on_woken };
 
 static const struct tcp_ops *accept_one(void *ctx, struct tcp_conn *c, void **owner)
 {
@@ -305,7 +338,8 @@ static uint64_t turn(struct wire_node *n, void *ctx)
         struct end *e = &r->pairs[i].ends[n->index];
 
         act(e);
-        if (e->conn != NULL)
+        nap(e);
+        if (e->conn != NULL || e->parked != NULL)
             next = least(next, least(e->read_at_us, e->write_at_us));
     }
     return next;
@@ -422,6 +456,7 @@ static void choose_end(struct end *e, struct wire_node *node, uint32_t id)
     e->write_pause_us = one_in(6) ? 500 * MS : 1 + pick(10 * MS);
     e->in_event = one_in(2);
     e->fickle = one_in(3);
+    e->naps = one_in(3);
 }
 
 /* Probes and their answers are lost, too: nine of them in a row now and then. */
@@ -462,7 +497,7 @@ static bool all_done(const struct run *r)
     for (unsigned i = 0; i < r->n_pairs; i++) {
         const struct end *client = &r->pairs[i].ends[0], *server = &r->pairs[i].ends[1];
 
-        if (!client->done || (server->conn != NULL && !server->done))
+        if (!client->done || (server->conn != NULL && !server->done) || server->parked != NULL)
             return false;
     }
     return true;

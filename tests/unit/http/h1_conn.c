@@ -341,6 +341,36 @@ static void an_idle_connection_holds_no_memory(void **state)
     h1_log_fini(&l);
 }
 
+static void a_connection_is_fresh_between_two_requests_alone(void **state)
+{
+    struct h1_log l;
+
+    h1_log_server(&l, NULL);
+    assert_true(http_conn_is_fresh(l.conn));
+    give(&l, POST5 "hell");
+    assert_false(http_conn_is_fresh(l.conn));
+    give(&l, "o");
+    assert_true(http_conn_is_fresh(l.conn));
+    give(&l, "\r");
+    assert_false(http_conn_is_fresh(l.conn));
+    give(&l, "\n");
+    assert_true(http_conn_is_fresh(l.conn));
+    give(&l, "G");
+    assert_false(http_conn_is_fresh(l.conn));
+    h1_log_fini(&l);
+}
+
+static void a_connection_that_ends_is_not_fresh(void **state)
+{
+    struct h1_log l;
+
+    h1_log_server(&l, NULL);
+    give(&l, GET("/"));
+    http_conn_drain(l.conn);
+    assert_false(http_conn_is_fresh(l.conn));
+    h1_log_fini(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +395,8 @@ int main(void)
         cmocka_unit_test(a_response_before_the_request_is_refused),
         cmocka_unit_test(an_early_response_ends_an_unfinished_request),
         cmocka_unit_test(an_idle_connection_holds_no_memory),
+        cmocka_unit_test(a_connection_is_fresh_between_two_requests_alone),
+        cmocka_unit_test(a_connection_that_ends_is_not_fresh),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,51 @@ static void a_connection_dialled_under_other_tls_settings_is_not_used(void **sta
     test_dir_fini(&dir);
 }
 
+/* Nor on one that is free: it may not have been closed yet, as there are many. */
+static void a_free_connection_of_other_tls_settings_is_not_used(void **state)
+{
+    enum { N = 40 };
+    const struct test_cert_conf root = { .cn = "root", .is_ca = true };
+    struct test_cert ca;
+    const struct test_cert *const certs[] = { &ca, NULL };
+    struct script clients[N];
+    struct test_dir dir;
+    struct gateway g;
+    char secrets[256];
+
+    test_dir_init(&dir);
+    test_cert_make(&ca, &root);
+    snprintf(secrets, sizeof(secrets), "secrets = ( { name = \"ca\"; trusted_ca = \"%s\"; } );",
+             test_write_certs(&dir, "ca.pem", certs));
+    gateway_init(&g, &wire, conf(secrets, ""));
+    for (unsigned i = 0; i < N; i++) {
+        script_connect(&g, &clients[i], 80);
+        gateway_run(&g, 10);
+        script_say(&g, &clients[i], GET);
+        gateway_run(&g, 10);
+    }
+    for (unsigned i = 0; i < N; i++)
+        script_say(&g, &g.backends[i], EMPTY);
+    gateway_run(&g, 10);
+    assert_int_equal(g.n_backends, N);
+    for (unsigned i = 0; i < N; i++) {
+        g.backends[i].n = 0;
+        script_say(&g, &clients[i], GET);
+    }
+    wire_run(&g.wire, wire.delay_us - 1); /* they arrive before all are closed */
+    gateway_reload(&g, conf(secrets, "tls = { mode = \"simple\"; trust = \"ca\"; sni = \"a\"; };"));
+    gateway_run(&g, 100);
+    for (unsigned i = 0; i < N; i++) {
+        assert_int_equal(g.backends[i].n, 0);
+        assert_true(g.backends[i].eof);
+        script_free(&clients[i]);
+    }
+    assert_true(g.n_backends > N);
+    gateway_fini(&g);
+    test_cert_free(&ca);
+    test_dir_fini(&dir);
+}
+
 /* max_pending is about those who wait, not about those who need not. */
 static void a_request_for_which_a_connection_is_free_is_not_pending(void **state)
 {
@@ -125,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_dialled_under_other_tls_settings_is_not_used),
+        cmocka_unit_test(a_free_connection_of_other_tls_settings_is_not_used),
         cmocka_unit_test(a_request_for_which_a_connection_is_free_is_not_pending),
         cmocka_unit_test(who_waits_beyond_max_pending_is_refused),
     };

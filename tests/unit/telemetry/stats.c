@@ -78,6 +78,32 @@ static void a_block_asked_for_again_is_the_same(void **state)
     stats_free(s);
 }
 
+/* As a gateway with thousands of clusters has; and names that two scopes share are two blocks. */
+static void thousands_of_blocks_are_found_again(void **state)
+{
+    static struct stats_block *blocks[2][5000];
+    struct stats *s = stats_new(1);
+
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; i < 5000; i++) {
+            struct stats_block *of[2];
+            char name[20];
+
+            snprintf(name, sizeof(name), "%u", i);
+            of[0] = stats_block(s, &clusters, name);
+            of[1] = stats_block(s, &plain, name);
+            assert_ptr_not_equal(of[0], of[1]);
+            for (unsigned k = 0; k < 2; k++) {
+                if (pass == 0)
+                    blocks[k][i] = of[k];
+                assert_ptr_equal(blocks[k][i], of[k]);
+                assert_string_equal(of[k]->name, name);
+            }
+        }
+    }
+    stats_free(s);
+}
+
 static void numbers_of_others_are_shown_where_they_are(void **state)
 {
     const uint64_t first[] = { 3 }, second[] = { 4 };
@@ -146,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_reader_sums_over_the_workers),
         cmocka_unit_test(a_block_asked_for_again_is_the_same),
+        cmocka_unit_test(thousands_of_blocks_are_found_again),
         cmocka_unit_test(numbers_of_others_are_shown_where_they_are),
         cmocka_unit_test(prometheus_gets_its_text),
         cmocka_unit_test(prometheus_can_ask_for_a_part),

@@ -55,7 +55,7 @@ void opened_init(struct opened *o, enum who who, unsigned suite, const struct te
     link_init(l, suite + 1);
     make_sides(o, pki);
     make_stock(o, suites[suite], pki);
-    assert_int_equal(SSL_CTX_set_ciphersuites(l->client.ctx->ssl, suites[suite]), 1);
+    assert_int_equal(SSL_CTX_set_ciphersuites(l->client.ctx->base->ssl, suites[suite]), 1);
     if (who == STOCK_CLIENT)
         link_connect_raw(l, o->stock, NULL);
     else if (who == STOCK_SERVER)
