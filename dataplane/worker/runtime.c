@@ -273,7 +273,9 @@ static int build_listener(const struct build *b, const struct listener_conf *con
     l->stats = stats_block(b->env->stats, &listener_stats_scope, conf->name);
     l->chains = arena_alloc(&rt->arena, conf->n_chains * sizeof(l->chains[0]));
     rt->listeners[rt->n_listeners++] = l;
+    strmap_init(&l->chain_names, &rt->arena, conf->n_chains);
     for (uint32_t i = 0; i < conf->n_chains; i++) {
+        strmap_add(&l->chain_names, slice_of(conf->chains[i].name), &l->chains[i]);
         l->reads_hello |= conf->chains[i].tls != NULL || conf->chains[i].n_server_names > 0;
         if (build_chain(b, conf, &conf->chains[i], &l->chains[i]) < 0)
             return -EINVAL;
