@@ -51,9 +51,10 @@ static int watch_secrets(struct daemon *d)
 
 static int publish(struct daemon *d, struct snapshot *s, struct cfg_err *err)
 {
+    const struct secrets_before before = { d->gateway.snapshot, &d->gateway.secrets };
     struct secrets secrets;
 
-    if (secrets_load(s, &secrets, err) < 0)
+    if (secrets_load(s, d->gateway.snapshot != NULL ? &before : NULL, &secrets, err) < 0)
         return -EINVAL;
     if (gateway_publish(&d->gateway, s, &secrets, err) < 0) {
         secrets_put(&secrets);

@@ -20,6 +20,7 @@
 #define KEY_FILE_MAX (64 * 1024)
 #define CERT_FILE_MAX (1024 * 1024)
 #define GROWTH 4096 /* of a file between looking at it and reading it */
+#define SETTLED_S 1
 #define CHAIN_MAX 10
 #define ROOTS_MAX 1024
 
@@ -29,6 +30,14 @@ struct vault {
     size_t len, room;
 };
 
+/* Whatever is written to a file, or put in its place, changes one of these. */
+struct stamp {
+    dev_t dev;
+    ino_t ino; /* 0: no such file was read */
+    off_t size;
+    struct timespec changed;
+};
+
 struct tls_secret {
     _Atomic uint32_t refs;
     struct arena arena; /* everything but the key */
@@ -36,12 +45,15 @@ struct tls_secret {
     struct tls_cert *chain, *roots;
     struct vault key; /* DER */
     unsigned char digest[32];
+    struct stamp files[3]; /* certificate_chain, private_key, trusted_ca: the control thread's */
+    time_t read_at;
 };
 
 /* What is being loaded: the error is told once, with all it needs to say where. */
 struct loading {
     const struct secret_conf *conf;
     const char *setting, *path;
+    struct stamp *file;
     struct tls_secret *secret;
     struct cfg_err *err;
 };
@@ -84,6 +96,17 @@ static void vault_close(struct vault *v)
     *v = (struct vault){ .bytes = NULL };
 }
 
+static struct stamp stamp_of(const struct stat *st)
+{
+    return (struct stamp){ st->st_dev, st->st_ino, st->st_size, st->st_ctim };
+}
+
+static bool stamp_eq(const struct stamp *a, const struct stamp *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
 /* Reads all of @fd, at most @max bytes: one more is the sign of a file too long. */
 static int read_all(const struct loading *l, int fd, size_t max, struct vault *v)
 {
@@ -114,6 +137,7 @@ static int read_file(const struct loading *l, size_t max, struct vault *ret)
         rc = refuse(l, "not a regular file");
         goto out;
     }
+    *l->file = stamp_of(&st);
     /* Of its size: each page of a vault is locked, and cleared. */
     if ((uint64_t)st.st_size > max) {
         rc = refuse(l, "longer than %zu bytes", max);
@@ -351,6 +375,7 @@ static int load_identity(struct loading *l)
                            conf->name);
     l->setting = "certificate_chain";
     l->path = conf->certificate_chain;
+    l->file = &s->files[0];
     rc = load_certs(l, CHAIN_MAX, &s->chain, &s->n_chain);
     if (rc == 0)
         rc = check_order(l);
@@ -358,6 +383,7 @@ static int load_identity(struct loading *l)
         return rc;
     l->setting = "private_key";
     l->path = conf->private_key;
+    l->file = &s->files[1];
     return load_key(l);
 }
 
@@ -367,6 +393,7 @@ static int load_trust(struct loading *l)
 
     l->setting = "trusted_ca";
     l->path = l->conf->trusted_ca;
+    l->file = &l->secret->files[2];
     rc = load_certs(l, ROOTS_MAX, &l->secret->roots, &l->secret->n_roots);
     return rc == 0 ? check_roots(l) : rc;
 }
@@ -405,6 +432,7 @@ struct tls_secret *tls_secret_load(const struct secret_conf *conf, struct cfg_er
         return NULL;
     }
     atomic_init(&l.secret->refs, 1);
+    l.secret->read_at = time(NULL);
     arena_init(&l.secret->arena, 0);
     if (conf->certificate_chain != NULL || conf->private_key != NULL)
         rc = load_identity(&l);
@@ -445,6 +473,36 @@ void tls_secret_put(struct tls_secret *s)
 bool tls_secret_eq(const struct tls_secret *a, const struct tls_secret *b)
 {
     return CRYPTO_memcmp(a->digest, b->digest, sizeof(a->digest)) == 0;
+}
+
+/* A file that changed just before it was read may have changed again within the same tick. */
+static bool is_untouched(const struct stamp *was, const char *path, time_t read_at)
+{
+    struct stamp now;
+    struct stat st;
+
+    if (path == NULL)
+        return was->ino == 0;
+    if (stat(path, &st) != 0)
+        return false;
+    now = stamp_of(&st);
+    return stamp_eq(was, &now) && was->changed.tv_sec + SETTLED_S < read_at;
+}
+
+bool tls_secret_is_current(const struct tls_secret *s, const struct secret_conf *conf)
+{
+    const char *const paths[] = { conf->certificate_chain, conf->private_key, conf->trusted_ca };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
+        if (!is_untouched(&s->files[i], paths[i], s->read_at))
+            return false;
+    return true;
+}
+
+void tls_secret_go_on(struct tls_secret *s, const struct tls_secret *fresh)
+{
+    memcpy(s->files, fresh->files, sizeof(s->files));
+    s->read_at = fresh->read_at;
 }
 
 bool tls_secret_cert(const struct tls_secret *s, unsigned i, struct tls_cert_info *ret,

@@ -27,6 +27,15 @@ void tls_secret_put(struct tls_secret *s); /* NULL is allowed */
 /* True if both hold the same bytes: nothing to replace. */
 bool tls_secret_eq(const struct tls_secret *a, const struct tls_secret *b);
 
+/*
+ * Are the files those that were read, and not written to since? Then there is no need to read them
+ * again. Control thread. False where time is too coarse to tell.
+ */
+bool tls_secret_is_current(const struct tls_secret *s, const struct secret_conf *conf);
+
+/* @fresh was read, and holds the same: @s goes on, as if it had been read then. Control thread. */
+void tls_secret_go_on(struct tls_secret *s, const struct tls_secret *fresh);
+
 /* For `isthmusctl certs`. Strings live as long as the secret. */
 struct tls_cert_info {
     const char *subject;           /* RFC 2253 */

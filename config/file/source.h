@@ -17,8 +17,8 @@
 
 #include <stdint.h>
 
-#define SOURCE_MAX_BYTES (8 * 1024 * 1024) /* all files together */
-#define SOURCE_MAX_DEPTH 8                 /* of includes */
+#define SOURCE_MAX_BYTES (64 * 1024 * 1024) /* all files together: some 100,000 clusters */
+#define SOURCE_MAX_DEPTH 8                  /* of includes */
 
 struct source {
     char *text; /* NUL-terminated */

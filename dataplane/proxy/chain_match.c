@@ -66,8 +66,5 @@ struct chain_rt *chain_match(const struct listener_rt *l, const struct ipaddr *d
 
 struct chain_rt *chain_by_name(const struct listener_rt *l, const char *name)
 {
-    for (uint32_t i = 0; i < l->conf->n_chains; i++)
-        if (strcmp(l->chains[i].conf->name, name) == 0)
-            return &l->chains[i];
-    return NULL;
+    return strmap_get(&l->chain_names, slice_of(name));
 }

@@ -41,6 +41,7 @@ struct listener_rt {
     struct pins *pins; /* of the runtime */
     struct slot *slot; /* of struct listener; that of the listener of this name before */
     struct chain_rt *chains;
+    struct strmap chain_names; /* to ->chains */
     struct stats_block *stats;
     bool reads_hello; /* a chain ends TLS, or is chosen by its server name */
 };

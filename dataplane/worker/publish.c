@@ -45,8 +45,6 @@ static int publish(struct gateway *g, struct snapshot *snapshot, const struct se
 int gateway_publish(struct gateway *g, struct snapshot *snapshot, struct secrets *secrets,
                     struct cfg_err *err)
 {
-    if (g->snapshot != NULL)
-        secrets_keep(snapshot, secrets, g->snapshot, &g->secrets);
     if (publish(g, snapshot, secrets, err) < 0)
         return -EINVAL;
     snapshot_get(snapshot);

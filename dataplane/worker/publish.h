@@ -2,7 +2,7 @@
  * publish.h - build, publish, retire
  *
  * The control thread's half of a configuration change. A new runtime is
- * published with one pointer store; each worker adopts it in its next turn. The
+ * published with one pointer store; each worker adopts it, bit by bit (adopt.c). The
  * old one is retired: once every worker has passed a quiet point since, and
  * nobody pins it any more, it is freed. gateway_tick() looks, a few times a
  * second; nothing waits.

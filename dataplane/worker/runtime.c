@@ -10,18 +10,43 @@
 
 /* --- secrets --------------------------------------------------------------------------------- */
 
-int secrets_load(const struct snapshot *s, struct secrets *ret, struct cfg_err *err)
+static struct tls_secret *secret_before(const struct secrets_before *before, const char *name)
+{
+    const struct secret_conf *was = before != NULL ? snapshot_secret(before->snapshot, name) : NULL;
+
+    return was != NULL ? before->secrets->v[was - before->snapshot->secrets] : NULL;
+}
+
+/* @was again, if it is the same. */
+static struct tls_secret *load_or_keep(const struct secret_conf *conf, struct tls_secret *was,
+                                       struct cfg_err *err)
+{
+    struct tls_secret *fresh;
+
+    if (was != NULL && tls_secret_is_current(was, conf))
+        return tls_secret_get(was);
+    fresh = tls_secret_load(conf, err);
+    if (fresh == NULL || was == NULL || !tls_secret_eq(fresh, was))
+        return fresh;
+    tls_secret_go_on(was, fresh);
+    tls_secret_put(fresh);
+    return tls_secret_get(was);
+}
+
+int secrets_load(const struct snapshot *s, const struct secrets_before *before, struct secrets *ret,
+                 struct cfg_err *err)
 {
     struct secrets all = { .v = calloc(s->n_secrets + 1, sizeof(all.v[0])) };
 
     if (all.v == NULL)
         return -ENOMEM;
     for (; all.n < s->n_secrets; all.n++) {
-        all.v[all.n] = tls_secret_load(&s->secrets[all.n], err);
+        const struct secret_conf *conf = &s->secrets[all.n];
+
+        all.v[all.n] = load_or_keep(conf, secret_before(before, conf->name), err);
         if (all.v[all.n] == NULL) {
             secrets_put(&all);
-            return cfg_err_set(err, &s->secrets[all.n].where, "secret %s cannot be loaded",
-                               s->secrets[all.n].name);
+            return cfg_err_set(err, &conf->where, "secret %s cannot be loaded", conf->name);
         }
     }
     *ret = all;
@@ -36,32 +61,18 @@ void secrets_put(struct secrets *s)
     *s = (struct secrets){ 0 };
 }
 
-void secrets_keep(const struct snapshot *s, struct secrets *secrets, const struct snapshot *before,
-                  const struct secrets *old)
-{
-    for (uint32_t i = 0; i < secrets->n; i++) {
-        const struct secret_conf *was = snapshot_secret(before, s->secrets[i].name);
-        struct tls_secret *same = was != NULL ? old->v[was - before->secrets] : NULL;
-
-        if (same == NULL || !tls_secret_eq(secrets->v[i], same))
-            continue;
-        tls_secret_put(secrets->v[i]);
-        secrets->v[i] = tls_secret_get(same);
-    }
-}
-
 unsigned secrets_refresh(const struct snapshot *s, struct secrets *secrets, unsigned *refused)
 {
     unsigned replaced = 0;
 
     for (uint32_t i = 0; i < secrets->n; i++) {
         struct cfg_err err = { "" };
-        struct tls_secret *fresh = tls_secret_load(&s->secrets[i], &err);
+        struct tls_secret *fresh = load_or_keep(&s->secrets[i], secrets->v[i], &err);
 
         if (fresh == NULL) {
             ++*refused;
             log_warning("secret", "%s: not replaced: %s", s->secrets[i].name, err.text);
-        } else if (tls_secret_eq(fresh, secrets->v[i])) {
+        } else if (fresh == secrets->v[i]) {
             tls_secret_put(fresh);
         } else {
             log_info("secret", "%s: replaced", s->secrets[i].name);
@@ -208,7 +219,7 @@ int runtime_check(const struct snapshot *s, struct cfg_err *err)
     char why[200];
     int rc;
 
-    rc = secrets_load(s, &secrets, err);
+    rc = secrets_load(s, NULL, &secrets, err);
     if (rc < 0)
         return rc;
     secrets_put(&secrets);
@@ -273,7 +284,9 @@ static int build_listener(const struct build *b, const struct listener_conf *con
     l->stats = stats_block(b->env->stats, &listener_stats_scope, conf->name);
     l->chains = arena_alloc(&rt->arena, conf->n_chains * sizeof(l->chains[0]));
     rt->listeners[rt->n_listeners++] = l;
+    strmap_init(&l->chain_names, &rt->arena, conf->n_chains);
     for (uint32_t i = 0; i < conf->n_chains; i++) {
+        strmap_add(&l->chain_names, slice_of(conf->chains[i].name), &l->chains[i]);
         l->reads_hello |= conf->chains[i].tls != NULL || conf->chains[i].n_server_names > 0;
         if (build_chain(b, conf, &conf->chains[i], &l->chains[i]) < 0)
             return -EINVAL;

@@ -22,13 +22,18 @@ struct secrets {
     struct tls_secret **v;
 };
 
-/* Loads all of them. 0, or -EINVAL with the first reason. */
-NODISCARD int secrets_load(const struct snapshot *s, struct secrets *ret, struct cfg_err *err);
+/*
+ * Loads all of them. Those that hold what the secret of the same name held @before (or NULL) are
+ * the same objects again, and are not read where their files have not been touched. 0, or -EINVAL
+ * with the first reason.
+ */
+struct secrets_before {
+    const struct snapshot *snapshot;
+    const struct secrets *secrets;
+};
+NODISCARD int secrets_load(const struct snapshot *s, const struct secrets_before *before,
+                           struct secrets *ret, struct cfg_err *err);
 void secrets_put(struct secrets *s);
-
-/* Those of @s that hold what they held before are the same objects again, and so are contexts. */
-void secrets_keep(const struct snapshot *s, struct secrets *secrets, const struct snapshot *before,
-                  const struct secrets *old);
 
 /*
  * Reads the files again. Returns how many secrets were replaced; one that cannot be loaded stays as

@@ -1,7 +1,7 @@
 /*
  * worker.h - one core and everything it owns
  *
- * One turn of its loop, in order: read the clock, adopt a new runtime, answer
+ * One turn of its loop, in order: read the clock, adopt some of a new runtime, answer
  * the mailbox, timers, receive and process one burst per port (and, the
  * first worker, of the kernel's interfaces), TLS work, deferred
  * work, TCP output, send, report a quiet point, account cycles. Every step is

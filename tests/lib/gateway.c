@@ -150,7 +150,7 @@ static struct runtime *build(struct gateway *g, const char *conf)
 
     snprintf(text, sizeof(text), "%s%s", MACHINE, conf);
     if (file_read_text("conf", text, strlen(text), &s, &err) == 0 &&
-        secrets_load(s, &secrets, &err) == 0) {
+        secrets_load(s, NULL, &secrets, &err) == 0) {
         rt = runtime_build(s, &secrets, &env, &err);
         secrets_put(&secrets);
         snapshot_put(s);

@@ -455,7 +455,8 @@ static void gateway_open(struct snapshot *s, struct ports *ports, struct pktpool
                                         .libs = libs,
                                         .stats = stats_new(N_WORKERS),
                                         .logfiles = logfiles_new() };
-    check(secrets_load(s, &secrets, &err) == 0 && gateway_publish(&gateway, s, &secrets, &err) == 0,
+    check(secrets_load(s, NULL, &secrets, &err) == 0 &&
+              gateway_publish(&gateway, s, &secrets, &err) == 0,
           err.text);
     for (uint32_t i = 0; i < N_WORKERS; i++) {
         struct worker_conf conf = { .id = i,

@@ -341,6 +341,33 @@ static void a_zero_byte_is_refused(void **state)
     assert_string_equal(err.text, "x:2: there is a zero byte in this line");
 }
 
+/* The snapshot has copies of whatever it took. */
+static void what_reading_leaves_behind_is_freed_later(void **state)
+{
+    char path[300];
+    struct file_rest *rest;
+    struct snapshot *s;
+    struct cfg_err err;
+
+    put("bad.conf", "machine = { ports = 7; };\n");
+    snprintf(path, sizeof(path), "%s/bad.conf", dir);
+    assert_true(file_read_first(path, &s, &rest, &err) < 0);
+    file_rest_free(rest);
+    assert_true(file_read_first("/nowhere/at/all.conf", &s, &rest, &err) < 0);
+    assert_null(rest);
+
+    put("good.conf", "machine = { ports = ( { name = \"p\"; device = \"af_packet\";\n"
+                     "  interface = \"v\"; addresses = [ \"10.0.0.1/24\" ]; } ); };\n"
+                     "clusters = ( { name = \"c\"; endpoints = [ \"10.0.0.2:80\" ]; } );");
+    snprintf(path, sizeof(path), "%s/good.conf", dir);
+    assert_int_equal(file_read_first(path, &s, &rest, &err), 0);
+    file_rest_free(rest);
+    assert_string_equal(s->clusters[0].name, "c");
+    assert_string_equal(s->clusters[0].where.file, path);
+    assert_ptr_equal(snapshot_cluster(s, "c"), &s->clusters[0]);
+    snapshot_put(s);
+}
+
 static void a_huge_file_is_refused(void **state)
 {
     char path[300];
@@ -368,6 +395,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_include_in_a_comment_or_a_string_is_none),
         cmocka_unit_test(includes_that_cannot_be_read_are_refused),
         cmocka_unit_test(a_zero_byte_is_refused),
+        cmocka_unit_test(what_reading_leaves_behind_is_freed_later),
         cmocka_unit_test(a_huge_file_is_refused),
     };
 

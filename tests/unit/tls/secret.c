@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static struct test_dir dir;
 static struct test_cert root, inter, leaf, other;
@@ -218,6 +219,52 @@ static void an_expired_certificate_loads(void **state)
     test_cert_free(&old);
 }
 
+/* Reads it again until time tells that nothing was written since: two seconds, or three. */
+static void go_on(struct tls_secret *s, const struct secret_conf *conf)
+{
+    struct cfg_err err = { "" };
+
+    while (!tls_secret_is_current(s, conf)) {
+        struct tls_secret *again;
+
+        usleep(100000);
+        again = tls_secret_load(conf, &err);
+        assert_non_null(again);
+        tls_secret_go_on(s, again);
+        tls_secret_put(again);
+    }
+}
+
+static void a_file_that_was_touched_is_read_again(void **state)
+{
+    struct secret_conf conf = {
+        .name = "default",
+        .certificate_chain = test_write_certs(&dir, "cur-chain", CERTS(&leaf, &inter)),
+        .private_key = test_write_key(&dir, "cur-key", &leaf, NULL),
+        .trusted_ca = test_write_certs(&dir, "cur-ca", CERTS(&root)),
+    };
+    struct cfg_err err = { "" };
+    struct tls_secret *s = tls_secret_load(&conf, &err);
+    const char *ca = conf.trusted_ca;
+
+    assert_non_null(s);
+    assert_false(tls_secret_is_current(s, &conf)); /* written and read in the same second */
+    go_on(s, &conf);
+
+    conf.trusted_ca = NULL;
+    assert_false(tls_secret_is_current(s, &conf));
+    conf.trusted_ca = "/nowhere/at/all";
+    assert_false(tls_secret_is_current(s, &conf));
+    conf.trusted_ca = conf.certificate_chain;
+    assert_false(tls_secret_is_current(s, &conf));
+    conf.trusted_ca = ca;
+    assert_true(tls_secret_is_current(s, &conf));
+
+    test_write_certs(&dir, "cur-ca", CERTS(&root, &inter)); /* the same name */
+    assert_false(tls_secret_is_current(s, &conf));
+    tls_secret_put(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +277,7 @@ int main(void)
         cmocka_unit_test(bad_files_say_which_and_why),
         cmocka_unit_test(a_fifo_does_not_hang),
         cmocka_unit_test(an_expired_certificate_loads),
+        cmocka_unit_test(a_file_that_was_touched_is_read_again),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
