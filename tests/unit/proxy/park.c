@@ -46,14 +46,35 @@ static const char *conf_of(const char *cluster, const char *chain, const char *h
     return conf_named(cluster, named, http);
 }
 
+struct wanted {
+    const struct stat_desc *desc;
+    uint64_t n;
+};
+
+static void add_wanted(const struct stats_block *b, const struct stat_desc *d, uint64_t sum,
+                       void *ctx)
+{
+    struct wanted *w = ctx;
+
+    w->n += d == w->desc ? sum : 0;
+}
+
+static uint64_t sum_of(const struct gateway *g, const struct stat_desc *desc)
+{
+    struct wanted w = { desc, 0 };
+
+    stats_each(g->stats, add_wanted, &w);
+    return w.n;
+}
+
 static uint64_t counted(const struct gateway *g, enum http_stat stat)
 {
-    return g->rt->listeners[0]->chains[0].stats->values[0][stat];
+    return sum_of(g, &http_stats_scope.descs[stat]);
 }
 
 static uint64_t listener_counted(const struct gateway *g, enum listener_stat stat)
 {
-    return g->rt->listeners[0]->stats->values[0][stat];
+    return sum_of(g, &listener_stats_scope.descs[stat]);
 }
 
 static void assert_parked(const struct gateway *g, uint32_t n)
