@@ -98,9 +98,10 @@ class Envoy(G.Gateway):
                     route_config={"name": "r", "virtual_hosts": hosts})
         return {"name": "hcm", "typed_config": hcm}
 
-    def listener(self, name, port, what, mutual=False):
+    def listener(self, name, port, what, tls=None):
+        chain = {"filters": [what]} if tls is None else {"filters": [what], "transport_socket": tls}
         return {"name": name, "address": socket_address(P.CLIENT_SIDE, port), "tcp_backlog_size": 16384,
-                "filter_chains": [{"filters": [what], "transport_socket": self.downstream_tls(mutual)}]}
+                "filter_chains": [chain]}
 
     def write(self):
         tcp = {"name": "tcp", "typed_config": typed("filters.network.tcp_proxy.v3.TcpProxy", stat_prefix="tcp",
@@ -109,8 +110,10 @@ class Envoy(G.Gateway):
         clusters = [self.cluster("backend", self.h2), self.cluster("bytes", False)]
         clusters += [self.cluster(f"c{i}", self.h2) for i in range(self.hosts)]
         conf = {"static_resources": {
-            "listeners": [self.listener("tls", G.TLS, http), self.listener("mtls", G.MTLS, http, True),
-                          self.listener("tcp", G.TCP, tcp)],
+            "listeners": [self.listener("tls", G.TLS, http, self.downstream_tls(False)),
+                          self.listener("mtls", G.MTLS, http, self.downstream_tls(True)),
+                          self.listener("plain", G.PLAIN, http),
+                          self.listener("tcp", G.TCP, tcp, self.downstream_tls(False))],
             "clusters": clusters}}
         (self.dir / "envoy.json").write_text(json.dumps(conf))
 

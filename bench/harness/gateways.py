@@ -14,7 +14,7 @@ from . import backend as B
 from . import place as P
 
 L = P.L
-TLS, MTLS, TCP = 443, 444, 445
+TLS, MTLS, TCP, PLAIN = 443, 444, 445, 80
 HOSTS = 10000  # of a large configuration
 
 
@@ -102,6 +102,10 @@ class Nginx(Gateway):
         return (f"upstream {name} {{ server {P.BACKEND_ADDRESS}:{B.PORT}; keepalive 1024; "
                 "keepalive_requests 1000000000; }")
 
+    def plain(self):
+        return (f"server {{ listen {P.CLIENT_SIDE}:{PLAIN} backlog=16384; server_name _;\n"
+                " location / { proxy_pass https://backend; } }\n")
+
     def server(self, name, port, mutual, upstream):
         return (f"server {{ listen {P.CLIENT_SIDE}:{port} ssl backlog=16384; server_name {name}; {self.tls(mutual)}\n"
                 f" location / {{ proxy_pass https://{upstream}; }} }}\n")
@@ -130,6 +134,7 @@ http {{
     {self.upstream("backend")}
     {self.many()}
     {self.server("_", TLS, False, "$to" if self.hosts else "backend")} {self.server("_", MTLS, True, "backend")}
+    {self.plain()}
 }}
 stream {{
     upstream backend {{ server {P.BACKEND_ADDRESS}:{B.PORT}; }}
@@ -184,6 +189,7 @@ defaults
 frontend tls
   {self.bind(TLS, "alpn http/1.1")}
   {self.bind(MTLS, f"alpn http/1.1 verify required ca-file {self.place.edge}/root-cert.pem")}
+  bind {P.CLIENT_SIDE}:{PLAIN} backlog 16384
   option forwardfor
   http-request set-header X-Forwarded-Proto https
   http-request set-header X-Request-ID %[uuid()]
@@ -260,6 +266,7 @@ control = {{ socket = "{self.dir}/sock"; drain_time = "1s"; }};
              route_configs=[f'{{ name = "r"; virtual_hosts = ( {", ".join(hosts)} ); }}'],
              listeners=[self.listener("tls", TLS, self.tls("simple"), http),
                         self.listener("mtls", MTLS, self.tls("mutual"), http),
+                        self.listener("plain", PLAIN, "", http),
                         self.listener("tcp", TCP, self.tls("simple"), 'tcp = { cluster = "backend"; };')])
 
     def ctl(self, *args):

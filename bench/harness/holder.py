@@ -1,5 +1,5 @@
 """
-Opens TLS connections and holds them: holder.py ADDRESS PORT HOST NUMBER. Says "held NUMBER" when all are there.
+Opens connections and holds them: holder.py ADDRESS PORT HOST NUMBER tls|plain. Says "held NUMBER" when all are there.
 
 One request on each, so that it is a connection that was used: what a browser leaves behind.
 """
@@ -10,7 +10,7 @@ import sys
 import time
 
 
-def main(address, port, host, number):
+def main(address, port, host, number, kind):
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(number) + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -19,7 +19,7 @@ def main(address, port, host, number):
     while len(held) < int(number):
         raw = socket.create_connection((address, int(port)), timeout=20)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the request waits for an ACK
-        s = context.wrap_socket(raw, server_hostname=host)
+        s = raw if kind == "plain" else context.wrap_socket(raw, server_hostname=host)
         s.sendall(request)
         assert s.recv(4096).startswith(b"HTTP/1.1 200"), "no answer"
         held.append(s)

@@ -19,7 +19,7 @@ from . import gateways as G
 from . import load as D
 from . import place as P
 
-PORTS = {"tls": G.TLS, "mtls": G.MTLS, "tcp": G.TCP}
+PORTS = {"tls": G.TLS, "mtls": G.MTLS, "tcp": G.TCP, "plain": G.PLAIN}
 
 
 @dataclasses.dataclass
@@ -111,18 +111,19 @@ def growth(run, scenario, gateway):
 
 @with_gateway
 def memory(run, scenario, gateway):
-    """Clients that do nothing, after one handshake: what they add to the gateway's memory."""
+    """Clients that do nothing, after one request: what they add to the gateway's memory."""
     n = scenario["connections"]
     before = gateway.resident()
     holder = run.place.start("holder", P.CLIENT, P.OTHER_CORE, P.L.PYTHON, P.TOP / "bench/harness/holder.py",
-                             P.CLIENT_SIDE, PORTS[scenario.get("port", "tls")], P.HOST, n)
+                             P.CLIENT_SIDE, PORTS[scenario.get("port", "tls")], P.HOST, n,
+                             scenario.get("port", "tls"))
     try:
         def held():
             return f"held {n}\n" in run.place.log("holder") or holder.poll() is not None
         P.L.wait_for(f"{n} idle connections", held, 200, every=0.2)
         if holder.poll() is not None:
             raise RuntimeError(run.place.log("holder")[-500:])
-        time.sleep(1)
+        time.sleep(3)  # until all of them are idle, for whoever tells those apart
         return {"kib": (gateway.resident() - before) / n}
     finally:
         run.place.stop(holder)

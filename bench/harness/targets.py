@@ -85,12 +85,12 @@ def latency(f):
             verdict(ours <= 0.5 * best[0])]
 
 
-def idle_connections(f):
-    target, wanted = "idle client connection, TLS", "<= 2.5 KiB"
-    ours, best = f.get("idle-connections", OURS, "kib"), f.best("idle-connections", "kib")
+def idle_connections(f, what, scenario, most):
+    target, wanted = f"idle client connection, {what}", f"<= {most} KiB"
+    ours, best = f.get(scenario, OURS, "kib"), f.best(scenario, "kib")
     if ours is None:
-        return not_measured(target, wanted, "idle-connections did not run")
-    return [target, wanted, f"{ours:.1f} KiB", f"{best[1]} {best[0]:.1f} KiB" if best else "-", verdict(ours <= 2.5)]
+        return not_measured(target, wanted, f"{scenario} did not run")
+    return [target, wanted, f"{ours:.2f} KiB", f"{best[1]} {best[0]:.1f} KiB" if best else "-", verdict(ours <= most)]
 
 
 def growth(f):
@@ -141,8 +141,8 @@ def rows(data):
         cheaper(f, "bodies of 1 MiB, TLS in, mTLS out", "bulk-download", 3),
         bulk_over_memif(f, "the same over memif", "memif-bulk"),
         latency(f),
-        idle_connections(f),
-        not_measured("idle client connection, plain", "<= 0.5 KiB", "build/bench/isthmus-idle measures it"),
+        idle_connections(f, "TLS", "idle-connections", 2.5),
+        idle_connections(f, "plain", "idle-plain", 0.5),
         not_measured("one million idle TLS connections", "within 6 GiB, p99 <= 1.2x", "needs isthmus-bench"),
         growth(f),
         reload(f),
