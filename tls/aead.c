@@ -2,6 +2,7 @@
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/compiler.h"
+#include "dataplane/base/own.h"
 
 #include <assert.h>
 #include <intel-ipsec-mb.h>
@@ -32,7 +33,7 @@ struct aead {
 
 struct aead *aead_new(uint32_t n_slots)
 {
-    struct aead *a = calloc(1, sizeof(*a));
+    struct aead *a = own_alloc(1, sizeof(*a));
     IMB_ARCH arch;
 
     assert(n_slots > 0 && n_slots <= UINT16_MAX);

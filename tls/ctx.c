@@ -2,6 +2,7 @@
 
 #include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
+#include "dataplane/base/own.h"
 
 #include <openssl/err.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ static const char *openssl_words(void)
 
 struct tls_lib *tls_lib_new(void)
 {
-    struct tls_lib *lib = calloc(1, sizeof(*lib));
+    struct tls_lib *lib = own_alloc(1, sizeof(*lib));
 
     if (lib == NULL)
         return NULL;

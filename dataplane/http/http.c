@@ -1,10 +1,12 @@
 #include "dataplane/http/http.h"
 
+#include "dataplane/base/own.h"
+
 #include <stdlib.h>
 
 struct http *http_new(struct core *core, uint32_t max_conns)
 {
-    struct http *h = calloc(1, sizeof(*h));
+    struct http *h = own_alloc(1, sizeof(*h));
 
     if (h == NULL)
         return NULL;

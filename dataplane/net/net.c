@@ -1,6 +1,7 @@
 #include "dataplane/net/net.h"
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/base/own.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/gro.h"
 #include "dataplane/net/ip4.h"
@@ -30,7 +31,7 @@ static uint32_t max_flows(const struct net_conf *conf)
 
 struct net *net_new(struct core *core, const struct net_conf *conf)
 {
-    struct net *net = calloc(1, sizeof(*net));
+    struct net *net = own_alloc(1, sizeof(*net));
 
     if (net == NULL)
         return NULL;

@@ -1,6 +1,7 @@
 #include "dataplane/net/punt.h"
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/base/own.h"
 #include "dataplane/net/eth.h"
 #include "dataplane/net/ip4.h"
 #include "dataplane/net/ip6.h"
@@ -89,7 +90,7 @@ _Static_assert(MACHINE_MAX_PORTS <= 8, "a bit for each port");
 struct punt *punt_new(const struct machine_conf *machine, uint64_t now_us)
 {
     const uint32_t tenth = MAX(machine->punt_rate / 10, 1u);
-    struct punt *u = calloc(1, sizeof(*u));
+    struct punt *u = own_alloc(1, sizeof(*u));
 
     if (u == NULL)
         return NULL;

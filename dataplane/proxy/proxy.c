@@ -1,6 +1,7 @@
 #include "dataplane/proxy/proxy_priv.h"
 
 #include "dataplane/base/log.h"
+#include "dataplane/base/own.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ const struct stats_scope listener_stats_scope = { "listener", "envoy_listener",
 
 struct proxy *proxy_new(const struct proxy_conf *conf)
 {
-    struct proxy *p = calloc(1, sizeof(*p));
+    struct proxy *p = own_alloc(1, sizeof(*p));
 
     if (p == NULL)
         return NULL;
@@ -93,7 +94,7 @@ static struct listener *live(const struct proxy *p, const struct listener_rt *rt
 
 static struct listener *new_listener(struct proxy *p, const char *name)
 {
-    struct listener *l = calloc(1, sizeof(*l)); /* when adopting, not on the packet path */
+    struct listener *l = own_alloc(1, sizeof(*l)); /* when adopting, not on the packet path */
 
     if (l == NULL)
         return NULL;

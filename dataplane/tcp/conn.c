@@ -1,3 +1,4 @@
+#include "dataplane/base/own.h"
 #include "dataplane/net/ephemeral.h"
 #include "dataplane/net/flow_table.h"
 #include "dataplane/net/pmtu.h"
@@ -101,7 +102,7 @@ static int init_memory(struct tcp *tcp)
 {
     const struct tcp_conf *conf = &tcp->conf;
 
-    tcp->live = calloc(2 * live_words(tcp), sizeof(tcp->live[0]));
+    tcp->live = own_alloc(2 * live_words(tcp), sizeof(tcp->live[0]));
     if (tcp->live == NULL)
         return -ENOMEM;
     tcp->live_parked = tcp->live + live_words(tcp);
@@ -167,7 +168,7 @@ static void fini_memory(struct tcp *tcp)
 
 struct tcp *tcp_new(struct core *core, struct net *net, const struct tcp_conf *conf)
 {
-    struct tcp *tcp = calloc(1, sizeof(*tcp));
+    struct tcp *tcp = own_alloc(1, sizeof(*tcp));
     int err;
 
     if (tcp == NULL)

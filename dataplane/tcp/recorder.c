@@ -1,5 +1,6 @@
 #include "dataplane/tcp/recorder.h"
 
+#include "dataplane/base/own.h"
 #include "dataplane/tcp/tcp_conn.h"
 
 #include <errno.h>
@@ -39,17 +40,16 @@ struct tcp_recorders *tcp_recorders_new(const struct tcp *tcp, int *err)
     if (n == 0)
         return NULL;
     *err = -ENOMEM;
-    r = calloc(1, sizeof(*r));
+    r = own_alloc(1, sizeof(*r));
     if (r == NULL)
         return NULL;
-    r->v = calloc(n, sizeof(r->v[0]));
-    r->episodes = calloc(episodes, sizeof(r->episodes[0]));
-    r->memory = malloc(records * sizeof(r->memory[0]));
+    r->v = own_alloc(n, sizeof(r->v[0]));
+    r->episodes = own_alloc(episodes, sizeof(r->episodes[0]));
+    r->memory = own_alloc(records, sizeof(r->memory[0])); /* touched: no page is new later */
     if (r->v == NULL || r->episodes == NULL || r->memory == NULL) {
         tcp_recorders_free(r);
         return NULL;
     }
-    memset(r->memory, 0, records * sizeof(r->memory[0])); /* no page is new later */
     r->n = (uint32_t)n;
     r->n_records = conf->recorder_records;
     r->n_episodes = (uint32_t)episodes;

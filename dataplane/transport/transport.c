@@ -4,6 +4,8 @@
  */
 #include "dataplane/transport/kind.h"
 
+#include "dataplane/base/own.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,7 +88,7 @@ const struct tcp_ops *transport_tcp_ops(void)
 
 struct transports *transports_new(struct core *core, struct tcp *tcp, uint32_t max)
 {
-    struct transports *ts = calloc(1, sizeof(*ts));
+    struct transports *ts = own_alloc(1, sizeof(*ts));
 
     if (ts == NULL)
         return NULL;

@@ -1,5 +1,7 @@
 #include "dataplane/upstream/cluster_priv.h"
 
+#include "dataplane/base/own.h"
+
 #include <stdlib.h>
 
 #define STALE_AT_ONCE 16 /* connections that one request closes, at most */
@@ -43,7 +45,7 @@ static struct endpoint *of_link(struct list *l)
 
 static struct endpoint *new_endpoint(struct cluster *c, const struct ipport *address)
 {
-    struct endpoint *e = calloc(1, sizeof(*e)); /* when adopting, not on the packet path */
+    struct endpoint *e = own_alloc(1, sizeof(*e)); /* when adopting, not on the packet path */
 
     if (e == NULL)
         return NULL;
@@ -151,7 +153,7 @@ static void serve(struct work *w);
 
 static struct cluster *new_cluster(struct upstreams *us, struct cluster_rt *rt)
 {
-    struct cluster *c = calloc(1, sizeof(*c));
+    struct cluster *c = own_alloc(1, sizeof(*c));
 
     if (c == NULL)
         return NULL;
@@ -330,7 +332,7 @@ bool upstreams_retire_some(struct upstreams *us, uint32_t *max)
 struct upstreams *upstreams_new(struct core *core, struct transports *ts, struct http *http,
                                 uint32_t max_conns)
 {
-    struct upstreams *us = calloc(1, sizeof(*us));
+    struct upstreams *us = own_alloc(1, sizeof(*us));
 
     if (us == NULL)
         return NULL;
