@@ -32,7 +32,8 @@ struct captures {
     uint64_t id; /* of the capture, or of the last one */
     uv_timer_t timer;
     struct capture_filter *filter;
-    struct cmd_call *starting, *reading; /* waiting for their answers; NULL: nobody is */
+    /* waiting for their answers; NULL: nobody is */
+    struct cmd_call *starting, *reading, *discarding;
     uint64_t reading_until_ms, lease_until_ms, until_ms; /* of uv_now(); the last: 0, no end */
     uint64_t count, captured, dropped;
     uint32_t n_letters;
@@ -172,6 +173,9 @@ static void forget(struct captures *c)
     c->n_letters = 0;
     c->state = IDLE;
     uv_timer_stop(&c->timer);
+    if (c->discarding != NULL)
+        cmd_reply(c->discarding, json_pack("{s:I}", "capture", (json_int_t)c->id));
+    c->discarding = NULL;
 }
 
 static void end(struct captures *c)
@@ -455,8 +459,11 @@ static void run_stop(struct cmd_call *call)
     if (!is_known(c, call))
         return;
     end(c);
-    if (cmd_arg_is_true(call, "discard"))
+    if (cmd_arg_is_true(call, "discard") && c->discarding == NULL) {
         c->lease_until_ms = 0; /* nobody will read */
+        c->discarding = call;  /* has its answer when another may begin */
+        return;
+    }
     cmd_reply(call, json_pack("{s:I}", "capture", (json_int_t)c->id));
 }
 
@@ -483,13 +490,20 @@ struct captures *captures_new(struct daemon *d)
     return c;
 }
 
+bool captures_are_read(const struct captures *c)
+{
+    return c->state != IDLE && (c->reading != NULL || now_ms(c) < c->lease_until_ms);
+}
+
 void captures_close(struct captures *c)
 {
     if (c->starting != NULL)
         cmd_fail(c->starting, "the daemon stops", "");
     if (c->reading != NULL)
         cmd_fail(c->reading, "the daemon stops", "");
-    c->starting = c->reading = NULL;
+    if (c->discarding != NULL)
+        cmd_fail(c->discarding, "the daemon stops", "");
+    c->starting = c->reading = c->discarding = NULL;
     uv_close((uv_handle_t *)&c->timer, NULL);
 }
 

@@ -34,6 +34,10 @@ struct captures *captures_new(struct daemon *d);
 extern const struct cmd captures_cmds[];
 extern const unsigned captures_n_cmds;
 
+/* Does somebody still read one? It ends when the daemon drains; what it has is still to be fetched.
+ */
+bool captures_are_read(const struct captures *c);
+
 /* No more questions. Before the workers stop. */
 void captures_close(struct captures *c);
 

@@ -488,6 +488,11 @@ err_captures:
     return NULL;
 }
 
+bool commands_are_awaited(const struct commands *c)
+{
+    return c != NULL && captures_are_read(c->captures);
+}
+
 void commands_close(struct commands *c)
 {
     if (c == NULL)

@@ -9,11 +9,16 @@
 
 #include "config/model/where.h"
 
+#include <stdbool.h>
+
 struct commands;
 struct daemon;
 
 /* Opens the control socket of the daemon's configuration. NULL: @err says why. */
 struct commands *commands_open(struct daemon *d, struct cfg_err *err);
+
+/* Does a client still fetch what ends with the daemon? NULL is allowed. */
+bool commands_are_awaited(const struct commands *c);
 
 /* No more questions: the clients are let go. Before the workers stop; NULL is allowed. */
 void commands_close(struct commands *c);

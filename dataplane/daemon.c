@@ -233,7 +233,8 @@ static void on_tick(uv_timer_t *t)
         tls_tickets_rotate(d->tickets);
     }
     if (d->state == DAEMON_STOPPING &&
-        (sessions_left(d) == 0 || uv_now(&d->loop) >= d->drain_until_ms))
+        ((sessions_left(d) == 0 && !commands_are_awaited(d->commands)) ||
+         uv_now(&d->loop) >= d->drain_until_ms))
         uv_stop(&d->loop);
 }
 
