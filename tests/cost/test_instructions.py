@@ -3,8 +3,8 @@ What an operation costs, in instructions: 5 % more than what is written down fai
 
 A clock says little on a machine with neighbours; instructions are the same every time. Each program
 of bench/micro runs twice under valgrind's callgrind, with N operations and with twice as many: the
-difference is what N cost, without the start and the end. They depend on compiler and libraries, which
-are written down, too: with others a figure says nothing, and is skipped with both.
+difference is what N cost, without the start and the end. They depend on compiler, libraries and processor,
+which are written down, too: with others a figure says nothing, and is skipped with both.
 
 ISTHMUS_COST=write puts what is found here in the place of what is written down: with a change that
 costs what it is worth, or after a new compiler. `git diff` then tells the price.
@@ -41,8 +41,15 @@ def version(package):
                           stderr=subprocess.DEVNULL).stdout or "none"
 
 
+def cpu():
+    """The C library, OpenSSL and ipsec-mb choose code by what the processor can."""
+    with open("/proc/cpuinfo") as f:
+        told = dict(re.split(r"\s*:\s*", line.strip(), maxsplit=1) for line in f if ":" in line)
+    return " ".join(told[name] for name in ("vendor_id", "cpu family", "model"))
+
+
 def made_of(packages):
-    return {p: version(p) for p in ("gcc-12", "libc6", *packages)}
+    return {p: version(p) for p in ("gcc-12", "libc6", *packages)} | {"cpu": cpu()}
 
 
 def instructions(args, n, out):
