@@ -1,5 +1,6 @@
 #include "drivers/capture.h"
 
+#include "dataplane/base/own.h"
 #include "dataplane/base/pkt.h"
 
 #include <pcap/pcap.h>
@@ -135,11 +136,11 @@ struct capture_tap {
 
 struct capture_tap *capture_tap_new(const struct capture_conf *conf)
 {
-    struct capture_tap *t = aligned_alloc(CACHE_LINE, sizeof(*t));
+    struct capture_tap *t =
+        own_alloc(1, sizeof(*t)); /* touched: the worker is to fault in no page */
 
     if (t == NULL)
         return NULL;
-    memset(t, 0, sizeof(*t)); /* the ring, too: the worker is to meet no page fault */
     t->conf = *conf;
     return t;
 }

@@ -2,6 +2,7 @@
 
 #include "dataplane/base/hash.h"
 #include "dataplane/base/log.h"
+#include "dataplane/base/own.h"
 #include "dataplane/base/ring.h"
 #include "drivers/capture.h"
 #include "drivers/eal.h"
@@ -376,14 +377,13 @@ static int open_port(struct ports *p, uint32_t i, struct pktpool **pools, struct
 struct ports *ports_open(const struct machine_conf *conf, struct pktpool **pools,
                          struct cfg_err *err)
 {
-    struct ports *p = aligned_alloc(CACHE_LINE, sizeof(*p));
+    struct ports *p = own_alloc(1, sizeof(*p));
     const char *wrong;
 
     if (p == NULL) {
         cfg_err_set(err, NULL, "ports: no memory");
         return NULL;
     }
-    memset(p, 0, sizeof(*p));
     p->conf = conf;
     for (uint32_t w = 0; w < MACHINE_MAX_WORKERS; w++)
         p->wake[w].event = -1;

@@ -2,6 +2,7 @@
 
 #include "dataplane/base/compiler.h"
 #include "dataplane/base/num.h"
+#include "dataplane/base/own.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -313,7 +314,7 @@ struct accesslog_ring {
 
 struct accesslog_ring *accesslog_ring_new(void)
 {
-    struct accesslog_ring *r = aligned_alloc(CACHE_LINE, sizeof(*r));
+    struct accesslog_ring *r = own_alloc(1, sizeof(*r));
 
     if (r == NULL)
         return NULL;

@@ -1,6 +1,7 @@
 #include "dataplane/telemetry/stats.h"
 
 #include "dataplane/base/hash.h"
+#include "dataplane/base/own.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,13 +89,11 @@ static struct stats_block *find(struct stats *s, const struct stats_scope *scope
 struct stats_block *stats_block(struct stats *s, const struct stats_scope *scope, const char *name)
 {
     struct stats_block *b = find(s, scope, name);
-    size_t len = (scope->n * sizeof(uint64_t) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
 
     for (unsigned w = 0; w < s->n_workers; w++) {
         if (b->of[w].own != NULL)
             continue;
-        b->of[w].own = must(aligned_alloc(CACHE_LINE, len)); /* no line is shared by two workers */
-        memset(b->of[w].own, 0, len);
+        b->of[w].own = must(own_alloc(scope->n, sizeof(uint64_t)));
         b->of[w].values = b->of[w].own;
     }
     return b;

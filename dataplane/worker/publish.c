@@ -35,7 +35,7 @@ static int publish(struct gateway *g, struct snapshot *snapshot, const struct se
     if (rt == NULL)
         return -EINVAL;
     rt->version = ++g->version;
-    /* pairs with the acquire in check_published() */
+    /* pairs with the acquire in worker_adopt() */
     atomic_store_explicit(&g->published.runtime, rt, memory_order_release);
     if (old != NULL)
         retire(g, old);

@@ -1,6 +1,7 @@
 #include "dataplane/worker/runtime.h"
 
 #include "dataplane/base/log.h"
+#include "dataplane/base/own.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -298,15 +299,12 @@ struct runtime *runtime_build(struct snapshot *snapshot, const struct secrets *s
                               const struct runtime_env *env, struct cfg_err *err)
 {
     struct build b = { .snapshot = snapshot, .secrets = secrets, .env = env, .err = err };
-    size_t size = (sizeof(struct runtime) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
-    struct runtime *rt;
+    struct runtime *rt = own_alloc(1, sizeof(*rt));
 
-    rt = aligned_alloc(CACHE_LINE, size);
     if (rt == NULL) {
         cfg_err_set(err, NULL, "no memory");
         return NULL;
     }
-    memset(rt, 0, size);
     arena_init_block(&rt->arena, BLOCK);
     rt->snapshot = snapshot_get(snapshot);
     rt->n_workers = env->n_workers;

@@ -1,5 +1,6 @@
 #include "dataplane/worker/worker.h"
 
+#include "dataplane/base/own.h"
 #include "dataplane/net/net.h"
 #include "dataplane/worker/loop.h"
 #include "dataplane/worker/setup.h"
@@ -141,13 +142,11 @@ void read_clock(struct worker *w, uint64_t tsc)
 
 struct worker *worker_new(const struct worker_conf *conf)
 {
-    size_t size = (sizeof(struct worker) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
     uint32_t max = conf->snapshot->machine.tcp.max_connections;
-    struct worker *w = aligned_alloc(CACHE_LINE, size);
+    struct worker *w = own_alloc(1, sizeof(*w));
 
     if (w == NULL)
         return NULL;
-    memset(w, 0, size);
     w->conf = *conf;
     start_clock(w);
     core_init(&w->core, conf->id, pktpool_pool(conf->pool), w->us_start, clock_us(CLOCK_REALTIME));
