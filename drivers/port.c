@@ -54,6 +54,8 @@ struct tx_batch {
     struct pkt *pkts[TX_BATCH];
 };
 
+_Static_assert(MACHINE_MAX_WORKERS <= 32, "a bit of to_wake for each");
+
 struct port_io {
     struct ports *ports;
     struct pkt_pool *pool;
@@ -61,6 +63,7 @@ struct port_io {
     struct port_counters counters;
     struct capture_tap *capture; /* NULL: none */
     const uint64_t *wall_us;
+    uint32_t to_wake; /* workers that were given something, a bit for each */
     bool can_wait;
     bool drowsy; /* others see that it sleeps: it does after one more turn without work */
     struct steer_check check[MACHINE_MAX_PORTS];
@@ -539,12 +542,19 @@ void port_io_free(struct port_io *io)
     rte_free(io);
 }
 
+/* Those that were given something: once for a burst, as each time costs a fence. */
+static void wake_others(struct port_io *io)
+{
+    for (; io->to_wake != 0; io->to_wake &= io->to_wake - 1)
+        wake_up(&io->ports->wake[__builtin_ctz(io->to_wake)]);
+}
+
 /* From now on another worker's. */
 static void hand_over(struct port_io *io, uint32_t owner, struct pkt *p)
 {
     if (likely(ring_push(io->ports->redirect[owner], p))) {
         io->counters.redirect_out++;
-        wake_up(&io->ports->wake[owner]);
+        io->to_wake |= UINT32_C(1) << owner;
         return;
     }
     io->counters.redirect_dropped++;
@@ -579,6 +589,7 @@ static unsigned steer_burst(struct port_io *io, const struct port *port, struct 
             io->counters.misdirected++;
         hand_over(io, owner, pkts[i]);
     }
+    wake_others(io);
     if (unlikely(check->wrong && !was_wrong)) {
         io->counters.hash_wrong++;
         log_warning("port", "%s: its hash is not ours: flows are hashed in software",
@@ -595,6 +606,7 @@ bool port_steer(struct port_io *io, struct pkt *p)
     if (owner == STEER_ANY || owner == io->worker)
         return false;
     hand_over(io, owner, p);
+    wake_others(io);
     return true;
 }
 
@@ -789,16 +801,17 @@ void port_share(struct port_io *io, const struct pkt *p)
             continue;
         copy = pkt_copy(io->pool, p);
         if (copy == NULL)
-            return;
+            break;
         copy->flags |= PKT_STEERED;
         if (ring_push(io->ports->redirect[w], copy)) {
             io->counters.shared_out++;
-            wake_up(&io->ports->wake[w]);
+            io->to_wake |= UINT32_C(1) << w;
         } else {
             io->counters.redirect_dropped++;
             pkt_free(copy);
         }
     }
+    wake_others(io);
 }
 
 void port_capture(struct port_io *io, struct capture_tap *tap, const uint64_t *wall_us)
