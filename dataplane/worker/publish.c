@@ -37,6 +37,8 @@ static int publish(struct gateway *g, struct snapshot *snapshot, const struct se
     rt->version = ++g->version;
     /* pairs with the acquire in worker_adopt() */
     atomic_store_explicit(&g->published.runtime, rt, memory_order_release);
+    for (uint32_t i = 0; i < g->n_workers; i++)
+        worker_wake(g->workers[i]);
     if (old != NULL)
         retire(g, old);
     return 0;

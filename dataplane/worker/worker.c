@@ -200,6 +200,11 @@ void worker_free(struct worker *w)
 void worker_stop(struct worker *w)
 {
     atomic_store_explicit(&w->stop, true, memory_order_release);
+    worker_wake(w);
+}
+
+void worker_wake(struct worker *w)
+{
     port_wake(w->conf.ports, w->core.id);
 }
 
@@ -207,7 +212,7 @@ bool worker_post(struct worker *w, struct mail *m)
 {
     if (!ring_push(w->mailbox, m))
         return false;
-    port_wake(w->conf.ports, w->core.id);
+    worker_wake(w);
     return true;
 }
 

@@ -127,6 +127,9 @@ void worker_stop(struct worker *w);
 /* After worker_run() has returned. */
 void worker_free(struct worker *w);
 
+/* There is something new among what is published: it need not sleep on. */
+void worker_wake(struct worker *w);
+
 /* False: the mailbox is full. */
 bool worker_post(struct worker *w, struct mail *m);
 
