@@ -28,9 +28,8 @@ static const struct field file_fields[] = {
     FIELD_AS("trusted_ca", FIELD_TEXT, T, secret.trusted_ca,
              .help = "PEM file: the roots that the peer is verified against."),
     FIELD(FIELD_BOOL, T, resume,
-          .help = "Client: resume sessions, each connection by a ticket of an earlier one. What a "
-                  "connection "
-                  "receives is opened by OpenSSL then, not by our own records."),
+          .help = "Client: resume sessions, each connection by a ticket of an earlier one. OpenSSL "
+                  "opens what it receives then, not our own records."),
 };
 #undef T
 
