@@ -116,6 +116,12 @@ class Certs:
         return to
 
 
+def check_wrk(said, least):
+    """What wrk says: more than @least requests, and none that failed."""
+    assert int(re.search(r"(\d+) requests in", said).group(1)) > least, said
+    assert "Socket errors" not in said and "Non-2xx" not in said, said
+
+
 class Lab:
     def __init__(self, directory=None, bad_wire=None, mtu=1500):
         self.tmp = Path(directory or tempfile.mkdtemp(prefix="isthmus-"))
@@ -198,6 +204,14 @@ class Lab:
         if p in self.procs:
             self.procs.remove(p)
         return p.returncode
+
+    def end_wrk(self, p, least):
+        """Ends a wrk, for which it was told more than enough time: no request and no connection failed."""
+        assert p.poll() is None
+        self.stop(p, signal.SIGINT)
+        said = self.log("wrk")
+        (self.tmp / "wrk.log").unlink()
+        check_wrk(said, least)
 
     def wait_port(self, ns, address, port, seconds=15):
         probe = (f"import socket,sys\ns=socket.socket();s.settimeout(1)\n"

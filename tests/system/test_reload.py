@@ -62,14 +62,7 @@ class Place:
         return p
 
     def check_wrk(self, p):
-        """Ends it, for which it was told more than enough time; no request and no connection failed."""
-        assert p.poll() is None
-        self.lab.stop(p, signal.SIGINT)
-        said = self.lab.log("wrk")
-        (self.lab.tmp / "wrk.log").unlink()
-        requests = int(re.search(r"(\d+) requests in", said).group(1))
-        assert requests > 1000, said
-        assert "Socket errors" not in said and "Non-2xx" not in said, said
+        self.lab.end_wrk(p, 1000)
 
 
 @pytest.fixture(scope="module")

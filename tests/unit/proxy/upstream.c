@@ -31,21 +31,30 @@ static bool is_not_ours(struct wire *w, unsigned from, const uint8_t *frame, uin
     return from != 0;
 }
 
+#define SECRETS_LEN 256
+
+/* A CA in @dir, as a secret of a configuration. */
+static void write_ca(struct test_dir *dir, char secrets[SECRETS_LEN])
+{
+    struct test_cert ca;
+    const struct test_cert *const certs[] = { &ca, NULL };
+
+    test_cert_make(&ca, &(struct test_cert_conf){ .cn = "root", .is_ca = true });
+    snprintf(secrets, SECRETS_LEN, "secrets = ( { name = \"ca\"; trusted_ca = \"%s\"; } );",
+             test_write_certs(dir, "ca.pem", certs));
+    test_cert_free(&ca);
+}
+
 /* Whoever asks after the reload must not be served in plaintext, nor under other identities. */
 static void a_connection_dialled_under_other_tls_settings_is_not_used(void **state)
 {
-    const struct test_cert_conf root = { .cn = "root", .is_ca = true };
-    struct test_cert ca;
-    const struct test_cert *const certs[] = { &ca, NULL };
     struct script client;
     struct test_dir dir;
     struct gateway g;
-    char secrets[256];
+    char secrets[SECRETS_LEN];
 
     test_dir_init(&dir);
-    test_cert_make(&ca, &root);
-    snprintf(secrets, sizeof(secrets), "secrets = ( { name = \"ca\"; trusted_ca = \"%s\"; } );",
-             test_write_certs(&dir, "ca.pem", certs));
+    write_ca(&dir, secrets);
     gateway_init(&g, &wire, conf(secrets, ""));
     script_connect(&g, &client, 80);
     gateway_run(&g, 10);
@@ -63,7 +72,6 @@ static void a_connection_dialled_under_other_tls_settings_is_not_used(void **sta
     assert_true(g.backends[g.n_backends - 1].n > 0);
     script_free(&client);
     gateway_fini(&g);
-    test_cert_free(&ca);
     test_dir_fini(&dir);
 }
 
@@ -71,18 +79,13 @@ static void a_connection_dialled_under_other_tls_settings_is_not_used(void **sta
 static void a_free_connection_of_other_tls_settings_is_not_used(void **state)
 {
     enum { N = 40 };
-    const struct test_cert_conf root = { .cn = "root", .is_ca = true };
-    struct test_cert ca;
-    const struct test_cert *const certs[] = { &ca, NULL };
     struct script clients[N];
     struct test_dir dir;
     struct gateway g;
-    char secrets[256];
+    char secrets[SECRETS_LEN];
 
     test_dir_init(&dir);
-    test_cert_make(&ca, &root);
-    snprintf(secrets, sizeof(secrets), "secrets = ( { name = \"ca\"; trusted_ca = \"%s\"; } );",
-             test_write_certs(&dir, "ca.pem", certs));
+    write_ca(&dir, secrets);
     gateway_init(&g, &wire, conf(secrets, ""));
     for (unsigned i = 0; i < N; i++) {
         script_connect(&g, &clients[i], 80);
@@ -108,7 +111,6 @@ static void a_free_connection_of_other_tls_settings_is_not_used(void **state)
     }
     assert_true(g.n_backends > N);
     gateway_fini(&g);
-    test_cert_free(&ca);
     test_dir_fini(&dir);
 }
 
