@@ -260,6 +260,8 @@ static bool describe(struct session *s, const struct tls_peer *peer, struct text
 {
     const struct http_chain_conf *conf = conf_of(s);
 
+    t->len = 0;
+    t->full = false;
     put_str(t, "By=");
     put_value(t, tls_ctx_local_uri(transport_tls_ctx(s->transport)));
     put_str(t, ";Hash=");
@@ -281,7 +283,7 @@ bool xfcc_apply(struct session *s, struct http_msg *req)
 {
     const struct tls_peer *peer = s->transport != NULL ? transport_tls_peer(s->transport) : NULL;
     bool is_mtls = peer != NULL && peer->has_cert;
-    struct text ours = { .len = 0 };
+    struct text ours; /* large: written only where it is used */
 
     switch (conf_of(s)->forward_client_cert) {
     case XFCC_ALWAYS_FORWARD_ONLY:

@@ -14,8 +14,10 @@ the cable of a machine whose NIC is the gateway's own. The other side of it is t
 By default a few wires and a few MiB, which must arrive intact: figures of a shared machine are no
 test. ISTHMUS_MATRIX=full takes every wire in both families, with 64 MiB both ways, and holds the
 throughput against 0.9 of Linux's; full:0 or full:20,100 those with these delays. Where the wire
-decides, not the processor, many run at once, and both ways together; the others run alone, Linux and
-we in turn, and where there is no delay the median of several counts. Reordering needs something to
+decides, not the processor, many run at once; the others run alone, Linux and we in turn, and where there
+is no delay the median of several counts. Where the wire decides, chance decides, too: of a tenth of a
+percent a transfer sees 50 losses. So each transfer has a wire of its own, with the same seed: the n-th
+packet that is sent that way meets the same fate, whoever sends it, and both see the same losses. Reordering needs something to
 overtake in: a millisecond, where there is no delay.
 """
 import concurrent.futures
@@ -40,7 +42,7 @@ WIRES = ([(loss, delay, reorder, family) for delay in reversed(DELAY) for loss i
          else [(0, 0, 0, 4), (0, 0, 0, 6), (0, 100, 0, 4), (1, 20, 0, 4), (1, 20, 25, 4), (1, 20, 25, 6),
                (0, 20, 25, 4)])
 SIZE = 64 << 20 if FULL else 4 << 20
-AT_ONCE = 8 if FULL else 1  # wires, each there twice
+AT_ONCE = 6 if FULL else 1  # wires, each there four times
 TRIES = 5 if FULL else 1
 DATA = random.Random(7).randbytes(SIZE)
 WANT = hashlib.sha256(DATA).digest()
@@ -259,16 +261,16 @@ def world_of(tag, wire, linux, memif=False):
 
 
 def measure(tag, wire):
-    """MB/s up and down of Linux, and of isthmusd; both ways at once."""
-    def rates(linux):
-        world = world_of(tag + ("l" if linux else "i"), wire, linux)
+    """MB/s up and down of Linux, and of isthmusd; all at once, each over a wire of its own."""
+    def rate(linux, how):
+        world = world_of(tag + ("l" if linux else "i") + how, wire, linux)
         try:
-            with concurrent.futures.ThreadPoolExecutor(2) as both:
-                return [SIZE / 1e6 / s for s in both.map(lambda how: transfer(world, how), "ud")]
+            return SIZE / 1e6 / transfer(world, how)
         finally:
             world.close()
-    with concurrent.futures.ThreadPoolExecutor(2) as both:
-        return list(both.map(rates, (True, False)))
+    with concurrent.futures.ThreadPoolExecutor(4) as each:
+        up, down = (each.map(rate, (True, False), how * 2) for how in "ud")
+        return list(zip(up, down))
 
 
 def measure_fast(tag, wire):
