@@ -59,10 +59,10 @@ class Envoy(G.Gateway):
             common["validation_context"] = {"trusted_ca": {"filename": f"{self.place.edge}/root-cert.pem"}, **check}
         return common
 
-    def downstream_tls(self, mutual):
+    def downstream_tls(self, mutual, tickets=False):
         tls = typed("transport_sockets.tls.v3.DownstreamTlsContext",
                     common_tls_context=self.common_tls({} if mutual else None, "http/1.1"),
-                    disable_stateless_session_resumption=True, disable_stateful_session_resumption=True,
+                    disable_stateless_session_resumption=not tickets, disable_stateful_session_resumption=True,
                     require_client_certificate=mutual)
         return {"name": "tls", "typed_config": tls}
 
@@ -112,6 +112,8 @@ class Envoy(G.Gateway):
         conf = {"static_resources": {
             "listeners": [self.listener("tls", G.TLS, http, self.downstream_tls(False)),
                           self.listener("mtls", G.MTLS, http, self.downstream_tls(True)),
+                          self.listener("tls-resumed", G.TLS_RESUMED, http, self.downstream_tls(False, True)),
+                          self.listener("mtls-resumed", G.MTLS_RESUMED, http, self.downstream_tls(True, True)),
                           self.listener("plain", G.PLAIN, http),
                           self.listener("tcp", G.TCP, tcp, self.downstream_tls(False))],
             "clusters": clusters}}

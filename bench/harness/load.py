@@ -5,8 +5,9 @@ Load generators behind one interface: each is asked with a Load, and gives a res
 
 Wrk        closed loop, HTTP/1.1: as fast as answers come
 H2load     HTTP/1.1 (--h1) at a fixed rate, or so many new connections a second
-Churn      our own in Python: new connections with a client certificate, which neither of the two has
-IsthmusBench  build/bench/isthmus-bench, on our own stack: takes the place of all three where it is there
+Curl       bodies that take longer than a window: counted in parts
+Churn      our own in Python: new connections with a client certificate, or resumed, which no other can
+IsthmusBench  build/bench/isthmus-bench, on our own stack: takes the place of the others where it is wanted
 
 Latency at a fixed rate is counted from the moment a request was sent (h2load), or was to be sent
 (isthmus-bench).
@@ -33,8 +34,10 @@ class Load:
     rate: float = 0.0              # requests a second; 0: as fast as answers come
     new_connections: bool = False  # one request each
     client_certificate: bool = False
+    resume: bool = False           # a new connection's session is an earlier one's
     method: str = "GET"
     body: int = 0                  # bytes sent with a request
+    part: int = 0                  # bytes that count as one request, where a body takes longer than a window
     host: str = P.HOST
 
     def url(self):
@@ -74,11 +77,11 @@ class Running:
         after = gateway.busy_turns()
         return *windows, threads, None if turns is None or after is None else (after - turns) / seconds
 
-    def wait(self, seconds=60):
+    def wait(self, seconds=60, codes=(0,)):
         self.proc.wait(seconds)
         self.place.procs.remove(self.proc)
         text = self.place.log(self.name)
-        if self.proc.returncode != 0:
+        if self.proc.returncode not in codes:
             raise RuntimeError(f"{self.name} ended with {self.proc.returncode}: {text[-2000:]}")
         return text
 
@@ -99,7 +102,7 @@ class Wrk:
 
     @staticmethod
     def can(load):
-        return load.rate == 0 and not load.client_certificate
+        return load.rate == 0 and not load.client_certificate and not load.resume and not load.part
 
     def run(self, place, load):
         total = load.warmup + load.seconds + 0.5
@@ -118,7 +121,7 @@ class H2load:
 
     @staticmethod
     def can(load):
-        return load.rate > 0 and not load.client_certificate and load.body == 0
+        return load.rate > 0 and not load.client_certificate and not load.resume and load.body == 0
 
     def args(self, load, log):
         total = load.warmup + load.seconds + 0.5
@@ -163,20 +166,54 @@ class H2load:
                 "latency_us": percentiles([int(r[2]) for r in inside])}
 
 
+class Curl:
+    """
+    So many transfers at once, cut off when the time is over: a request is so many bytes of them. They say
+    how fast, and not how long one takes. What is sent is a file with nothing in it.
+    """
+    name = "curl"
+
+    @staticmethod
+    def can(load):
+        return load.part > 0 and load.rate == 0 and not load.client_certificate
+
+    def args(self, place, load):
+        total = load.warmup + load.seconds + 0.5
+        one = ["-sk", "--http1.1", "-H", f"Host: {load.host}", "-o", "/dev/null", "--max-time", f"{total:.1f}",
+               "-w", "%{size_download} %{size_upload} %{time_total} %{http_code}\n"]
+        if load.body > 0:
+            sent = place.tmp / "sent"
+            with open(sent, "wb") as f:
+                f.truncate(load.body)
+            one += ["-X", load.method, "-T", sent, "-H", "Expect:"]
+        every = [a for _ in range(load.connections) for a in ("--next", *one, load.url())]
+        return ["curl", "-Z", "--parallel-immediate", "--parallel-max", load.connections, *every[1:]]
+
+    def run(self, place, load):
+        running = Running(place, load, "curl", self.args(place, load))
+        windows = running.watch()
+        text = running.wait(codes=(0, 28))  # 28: it was cut off
+        rows = [line.split() for line in text.splitlines() if re.fullmatch(r"\d+ \d+ \S+ \d+", line)]
+        done = sum(int(r[1 if load.body > 0 else 0]) for r in rows)
+        seconds = max((float(r[2]) for r in rows), default=0.0)
+        bad = load.connections - sum(r[3] in ("000", "100", "200") for r in rows)
+        return finish({"requests": done / load.part, "errors": bad, "seconds": seconds, "latency_us": {}}, *windows)
+
+
 class Churn:
     """churn.py: a Python client is the slower side, so it says what a connection costs, not how many there can be."""
     name = "churn.py"
 
     @staticmethod
     def can(load):
-        return load.new_connections and load.rate > 0
+        return load.new_connections and load.rate > 0 and load.body == 0
 
     def run(self, place, load):
         log = place.tmp / "churn.requests"
         cert = place.client / "both.pem" if load.client_certificate else "-"
         running = Running(place, load, "churn", [
             P.L.PYTHON, P.TOP / "bench/harness/churn.py", P.CLIENT_SIDE, load.port, load.host, cert, load.path,
-            load.rate, load.warmup + load.seconds + 0.5, log])
+            load.rate, load.warmup + load.seconds + 0.5, log, "resume" if load.resume else "full"])
         windows = running.watch()
         running.wait()
         return finish(H2load.read(log, running), *windows)
@@ -191,7 +228,7 @@ class IsthmusBench:
 
     @classmethod
     def can(cls, load):
-        return cls.wanted
+        return cls.wanted and not load.part
 
     def conf(self, place, load):
         cert = (f'certificate = "{place.client}/cert-chain.pem"; private_key = "{place.client}/key.pem";'
@@ -205,7 +242,7 @@ client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; connections = {load.connecti
   requests_per_connection = {int(load.new_connections)}; host = "{load.host}"; path = "{load.path}";
   method = "{load.method}"; request_body = {load.body};
   duration = "{1000 * (load.warmup + load.seconds) + 500:.0f}ms"; warmup = "500ms";
-  tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; {cert}
+  tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; resume = {str(load.resume).lower()}; {cert}
     trusted_ca = "{place.edge}/root-cert.pem"; }}; }};
 """
 
@@ -258,7 +295,7 @@ server = {{ listen = "{P.BACKEND_ADDRESS}:8443"; body = "{body}"; tls = {{ mode 
         return p
 
 
-GENERATORS = (IsthmusBench, Wrk, H2load, Churn)
+GENERATORS = (IsthmusBench, Wrk, H2load, Curl, Churn)
 
 
 def run(place, load):

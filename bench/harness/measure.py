@@ -7,9 +7,11 @@ The kinds of measurement. Each visits one gateway, once, and returns figures by 
     growth     cost and p99 at a fixed rate, by number of connections
     memory     bytes of an idle connection
     reload     how long a reload of a large configuration takes, and what requests notice
+    beside     what requests notice of other clients: slow ones, or one that takes all it can get
     idle       share of the core without any load
     memif      requests without a kernel in the way
 """
+import contextlib
 import dataclasses
 import threading
 import time
@@ -19,7 +21,8 @@ from . import gateways as G
 from . import load as D
 from . import place as P
 
-PORTS = {"tls": G.TLS, "mtls": G.MTLS, "tcp": G.TCP, "plain": G.PLAIN}
+PORTS = {"tls": G.TLS, "mtls": G.MTLS, "tcp": G.TCP, "plain": G.PLAIN, "tls-resumed": G.TLS_RESUMED,
+         "mtls-resumed": G.MTLS_RESUMED}
 
 
 @dataclasses.dataclass
@@ -35,8 +38,9 @@ class Run:
 
 def load_of(run, scenario, **more):
     s = scenario
-    told = {name: s[name] for name in ("path", "connections", "method", "body", "seconds") if name in s}
-    return D.Load(port=PORTS[s.get("port", "tls")], client_certificate=s.get("port") == "mtls",
+    told = {name: s[name] for name in ("path", "connections", "method", "body", "part", "seconds") if name in s}
+    port = s.get("port", "tls")
+    return D.Load(port=PORTS[port], client_certificate=port.startswith("mtls"), resume=port.endswith("-resumed"),
                   **{"seconds": run.seconds, "warmup": run.warmup, **more, **told})
 
 
@@ -83,7 +87,7 @@ def churn(run, scenario, gateway):
     """So many at once as fast as they come, where a generator can; then at a fixed rate."""
     found = {}
     full = load_of(run, scenario, new_connections=True)
-    if D.Wrk.can(full):
+    if D.Wrk.can(full) or D.IsthmusBench.can(full):
         result = D.run(run.place, full)
         found = {"rate": result["rate"], "cost_full": cost_us(run, result)} | figures("full", result)
     result = D.run(run.place, load_of(run, scenario, new_connections=True, rate=scenario["rate"]))
@@ -159,6 +163,45 @@ def reload(run, scenario, gateway):
             } | figures("quiet", quiet) | figures("reload", result)
 
 
+def slow_clients(run, scenario):
+    """A program: so many clients ask for a body, and take a little of it at a time."""
+    n = scenario["others"]
+    p = run.place.start("slow", P.CLIENT, P.OTHER_CORE, P.L.PYTHON, P.TOP / "bench/harness/slow.py", P.CLIENT_SIDE,
+                        PORTS["tls"], P.HOST, "/1m", n, scenario["bytes_per_second"])
+    P.L.wait_for(f"{n} slow clients", lambda: "reading" in run.place.log("slow") or p.poll() is not None, 60, every=0.1)
+    return p
+
+
+def noisy_client(run, scenario):
+    """A program: one client asks for large bodies as fast as they come."""
+    return run.place.start("noisy", P.CLIENT, P.OTHER_CORE, "wrk", "-t", "1", "-c", scenario["others"], "-d", "1h",
+                           "-H", f"Host: {P.HOST}", f"https://{P.CLIENT_SIDE}:{PORTS['tls']}/1m")
+
+
+@contextlib.contextmanager
+def others(run, scenario):
+    p = {"slow": slow_clients, "noisy": noisy_client}[scenario["beside"]](run, scenario)
+    try:
+        yield
+        if p.poll() is not None:
+            raise RuntimeError(f"{p.name} ended: {run.place.log(p.name)[-500:]}")
+    finally:
+        run.place.stop(p)
+        (run.place.tmp / f"{p.name}.log").unlink()
+
+
+@with_gateway
+def beside(run, scenario, gateway):
+    """Load at a fixed rate, first alone and then beside others."""
+    load = load_of(run, scenario, rate=scenario["rate"])
+    alone, before = D.run(run.place, load), gateway.resident()
+    with others(run, scenario):
+        result = D.run(run.place, load)
+        grown = gateway.resident() - before
+    return {"p99": result["latency_us"]["p99"], "p99_ratio": result["latency_us"]["p99"] / alone["latency_us"]["p99"],
+            "lost": result["errors"], "grown_mib": grown / 1024} | figures("alone", alone) | figures("beside", result)
+
+
 @with_gateway
 def idle(run, scenario, gateway):
     """After more than the five quiet seconds in which a worker sleeps less."""
@@ -185,4 +228,4 @@ def memif(run, scenario, gateway):
 
 
 KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,
-         "reload": reload, "idle": idle, "memif": memif}
+         "reload": reload, "beside": beside, "idle": idle, "memif": memif}

@@ -91,7 +91,9 @@ class Place:
 
     def __init__(self):
         self.tmp = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
-        self.tmp.chmod(0o755)
+        self.memory = Path(tempfile.mkdtemp(prefix="isthmus-bench-", dir="/dev/shm"))  # files that are no disk's
+        for d in (self.tmp, self.memory):
+            d.chmod(0o755)
         self.procs, self.gateway, self.hugepages = [], None, hugepages()
         self.offloads = False  # of kernel gateways: steer()
         self.threaded, self.busy_poll = True, False  # how the gateway's packets are received: steer()
@@ -242,4 +244,5 @@ class Place:
         for p in reversed(list(self.procs)):
             self.stop(p)
         remove_namespaces()
-        shutil.rmtree(self.tmp, ignore_errors=True)
+        for d in (self.tmp, self.memory):
+            shutil.rmtree(d, ignore_errors=True)
