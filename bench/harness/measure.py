@@ -9,13 +9,16 @@ The kinds of measurement. Each visits one gateway, once, and returns figures by 
     reload     how long a reload of a large configuration takes, and what requests notice
     idle       share of the core without any load
     memif      requests without a kernel in the way
+    workers    instructions of a request, of one worker and of two
 """
 import dataclasses
+import shutil
 import threading
 import time
 
 from . import cpu
 from . import gateways as G
+from . import instructions
 from . import load as D
 from . import place as P
 
@@ -184,5 +187,15 @@ def memif(run, scenario, gateway):
     return {"rate": result["rate"], "cost": found["full.cost_turns"]} | found
 
 
+def workers(run, scenario, gateway):
+    """Counted, not measured, and in one thread: no core is needed for the second."""
+    program = P.L.BUILD / "bench/isthmus-micro-workers"
+    if shutil.which("valgrind") is None or not program.exists():
+        raise LookupError(f"needs valgrind and {program}")
+    one, two = (instructions.of_request(P.L.BUILD, run.place.tmp / "callgrind.out", n, scenario["requests"])
+                for n in (1, 2))
+    return {"instructions": one, "instructions_2": two, "ratio": two / one}
+
+
 KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,
-         "reload": reload, "idle": idle, "memif": memif}
+         "reload": reload, "idle": idle, "memif": memif, "workers": workers}
