@@ -161,8 +161,7 @@ static uint64_t sessions_left(const struct daemon *d)
 static void read_packets_in_use(struct daemon *d)
 {
     for (uint32_t i = 0; i < d->gateway.n_workers; i++)
-        __atomic_store_n(&d->gateway.workers[i]->gauges.packets, pktpool_in_use(d->pools[i]),
-                         __ATOMIC_RELAXED);
+        d->packets_in_use[i] = (uint64_t)pktpool_in_use(d->pools[i]);
 }
 
 static bool drain_worker(struct worker *w, struct mail *m)
@@ -283,6 +282,10 @@ static void notify(const char *text)
 
 #define ROW(name, text) { #name, STAT_COUNTER, text },
 #define GAUGE_ROW(name, text) { #name, STAT_GAUGE, text },
+/* Counted by the control thread, and so not beside what a worker writes. */
+#define POOL_GAUGES(X)                                                                             \
+    X(packets, "packet buffers in use, those that wait in the ports' queues included")
+
 #define SCOPE(var, list, row, scope_name, prom_name)                                               \
     static const struct stat_desc var##_descs[] = { list(row) };                                   \
     static const struct stats_scope var = { scope_name, prom_name, NULL, var##_descs,              \
@@ -290,6 +293,7 @@ static void notify(const char *text)
 
 SCOPE(worker_scope, WORKER_COUNTERS, ROW, "worker", "isthmus_worker");
 SCOPE(use_scope, WORKER_GAUGES, GAUGE_ROW, "use", "isthmus_use");
+SCOPE(pool_scope, POOL_GAUGES, GAUGE_ROW, "use", "isthmus_use");
 SCOPE(tcp_scope, TCP_COUNTERS, ROW, "tcp", "isthmus_tcp");
 SCOPE(tls_scope, TLS_COUNTERS, ROW, "tls", "isthmus_tls");
 SCOPE(http_scope, HTTP_COUNTERS, ROW, "http_codec", "isthmus_http_codec");
@@ -309,6 +313,7 @@ static void show_counters(struct daemon *d, const struct worker *w)
             (struct stat_desc){ drop_name((enum drop)k), STAT_COUNTER, drop_text((enum drop)k) };
     stats_show(d->stats, &worker_scope, "", i, (const uint64_t *)&w->counters);
     stats_show(d->stats, &use_scope, "", i, (const uint64_t *)&w->gauges);
+    stats_show(d->stats, &pool_scope, "", i, &d->packets_in_use[i]);
     stats_show(d->stats, &port_scope, "", i, (const uint64_t *)port_counters(w->io));
     stats_show(d->stats, &net_scope, "", i, &net_counters(w->net)->pkts_in);
     stats_show(d->stats, &drop_scope, "", i, net_counters(w->net)->drops);

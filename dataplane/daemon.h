@@ -40,8 +40,9 @@ struct daemon {
     struct logfiles *logfiles;
     struct watch *watch;
     struct commands *commands;
-    struct ring *answers; /* mail coming back */
-    unsigned n_letters;   /* out: never more than find room on their way back */
+    uint64_t packets_in_use[MACHINE_MAX_WORKERS]; /* of each pool */
+    struct ring *answers;                         /* mail coming back */
+    unsigned n_letters; /* out: never more than find room on their way back */
     struct mail drain_letters[MACHINE_MAX_WORKERS];
     uint32_t n_drain_letters; /* workers that were told to drain: those below */
     uint64_t started_wall;

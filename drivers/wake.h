@@ -25,6 +25,9 @@ struct wake {
     /* Read by whoever has something for the worker: not beside what the worker writes. */
     CACHE_ALIGNED atomic_bool asleep;
 };
+_Static_assert(offsetof(struct wake, asleep) % CACHE_LINE == 0 &&
+                   sizeof(struct wake) == offsetof(struct wake, asleep) + CACHE_LINE,
+               "what others write is alone in its line");
 
 NODISCARD int wake_init(struct wake *w);
 void wake_close(struct wake *w);

@@ -29,10 +29,12 @@ static const char *openssl_words(void)
 
 struct tls_lib *tls_lib_new(void)
 {
+    static _Atomic uint32_t n;
     struct tls_lib *lib = own_alloc(1, sizeof(*lib));
 
     if (lib == NULL)
         return NULL;
+    lib->number = atomic_fetch_add_explicit(&n, 1, memory_order_relaxed);
     ERR_clear_error();
     if (provider_start(&lib->provider)) {
         lib->ticket_cipher = EVP_CIPHER_fetch(lib->provider.libctx, "AES-256-CBC", NULL);
@@ -406,7 +408,7 @@ static struct tls_base **bucket_of(struct tls_lib *lib, const struct tls_ctx_con
 static struct tls_base *make_base(struct tls_lib *lib, const struct tls_ctx_conf *conf,
                                   struct cfg_err *err)
 {
-    struct tls_base *b = calloc(1, sizeof(*b));
+    struct tls_base *b = own_alloc(1, sizeof(*b));
     struct making m = { .lib = lib, .conf = conf, .err = err, .base = b };
 
     if (b == NULL) {
@@ -582,7 +584,7 @@ static struct tls_ctx *join(struct tls_lib *lib, struct tls_who *who,
 {
     const struct making m = { .conf = conf, .err = err };
     struct tls_base *base = get_base(lib, conf, err);
-    struct tls_ctx *ctx = base != NULL ? malloc(sizeof(*ctx)) : NULL;
+    struct tls_ctx *ctx = base != NULL ? own_alloc(1, sizeof(*ctx)) : NULL;
 
     if (ctx == NULL) {
         if (base != NULL) {

@@ -56,6 +56,7 @@ struct slice tls_secret_key(const struct tls_secret *s); /* DER; empty: there is
 #define TLS_BASE_BUCKETS 512
 
 struct tls_lib {
+    uint32_t number; /* counted from the first of the process */
     struct provider provider;
     BIO_METHOD *bio;
     EVP_CIPHER *ticket_cipher;
@@ -66,9 +67,11 @@ struct tls_lib {
     _Atomic bool has_unused;                  /* bases that no context holds any more */
     _Atomic uint32_t n_ctx; /* contexts are put by their worker and by the control thread */
     /* Written by the worker (->contexts by the control thread), read by the control thread. */
-    uint32_t n_sessions;
+    CACHE_ALIGNED uint32_t n_sessions;
     struct tls_counters counters;
 };
+_Static_assert(offsetof(struct tls_lib, n_sessions) % CACHE_LINE == 0,
+               "not in a line that the control thread writes");
 
 /*
  * OpenSSL's context and what goes with it: one in each worker for all chains and clusters that

@@ -6,6 +6,8 @@
  */
 #include "tls/inner.h"
 
+#include "dataplane/base/own.h"
+
 #include <stdlib.h>
 
 #define TICKETS 64 /* what is more pushes out the oldest */
@@ -45,7 +47,7 @@ void resume_prepare(SSL_CTX *ssl)
 
 bool resume_begin(struct tls_ctx *ctx)
 {
-    ctx->resumption = calloc(1, sizeof(*ctx->resumption));
+    ctx->resumption = own_alloc(1, sizeof(*ctx->resumption));
     return ctx->resumption != NULL;
 }
 

@@ -1,13 +1,15 @@
 #include "tls/ticket.h"
 
 #include "dataplane/base/log.h"
+#include "dataplane/base/own.h"
 #include "tls/inner.h"
 
 #include <openssl/core_names.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define N_SLOTS 4 /* current, what it replaced, and room for readers that are slow */
+#define N_READERS 32 /* libraries beyond share them */
+#define N_SLOTS 4    /* current, what it replaced, and room for readers that are slow */
 
 struct ticket_key {
     unsigned char name[TICKET_NAME_LEN];
@@ -15,8 +17,14 @@ struct ticket_key {
     unsigned char hmac[32];
 };
 
+/* How many are at a set. By worker, each of which has a library of its own. */
+struct readers {
+    CACHE_ALIGNED _Atomic uint32_t n;
+};
+_Static_assert(sizeof(struct readers) == CACHE_LINE, "no line is written by two threads");
+
 struct key_set {
-    _Atomic uint32_t readers;
+    struct readers readers[N_READERS];
     uint32_t n; /* keys: the newest first */
     struct ticket_key keys[2];
 };
@@ -39,7 +47,7 @@ static void clear(struct key_set *set)
 
 struct tls_tickets *tls_tickets_new(void)
 {
-    struct tls_tickets *t = calloc(1, sizeof(*t));
+    struct tls_tickets *t = own_alloc(1, sizeof(*t));
 
     if (t == NULL)
         return NULL;
@@ -60,14 +68,22 @@ void tls_tickets_free(struct tls_tickets *t)
     free(t);
 }
 
+/* Sequentially consistent, as in keys_get(): either we see the reader, or it sees us. */
+static bool has_readers(const struct key_set *set)
+{
+    for (unsigned i = 0; i < N_READERS; i++)
+        if (atomic_load(&set->readers[i].n) != 0)
+            return true;
+    return false;
+}
+
 /* A slot that is not current and has no reader: its bytes are the control thread's. */
 static struct key_set *idle_slot(struct tls_tickets *t, uint32_t current)
 {
     struct key_set *found = NULL;
 
     for (uint32_t i = 0; i < N_SLOTS; i++) {
-        /* Sequentially consistent, as in keys_get(): either we see the reader, or it sees us. */
-        if (i == current || atomic_load(&t->slots[i].readers) != 0)
+        if (i == current || has_readers(&t->slots[i]))
             continue;
         clear(&t->slots[i]);
         found = &t->slots[i];
@@ -91,22 +107,27 @@ void tls_tickets_rotate(struct tls_tickets *t)
     idle_slot(t, (uint32_t)(set - t->slots));
 }
 
-static struct key_set *keys_get(struct tls_tickets *t)
+static _Atomic uint32_t *readers_of(struct key_set *set, const struct tls_lib *lib)
+{
+    return &set->readers[lib->number % N_READERS].n;
+}
+
+static struct key_set *keys_get(struct tls_tickets *t, const struct tls_lib *lib)
 {
     for (;;) {
         uint32_t i = atomic_load(&t->current);
 
-        atomic_fetch_add(&t->slots[i].readers, 1);
+        atomic_fetch_add(readers_of(&t->slots[i], lib), 1);
         if (likely(atomic_load(&t->current) == i))
             return &t->slots[i];
         /* Rotated in between, which happens every few hours: the next try finds the new one. */
-        atomic_fetch_sub(&t->slots[i].readers, 1);
+        atomic_fetch_sub(readers_of(&t->slots[i], lib), 1);
     }
 }
 
-static void keys_put(struct key_set *set)
+static void keys_put(struct key_set *set, const struct tls_lib *lib)
 {
-    atomic_fetch_sub_explicit(&set->readers, 1, memory_order_release);
+    atomic_fetch_sub_explicit(readers_of(set, lib), 1, memory_order_release);
 }
 
 static bool start_mac(EVP_MAC_CTX *mac, struct ticket_key *key)
@@ -151,13 +172,14 @@ int tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
                      EVP_MAC_CTX *mac, int is_sealing)
 {
     const struct tls_session *s = SSL_get_app_data(ssl);
-    struct key_set *set = keys_get(s->ctx->base->tickets);
+    const struct tls_lib *lib = s->ctx->lib;
+    struct key_set *set = keys_get(s->ctx->base->tickets, lib);
     int rc;
 
     if (is_sealing)
-        rc = seal(s->ctx->lib, &set->keys[0], name, iv, cipher, mac);
+        rc = seal(lib, &set->keys[0], name, iv, cipher, mac);
     else
-        rc = open_with(s->ctx->lib, set, name, iv, cipher, mac);
-    keys_put(set);
+        rc = open_with(lib, set, name, iv, cipher, mac);
+    keys_put(set, lib);
     return rc;
 }

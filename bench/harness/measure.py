@@ -10,14 +10,17 @@ The kinds of measurement. Each visits one gateway, once, and returns figures by 
     beside     what requests notice of other clients: slow ones, or one that takes all it can get
     idle       share of the core without any load
     memif      requests without a kernel in the way
+    workers    instructions of a request, of one worker and of two
 """
 import contextlib
 import dataclasses
+import shutil
 import threading
 import time
 
 from . import cpu
 from . import gateways as G
+from . import instructions
 from . import load as D
 from . import place as P
 
@@ -227,5 +230,15 @@ def memif(run, scenario, gateway):
     return {"rate": result["rate"], "cost": found["full.cost_turns"]} | found
 
 
+def workers(run, scenario, gateway):
+    """Counted, not measured, and in one thread: no core is needed for the second."""
+    program = P.L.BUILD / "bench/isthmus-micro-workers"
+    if shutil.which("valgrind") is None or not program.exists():
+        raise LookupError(f"needs valgrind and {program}")
+    one, two = (instructions.of_request(P.L.BUILD, run.place.tmp / "callgrind.out", n, scenario["requests"])
+                for n in (1, 2))
+    return {"instructions": one, "instructions_2": two, "ratio": two / one}
+
+
 KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,
-         "reload": reload, "beside": beside, "idle": idle, "memif": memif}
+         "reload": reload, "beside": beside, "idle": idle, "memif": memif, "workers": workers}

@@ -7,26 +7,37 @@
 
 /* --- a worker -------------------------------------------------------------------------------- */
 
+unsigned host_worker_turn(struct host_worker *w)
+{
+    unsigned n = stack_receive(w->stack);
+
+    if (w->client != NULL)
+        n += client_run(w->client);
+    if (w->server != NULL)
+        server_run(w->server);
+    return n + stack_send(w->stack);
+}
+
+void host_worker_stop(struct host_worker *w)
+{
+    if (w->client != NULL)
+        client_stop(w->client);
+    if (w->server != NULL)
+        server_stop(w->server);
+    stack_send(w->stack);
+}
+
 static int work(void *arg)
 {
     struct host_worker *w = arg;
 
     stack_start(w->stack);
     while (!atomic_load_explicit(&w->times->stop, memory_order_acquire)) {
-        unsigned n = stack_receive(w->stack);
+        const unsigned n = host_worker_turn(w);
 
-        if (w->client != NULL)
-            n += client_run(w->client);
-        if (w->server != NULL)
-            server_run(w->server);
-        n += stack_send(w->stack);
         stack_rest(w->stack, n > 0, w->client != NULL && client_awaits(w->client));
     }
-    if (w->client != NULL)
-        client_stop(w->client);
-    if (w->server != NULL)
-        server_stop(w->server);
-    stack_send(w->stack);
+    host_worker_stop(w);
     return 0;
 }
 

@@ -43,6 +43,12 @@ int host_open_packets(struct host *h, struct cfg_err *err);
 int host_open_ports(struct host *h, struct cfg_err *err);
 int host_open_workers(struct host *h, struct cfg_err *err);
 int host_launch(struct host *h, struct cfg_err *err);
+
+/* What a worker's thread does after stack_start(), for whoever gives several their turns in one:
+ * turn after turn (returns how much there was to do), and its last act. */
+unsigned host_worker_turn(struct host_worker *w);
+void host_worker_stop(struct host_worker *w);
+
 void host_join(struct host *h);
 
 /* Each after the other; what was not opened is passed over. */

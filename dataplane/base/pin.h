@@ -22,6 +22,8 @@ struct pins {
         CACHE_ALIGNED _Atomic uint64_t n;
     } worker[PIN_MAX_WORKERS];
 };
+_Static_assert(sizeof(((struct pins *)NULL)->worker[0]) == CACHE_LINE,
+               "no line is written by two threads");
 
 static inline void pin_get(struct pins *p, uint32_t worker)
 {

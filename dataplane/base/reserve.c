@@ -1,5 +1,8 @@
 #include "dataplane/base/reserve.h"
 
+#include "dataplane/base/list.h"
+#include "dataplane/base/own.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -13,6 +16,12 @@
 #ifndef MADV_POPULATE_WRITE /* Linux 5.14 */
 #define MADV_POPULATE_WRITE 23
 #endif
+
+struct reserve_ready {
+    const struct reserve *of;
+    size_t bytes;     /* so many of them are memory */
+    struct list link; /* in the list of all */
+};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list all = LIST_INIT(all);
@@ -55,12 +64,16 @@ static void advise(struct reserve *r)
 int reserve_init(struct reserve *r, size_t size)
 {
     *r = (struct reserve){ .size = round_up(MAX(size, 1u), page_size()) };
-    r->base = map(r->size);
-    if (r->base == NULL)
+    r->ready = own_alloc(1, sizeof(*r->ready));
+    r->base = r->ready != NULL ? map(r->size) : NULL;
+    if (r->base == NULL) {
+        free(r->ready);
         return -ENOMEM;
+    }
     advise(r);
+    r->ready->of = r;
     pthread_mutex_lock(&lock);
-    list_push_tail(&all, &r->link);
+    list_push_tail(&all, &r->ready->link);
     pthread_mutex_unlock(&lock);
     return 0;
 }
@@ -70,8 +83,9 @@ void reserve_fini(struct reserve *r)
     if (r->base == NULL)
         return;
     pthread_mutex_lock(&lock);
-    list_remove(&r->link);
+    list_remove(&r->ready->link);
     pthread_mutex_unlock(&lock);
+    free(r->ready);
     munmap(r->base, r->size);
     r->base = NULL;
 }
@@ -84,14 +98,15 @@ static size_t wanted(const struct reserve *r)
     return MIN(round_up(want, want > HUGE ? HUGE : page_size()), r->size);
 }
 
-static size_t prepare(struct reserve *r)
+static size_t prepare(struct reserve_ready *ready)
 {
-    const size_t want = wanted(r), n = want > r->ready ? want - r->ready : 0;
+    const struct reserve *r = ready->of;
+    const size_t want = wanted(r), n = want > ready->bytes ? want - ready->bytes : 0;
 
     /* Without memory it is tried again; a kernel that does not know this will never do it. */
-    if (n == 0 || (madvise(r->base + r->ready, n, MADV_POPULATE_WRITE) < 0 && errno != EINVAL))
+    if (n == 0 || (madvise(r->base + ready->bytes, n, MADV_POPULATE_WRITE) < 0 && errno != EINVAL))
         return 0;
-    r->ready = want;
+    ready->bytes = want;
     return n;
 }
 
@@ -103,7 +118,7 @@ size_t reserves_prepare(void)
     pthread_mutex_lock(&lock);
     list_for_each(l, &all)
     {
-        n += prepare(container_of(l, struct reserve, link));
+        n += prepare(container_of(l, struct reserve_ready, link));
     }
     pthread_mutex_unlock(&lock);
     return n;

@@ -15,17 +15,16 @@
  */
 #pragma once
 
-#include "dataplane/base/list.h"
+#include "dataplane/base/compiler.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
 
 struct reserve {
-    char *base;          /* NULL: none */
-    size_t size;         /* bytes, of whole pages */
-    _Atomic size_t used; /* bytes from the start on */
-    size_t ready;        /* so many of them are memory; reserves_prepare()'s */
-    struct list link;    /* in the list of all */
+    char *base;                  /* NULL: none */
+    size_t size;                 /* bytes, of whole pages */
+    _Atomic size_t used;         /* bytes from the start on */
+    struct reserve_ready *ready; /* reserves_prepare()'s: in lines that the owner does not write */
 };
 
 /* Any thread; @r must not move until reserve_fini(). Returns 0 or -ENOMEM. */

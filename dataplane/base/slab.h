@@ -13,6 +13,7 @@
 
 #include "dataplane/base/reserve.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct slab {

@@ -11,19 +11,24 @@
  */
 #pragma once
 
-#include <stdint.h>
+#include "dataplane/base/own.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 
 struct slot {
     uint32_t refs; /* the control thread's */
-    void *live[];  /* of each worker; NULL: none yet, or none any more */
+    struct {
+        CACHE_ALIGNED void *live; /* NULL: none yet, or none any more */
+    } of[];                       /* of each worker */
 };
+_Static_assert(offsetof(struct slot, of) == CACHE_LINE &&
+                   sizeof(((struct slot *)NULL)->of[0]) == CACHE_LINE,
+               "no line is written by two threads");
 
 /* With one reference. */
 static inline struct slot *slot_new(uint32_t n_workers)
 {
-    struct slot *s = calloc(1, sizeof(*s) + n_workers * sizeof(s->live[0]));
+    struct slot *s = own_alloc(1, sizeof(*s) + n_workers * sizeof(s->of[0]));
 
     if (s == NULL) {
         perror("slot");

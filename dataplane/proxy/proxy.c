@@ -89,7 +89,7 @@ uint32_t proxy_n_streams(const struct proxy *p)
 
 static struct listener *live(const struct proxy *p, const struct listener_rt *rt)
 {
-    return rt->slot->live[p->core->id];
+    return rt->slot->of[p->core->id].live;
 }
 
 static struct listener *new_listener(struct proxy *p, const char *name)
@@ -184,7 +184,7 @@ void listener_session_gone(struct listener *l)
 static void retire_listener(struct listener *l)
 {
     l->gone = true;
-    l->rt->slot->live[l->proxy->core->id] = NULL;
+    l->rt->slot->of[l->proxy->core->id].live = NULL;
     if (l->tcp != NULL)
         tcp_unlisten(l->tcp);
     l->tcp = NULL;
@@ -210,7 +210,7 @@ static int adopt_listener(struct proxy *p, struct listener_rt *rt)
         l = new_listener(p, rt->conf->name);
     if (l == NULL)
         return -ENOMEM;
-    rt->slot->live[p->core->id] = l;
+    rt->slot->of[p->core->id].live = l;
     l->rt = rt;
     l->round = p->round;
     l->address = rt->conf->address;

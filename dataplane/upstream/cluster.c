@@ -129,7 +129,7 @@ static void retire_endpoint(struct endpoint *e)
     struct cluster *c = e->cluster;
 
     e->gone = true;
-    e->slot->live[c->all->core->id] = NULL;
+    e->slot->of[c->all->core->id].live = NULL;
     e->slot = NULL;
     c->n_endpoints--;
     if (c->next == e)
@@ -146,7 +146,7 @@ static void retire_endpoint(struct endpoint *e)
 
 struct cluster *upstreams_find(struct upstreams *us, const struct cluster_rt *rt)
 {
-    return rt->slot->live[us->core->id];
+    return rt->slot->of[us->core->id].live;
 }
 
 static void serve(struct work *w);
@@ -167,7 +167,7 @@ static struct cluster *new_cluster(struct upstreams *us, struct cluster_rt *rt)
     list_init(&c->to_serve);
     list_init(&c->refused);
     work_init(&c->work, serve);
-    rt->slot->live[us->core->id] = c;
+    rt->slot->of[us->core->id].live = c;
     return c;
 }
 
@@ -178,7 +178,7 @@ static struct endpoint *add_endpoint(struct cluster *c, uint32_t i)
     if (e == NULL)
         return NULL;
     e->slot = c->rt->endpoints[i];
-    e->slot->live[c->all->core->id] = e;
+    e->slot->of[c->all->core->id].live = e;
     c->n_endpoints++;
     /* Workers that all began with the first endpoint would march in step. */
     if (core_random(c->all->core) % c->n_endpoints == 0)
@@ -189,7 +189,7 @@ static struct endpoint *add_endpoint(struct cluster *c, uint32_t i)
 /* Endpoints move to the tail in the configuration's order: the front is left with those that go. */
 static void adopt_endpoint(struct cluster *c, uint32_t i)
 {
-    struct endpoint *e = c->rt->endpoints[i]->live[c->all->core->id];
+    struct endpoint *e = c->rt->endpoints[i]->of[c->all->core->id].live;
 
     if (e == NULL)
         e = add_endpoint(c, i);
@@ -225,7 +225,7 @@ static void set_membership(struct cluster *c)
 /* @rt's turn has come: its live cluster, from now on by its settings. NULL: no memory. */
 static struct cluster *begin_cluster(struct upstreams *us, struct cluster_rt *rt)
 {
-    struct cluster *c = rt->slot->live[us->core->id];
+    struct cluster *c = rt->slot->of[us->core->id].live;
 
     if (c == NULL)
         c = new_cluster(us, rt);
@@ -247,7 +247,8 @@ static struct cluster *begin_cluster(struct upstreams *us, struct cluster_rt *rt
 /* True: it is done; else *@max is used up. */
 static bool adopt_cluster(struct upstreams *us, struct cluster_rt *rt, uint32_t *max)
 {
-    struct cluster *c = us->at_endpoint == 0 ? begin_cluster(us, rt) : rt->slot->live[us->core->id];
+    struct cluster *c =
+        us->at_endpoint == 0 ? begin_cluster(us, rt) : rt->slot->of[us->core->id].live;
 
     if (c == NULL || c->epoch == rt->epoch)
         return true;
@@ -290,7 +291,7 @@ static void begin_retirement(struct cluster *c)
     if (c->gone)
         return;
     c->gone = true;
-    c->rt->slot->live[c->all->core->id] = NULL;
+    c->rt->slot->of[c->all->core->id].live = NULL;
 }
 
 /* Endpoints one by one; then it leaves. False: *@max is used up. */

@@ -227,26 +227,42 @@ static void learn_gap(struct worker *w, bool busy)
     }
 }
 
+void worker_begin(struct worker *w)
+{
+    quiesce_online(w->conf.quiesce, w->core.id);
+    read_clock(w, eal_cycles());
+    net_start(w->net, w->core.id == 0); /* one speaks for all */
+}
+
+unsigned worker_turn(struct worker *w)
+{
+    const uint64_t before = eal_cycles();
+    unsigned n, timers;
+
+    read_clock(w, before);
+    stages_begin(&w->core.stages, w->counters.turns % STAGE_EVERY == 0);
+    n = turn(w, &timers);
+    stages_end(&w->core.stages, n + timers > 0);
+    account(w, eal_cycles() - before, n + timers > 0);
+    return n;
+}
+
+void worker_end(struct worker *w)
+{
+    quiesce_offline(w->conf.quiesce, w->core.id);
+}
+
 int worker_run(void *arg)
 {
     struct worker *w = arg;
     bool adaptive = w->conf.snapshot->machine.idle == IDLE_ADAPTIVE;
-    uint64_t idle_turns = 0, before, after;
+    uint64_t idle_turns = 0;
 
     prctl(PR_SET_TIMERSLACK, 1000UL); /* 1 us: or a sleep of 20 us lasts 70 */
-    quiesce_online(w->conf.quiesce, w->core.id);
-    read_clock(w, eal_cycles());
-    net_start(w->net, w->core.id == 0); /* one speaks for all */
+    worker_begin(w);
     while (!atomic_load_explicit(&w->stop, memory_order_acquire)) {
-        unsigned n, timers;
+        const unsigned n = worker_turn(w);
 
-        before = eal_cycles();
-        read_clock(w, before);
-        stages_begin(&w->core.stages, w->counters.turns % STAGE_EVERY == 0);
-        n = turn(w, &timers);
-        stages_end(&w->core.stages, n + timers > 0);
-        after = eal_cycles();
-        account(w, after - before, n + timers > 0);
         /* A timer alone is no sign that packets will come: it does not keep the worker awake. */
         idle_turns = n > 0 || transports_pending(w->transports) || !list_is_empty(&w->core.work)
                          ? 0
@@ -255,6 +271,6 @@ int worker_run(void *arg)
         if (adaptive)
             rest(w, idle_turns);
     }
-    quiesce_offline(w->conf.quiesce, w->core.id);
+    worker_end(w);
     return 0;
 }

@@ -1,11 +1,21 @@
 /*
  * loop.h - what the loop shares with the worker's other files, and with tests
+ * and benchmarks
  */
 #pragma once
 
 #include <stdint.h>
 
 struct worker;
+
+/*
+ * What worker_run() is made of, for whoever gives several workers their turns in one thread:
+ * worker_begin(), turn after turn, worker_end(). A turn is all but the sleep after it; returns how
+ * much there was to do, apart from the timers that fired.
+ */
+void worker_begin(struct worker *w);
+unsigned worker_turn(struct worker *w);
+void worker_end(struct worker *w);
 
 /* Monotonic and wall clock from the time-stamp counter. */
 void read_clock(struct worker *w, uint64_t tsc);

@@ -50,8 +50,7 @@ struct worker_counters {
     X(time_wait, "TCP connections in TIME_WAIT")                                                   \
     X(sessions, "client connections")                                                              \
     X(streams, "requests in progress")                                                             \
-    X(upstream_connections, "connections to endpoints")                                            \
-    X(packets, "packet buffers in use, those that wait in the ports' queues included")
+    X(upstream_connections, "connections to endpoints")
 
 #define WORKER_GAUGE_FIELD(name, text) uint64_t name;
 struct worker_gauges {

@@ -13,14 +13,19 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+from harness import instructions  # noqa: E402
 
 BUILD = Path(os.environ.get("ISTHMUS_BUILD", "build")).resolve()
 BASELINE = Path(__file__).with_name("instructions.json")
 WRITE = os.environ.get("ISTHMUS_COST") == "write"
 MORE = 1.05
+MORE_OF_TWO = 1.03  # by each worker, where there are two
 
 # Name, program and arguments, operations, what else it is made of than our code.
 TLS = ("libssl3", "libipsec-mb1")
@@ -52,18 +57,6 @@ def made_of(packages):
     return {p: version(p) for p in ("gcc-12", "libc6", *packages)} | {"cpu": cpu()}
 
 
-def instructions(args, n, out):
-    done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", BUILD / "bench" / args[0],
-                           *(a.format(n) for a in args[1:])], text=True, capture_output=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return int(re.search(r"Collected : (\d+)", done.stderr)[1])
-
-
-def cost(args, n, tmp):
-    """Of one operation."""
-    return (instructions(args, 2 * n, tmp / "callgrind.out") - instructions(args, n, tmp / "callgrind.out")) / n
-
-
 @pytest.fixture(scope="module")
 def written():
     found = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
@@ -72,13 +65,35 @@ def written():
         BASELINE.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
-@pytest.mark.parametrize("name, args, n, packages", CASES, ids=[c[0] for c in CASES])
-def test_an_operation_costs_no_more_instructions_than_before(written, tmp_path, name, args, n, packages):
+def compare(written, name, packages, count):
+    """What @count() says, with what is written down."""
     now = made_of(packages)
     if not WRITE and written[name]["with"] != now:
         pytest.skip(f"written down with {written[name]['with']}, here are {now}: ISTHMUS_COST=write renews it")
-    found = cost(args, n, tmp_path)
+    found = count()
     if WRITE:
         written[name] = {"instructions": round(found), "with": now}
     before = written[name]["instructions"]
     assert found <= before * MORE, f"{found:.0f} instructions, {before} before"
+
+
+@pytest.mark.parametrize("name, args, n, packages", CASES, ids=[c[0] for c in CASES])
+def test_an_operation_costs_no_more_instructions_than_before(written, tmp_path, name, args, n, packages):
+    compare(written, name, packages, lambda: instructions.of_one(BUILD, tmp_path / "callgrind.out", n, *args))
+
+
+@pytest.fixture(scope="module")
+def requests(tmp_path_factory):
+    """What one costs a worker alone, and each of two."""
+    out = tmp_path_factory.mktemp("requests") / "callgrind.out"
+    return [instructions.of_request(BUILD, out, workers) for workers in (1, 2)]
+
+
+def test_a_request_costs_no_more_instructions_than_before(written, requests):
+    compare(written, "request", TLS, lambda: requests[0])
+
+
+def test_a_request_costs_a_second_worker_no_more(requests):
+    """Both are counted here and now, so that nothing that is written down matters."""
+    one, two = requests
+    assert two <= one * MORE_OF_TWO, f"{two:.0f} instructions of one of two workers, {one:.0f} of one alone"
