@@ -23,16 +23,19 @@ error_log stderr warn;
 events { worker_connections 4096; }
 http {
     access_log @DIR@/access.log;
+    log_format ports '$remote_addr $server_port';
     client_body_temp_path @DIR@/body; proxy_temp_path @DIR@/proxy; fastcgi_temp_path @DIR@/fastcgi;
     uwsgi_temp_path @DIR@/uwsgi; scgi_temp_path @DIR@/scgi;
     keepalive_requests 100000;
     server {
         listen 10.2.0.1:8443 ssl;
         listen 10.2.0.1:8080;
+        listen 10.2.0.1:8081;
         ssl_certificate CERTS/cert-chain.pem;
         ssl_certificate_key CERTS/key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;
         root @DIR@;
+        location = /port { access_log @DIR@/ports.log ports; return 200 "here\n"; }
         location = /short { return 200 "short\\n"; }
         location = /gone { return 404 "gone\\n"; }
         location = /drop { return 444; }
@@ -117,6 +120,16 @@ def test_an_open_loop_asks_as_often_as_it_is_told(lab):
     r = client(lab, 'target = "10.2.0.1:8080"; path = "/short"; connections = 16; rate = 300.0;')
     assert no_errors(r)
     assert abs(r["requests"] - 300) < 5 * 300 ** 0.5
+
+
+def test_each_source_takes_its_turn_with_each_target(lab):
+    log = lab.tmp / "nginx/ports.log"
+    r = client(lab, 'target = [ "10.2.0.1:8080", "10.2.0.1:8081" ]; path = "/port"; connections = 8; rate = 200.0; '
+                    'source_addresses = [ "10.2.0.2", "10.2.0.3" ];', "--set",
+               'machine.ports[0].addresses=["10.2.0.2/24", "10.2.0.3/24"]')
+    assert no_errors(r) and r["connections_opened"] == 8
+    L.wait_for("nginx to write", lambda: len(log.read_text().splitlines()) >= r["requests"])
+    assert sorted(set(log.read_text().splitlines())) == [f"10.2.0.{a} {p}" for a in (2, 3) for p in (8080, 8081)]
 
 
 def test_what_goes_wrong_is_counted_by_kind(lab):
