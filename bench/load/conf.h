@@ -41,7 +41,7 @@ struct load_client_conf {
     uint32_t requests_per_connection; /* 0: no limit */
     const char *method, *path, *host; /* NULL host: the first target */
     uint32_t request_body;            /* bytes */
-    uint64_t duration_us, warmup_us, ramp_us;
+    uint64_t duration_us, warmup_us, ramp_us, settle_us;
     uint64_t timeout_us, connect_timeout_us;
     struct load_tls_conf *tls; /* NULL: plain */
     struct cfg_where where;

@@ -138,6 +138,8 @@ static const struct field client_fields[] = {
              .help = "Load before that, which is not counted."),
     FIELD_AS("ramp", FIELD_DURATION, C, ramp_us, .min = 1000, .max = HOURS, .def = 60 * SECONDS,
              .help = "How long to wait for all connections to be open, before the load begins."),
+    FIELD_AS("settle", FIELD_DURATION, C, settle_us, .max = HOURS,
+             .help = "How long they then do nothing, before the load begins."),
     FIELD_AS("timeout", FIELD_DURATION, C, timeout_us, .min = 1000, .max = HOURS,
              .def = 10 * SECONDS, .help = "A request without its whole answer by then has failed."),
     FIELD_AS("connect_timeout", FIELD_DURATION, C, connect_timeout_us, .min = 1000, .max = HOURS,

@@ -125,9 +125,9 @@ def test_an_open_loop_asks_as_often_as_it_is_told(lab):
 def test_each_source_takes_its_turn_with_each_target(lab):
     log = lab.tmp / "nginx/ports.log"
     r = client(lab, 'target = [ "10.2.0.1:8080", "10.2.0.1:8081" ]; path = "/port"; connections = 8; rate = 200.0; '
-                    'source_addresses = [ "10.2.0.2", "10.2.0.3" ];', "--set",
+                    'source_addresses = [ "10.2.0.2", "10.2.0.3" ]; settle = "100ms";', "--set",
                'machine.ports[0].addresses=["10.2.0.2/24", "10.2.0.3/24"]')
-    assert no_errors(r) and r["connections_opened"] == 8
+    assert no_errors(r) and r["connections_opened"] == 8 and 0 < r["opening_seconds"] < 60
     L.wait_for("nginx to write", lambda: len(log.read_text().splitlines()) >= r["requests"])
     assert sorted(set(log.read_text().splitlines())) == [f"10.2.0.{a} {p}" for a in (2, 3) for p in (8080, 8081)]
 

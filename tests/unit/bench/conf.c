@@ -103,16 +103,18 @@ static void set_reaches_into_lists_and_makes_groups(void **state)
 static void targets_may_be_several(void **state)
 {
     struct load_conf *c =
-        read(ONE CLIENT(""), "client.target=[\"10.0.0.2:80\", \"10.0.0.3:81\"]");
+        read(ONE CLIENT("settle = \"3s\";"), "client.target=[\"10.0.0.2:80\", \"10.0.0.3:81\"]");
 
     assert_int_equal(c->client->n_targets, 2);
     assert_int_equal(c->client->targets[0].port, 80);
     assert_int_equal(c->client->targets[1].port, 81);
     assert_string_equal(c->client->host, "10.0.0.2:80");
+    assert_int_equal(c->client->settle_us, 3000000);
     load_conf_free(c);
     c = read(ONE CLIENT(""), "client.target=[\"10.0.0.4:82\"]");
     assert_int_equal(c->client->n_targets, 1);
     assert_int_equal(c->client->targets[0].port, 82);
+    assert_int_equal(c->client->settle_us, 0);
     load_conf_free(c);
 }
 
