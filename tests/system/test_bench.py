@@ -7,11 +7,15 @@ import json
 import re
 import shutil
 import signal
+import sys
 import time
 
 import pytest
 
 import lab as L
+
+sys.path.insert(0, str(L.TOP / "bench"))
+from harness import targets  # noqa: E402
 
 DEVICES = ["af_packet", "af_xdp"]
 SNI = "bench.example"
@@ -220,6 +224,30 @@ def test_a_server_answers_wrk(lab, device):
 def wrk_nginx(lab):
     told = lab.ns(L.MESH, "wrk", "-t1", "-c16", "-d1s", "http://10.2.0.1:8080/short").stdout
     return float(re.search(r"Requests/sec:\s+([\d.]+)", told).group(1))
+
+
+# --- verdicts of ./run bench -------------------------------------------------------------------------
+
+
+def held(n, gib, p99, each=1200, lost=0):
+    return {f"gib.{n}": [gib], f"p99.{n}": [p99], f"each.{n}": [each], f"lost.{n}": [lost]}
+
+
+@pytest.mark.parametrize("many, figure, verdict", [
+    (held(1000000, 1.7, 110.0), "1.70 GiB, p99 1.10x, 0 lost", "met"),
+    (held(1000000, 6.1, 110.0), "6.10 GiB, p99 1.10x, 0 lost", "missed"),
+    (held(1000000, 1.7, 130.0), "1.70 GiB, p99 1.30x, 0 lost", "missed"),
+    (held(1000000, 1.7, 110.0, lost=1), "1.70 GiB, p99 1.10x, 1 lost", "missed"),
+    (held(500000, 0.5, 110.0, each=2147.483648), "1.50 GiB (a million; 0.50 measured), p99 1.10x, 0 lost",
+     "met as far as 500,000 connections"),
+    (held(500000, 5.5, 110.0, each=2147.483648), "6.50 GiB (a million; 5.50 measured), p99 1.10x, 0 lost", "missed"),
+    ({}, "-", "not measured: million did not run; it needs isthmus-bench"),
+])
+def test_a_million_connections_are_judged_by_memory_p99_and_losses(many, figure, verdict):
+    ours = {"figures": held(1000, 0.5, 100.0) | many}
+    data = {"scenarios": {"million": {"results": {targets.OURS: ours}}}}
+    row = targets.million(targets.Figures(data))
+    assert row[2] == figure and row[4] == verdict
 
 
 # --- what is refused ---------------------------------------------------------------------------------
