@@ -23,15 +23,16 @@ NOISY = 0.02  # share of core 0 that is busy without a gateway, from which on th
 SCENARIOS = P.TOP / "bench/scenarios"
 # In the order in which they are measured: some build on the figures of the first.
 ORDER = ("keepalive-1k", "latency", "new-tls", "new-mtls", "bulk-download", "growth", "idle-connections", "idle-plain",
-         "reload", "idle", "memif-1k", "memif-bulk", "second-worker", "resumed-tls", "resumed-mtls", "keepalive-0",
-         "keepalive-10k", "tcp", "bulk-upload", "bulk-download-1g", "bulk-upload-1g", "slow", "noisy")
+         "reload", "idle", "memif-1k", "memif-bulk", "second-worker", "million", "resumed-tls", "resumed-mtls",
+         "keepalive-0", "keepalive-10k", "tcp", "bulk-upload", "bulk-download-1g", "bulk-upload-1g", "slow", "noisy")
 GATEWAYS = {g.name: g for g in (gateways.Nginx, gateways.Haproxy, gateways.HaproxyH2, envoy.Envoy, envoy.EnvoyH2,
                                 gateways.Isthmus)}
 
 
 def arguments():
     p = argparse.ArgumentParser(prog="./run bench", description="Isthmus beside nginx, HAProxy and Envoy.")
-    p.add_argument("--quick", action="store_true", help="about ten minutes: short windows, fewer rounds and scenarios")
+    p.add_argument("--quick", action="store_true",
+                   help="about twelve minutes: short windows, fewer rounds and scenarios")
     p.add_argument("--only", type=lambda s: s.split(","), default=list(ORDER), metavar="SCENARIO,...")
     p.add_argument("--gateways", type=lambda s: s.split(","), metavar="NAME,...",
                    help=f"of {', '.join(GATEWAYS)}; quick leaves out haproxy-h2")

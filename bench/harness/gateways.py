@@ -17,6 +17,7 @@ from . import place as P
 L = P.L
 TLS, MTLS, TCP, TLS_RESUMED, MTLS_RESUMED, PLAIN = 443, 444, 445, 446, 447, 80
 HOSTS = 10000  # of a large configuration
+HELD = (TLS, 1443, 2443, 3443)  # where many connections come in: their clients' addresses have ports for each
 
 
 class Gateway:
@@ -63,6 +64,10 @@ class Gateway:
         self.proc.send_signal(self.reload_signal)
         L.wait_for(f"{self.name} to reload", lambda: set(self.pids()) - before, 120, every=0.005)
 
+    def memory(self):
+        """Bytes of everything that its processes hold, hugepages with it."""
+        return 1024 * self._rollup("Pss:", "Shared_Hugetlb:", "Private_Hugetlb:")
+
     def pids(self):
         """Processes of the gateway: `ip netns exec` and taskset have become it."""
         done = L.sh("pgrep", "-P", self.proc.pid, check=False)
@@ -70,10 +75,13 @@ class Gateway:
 
     def resident(self):
         """KiB, of all its processes together."""
+        return self._rollup("Pss:")
+
+    def _rollup(self, *names):
         total = 0
         for pid in self.pids():
             with open(f"/proc/{pid}/smaps_rollup") as f:
-                total += sum(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+                total += sum(int(line.split()[1]) for line in f if line.startswith(names))
         return total
 
 
@@ -220,6 +228,7 @@ class Isthmus(Gateway):
     """af_xdp on the same veth, or memif; the idle setting that is the default."""
     name, title, kernel = "isthmus", "Isthmus", False
     memif = False
+    held = 0  # connections that it must have room for, if they are more than usual
 
     def version(self):
         return L.sh("git", "-C", P.TOP, "describe", "--always", "--dirty", check=False).stdout.strip() or "?"
@@ -238,11 +247,20 @@ class Isthmus(Gateway):
         else:
             super().wait_ready()
 
-    def busy_turns(self):
-        text = self.ctl("--json", "stats", "worker.busy_cycles")
+    def stop(self):
+        super().stop()
+        for socket in self.dir.glob("*.memif"):  # so that the next one is not ready before it is
+            socket.unlink()
+
+    def counter(self, name):
+        text = self.ctl("--json", "stats", name)
         if not text.startswith("{"):
             return None  # it reads a large configuration, and has no time for us
-        return int(json.loads(text)["worker.busy_cycles"]) / P.cycles_a_second()
+        return int(json.loads(text)[name])
+
+    def busy_turns(self):
+        cycles = self.counter("worker.busy_cycles")
+        return None if cycles is None else cycles / P.cycles_a_second()
 
     def tls(self, mode, tickets=False):
         return (f'tls = {{ mode = "{mode}"; secret = "edge"; min_version = "1.3"; '
@@ -263,9 +281,11 @@ class Isthmus(Gateway):
         names = [f"c{i}" for i in range(self.hosts)]
         hosts = [self.virtual_host("*", "backend")] + [self.virtual_host(f"h{n[1:]}.example.com", n) for n in names]
         http = 'http = { route_config = "r"; };'
+        tcp = f"tcp = {{ max_connections = {self.held + 1024}; }};" if self.held else ""
+        more = [self.listener(f"tls-{p}", p, self.tls("simple"), http) for p in HELD[1:]] if self.held else []
         return f"""
 machine = {{ workers = 1; cores = [ {P.GATEWAY_CORE} ]; memory = "512MiB"; packets = 65536;
-  hugepages = {str(self.place.hugepages).lower()};
+  hugepages = {str(self.place.hugepages).lower()}; {tcp}
   ports = ( {self.port("down", "bgw0", P.CLIENT_SIDE)}, {self.port("up", "bgw1", P.BACKEND_SIDE)} ); }};
 control = {{ socket = "{self.dir}/sock"; drain_time = "1s"; }};
 """ + L.conf("", secrets=[L.secret("edge", self.place.edge)], clusters=[self.cluster(n) for n in ["backend"] + names],
@@ -275,7 +295,7 @@ control = {{ socket = "{self.dir}/sock"; drain_time = "1s"; }};
                         self.listener("tls-resumed", TLS_RESUMED, self.tls("simple", True), http),
                         self.listener("mtls-resumed", MTLS_RESUMED, self.tls("mutual", True), http),
                         self.listener("plain", PLAIN, "", http),
-                        self.listener("tcp", TCP, self.tls("simple"), 'tcp = { cluster = "backend"; };')])
+                        self.listener("tcp", TCP, self.tls("simple"), 'tcp = { cluster = "backend"; };'), *more])
 
     def ctl(self, *args):
         return L.sh(L.BUILD / "isthmusctl", "--socket", self.dir / "sock", *args, check=False).stdout

@@ -22,6 +22,7 @@ from . import cpu
 from . import place as P
 
 PERCENTILES = (50, 90, 99, 99.9, 99.99)
+OPENING = 2400  # seconds, at most, until a million connections are open
 
 
 @dataclasses.dataclass
@@ -39,6 +40,8 @@ class Load:
     body: int = 0                  # bytes sent with a request
     part: int = 0                  # bytes that count as one request, where a body takes longer than a window
     host: str = P.HOST
+    more_ports: tuple = ()         # of the same: connections are spread over all (isthmus-bench)
+    settle: float = 0.0            # so long they do nothing when all are open, before the load (isthmus-bench)
 
     def url(self):
         return f"https://{P.CLIENT_SIDE}:{self.port}{self.path}"
@@ -230,18 +233,27 @@ class IsthmusBench:
     def can(cls, load):
         return cls.wanted and not load.part
 
-    def conf(self, place, load):
-        cert = (f'certificate = "{place.client}/cert-chain.pem"; private_key = "{place.client}/key.pem";'
-                if load.client_certificate else "")
-        mode = "mutual" if load.client_certificate else "simple"
+    @staticmethod
+    def kernel_machine(place):
         return f"""
 machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; memory = "192MiB";
   hugepages = {str(place.hugepages).lower()};
   ports = ( {{ name = "c"; device = "af_xdp"; interface = "bc0"; addresses = [ "10.1.0.1/24" ]; }} ); }};
-client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; connections = {load.connections}; rate = {load.rate:.1f};
+"""
+
+    @staticmethod
+    def client(place, load):
+        cert = (f'certificate = "{place.client}/cert-chain.pem"; private_key = "{place.client}/key.pem";'
+                if load.client_certificate else "")
+        mode = "mutual" if load.client_certificate else "simple"
+        targets = ", ".join(f'"{P.CLIENT_SIDE}:{port}"' for port in (load.port, *load.more_ports))
+        wait = (f'ramp = "{OPENING}s"; connect_timeout = "30s"; settle = "{1000 * load.settle:.0f}ms";'
+                if load.settle else "")
+        return f"""
+client = {{ target = [ {targets} ]; connections = {load.connections}; rate = {load.rate:.1f}; {wait}
   requests_per_connection = {int(load.new_connections)}; host = "{load.host}"; path = "{load.path}";
   method = "{load.method}"; request_body = {load.body};
-  duration = "{1000 * (load.warmup + load.seconds) + 500:.0f}ms"; warmup = "500ms";
+  duration = "{1000 * (load.warmup + load.seconds) + 500:.0f}ms"; warmup = "{2000 if load.settle else 500}ms";
   tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; resume = {str(load.resume).lower()}; {cert}
     trusted_ca = "{place.edge}/root-cert.pem"; }}; }};
 """
@@ -249,42 +261,63 @@ client = {{ target = "{P.CLIENT_SIDE}:{load.port}"; connections = {load.connecti
     def run(self, place, load):
         place.lend(*self.wire)
         try:
-            return self.run_conf(place, load, self.conf(place, load))
+            return self.run_conf(place, load, self.kernel_machine(place) + self.client(place, load))
         finally:
             place.take_back(*self.wire)
 
-    def run_conf(self, place, load, text):
+    def run_conf(self, place, load, text, settled=None):
         path, out = place.tmp / "isthmus-bench.conf", place.tmp / "isthmus-bench.json"
         path.write_text(text)
         running = Running(place, load, "isthmus-bench", [self.program, "-c", path, "--json", out])
 
-        def loading():
-            return "requests" in place.log("isthmus-bench") or running.proc.poll() is not None
-        P.L.wait_for("the load", loading, 60)
+        if settled is not None:
+            self.wait_line(running, "settling", OPENING)
+            settled()
+        self.wait_line(running, "warm-up" if settled is not None else "requests", 60)
         windows = running.watch()
         running.wait()
         return finish(json.loads(out.read_text()), *windows)
+
+    @staticmethod
+    def wait_line(running, word, seconds):
+        """Until it is in one of the lines that show life: their first word is what is going on."""
+        def there():
+            return word in running.place.log(running.name) or running.proc.poll() is not None
+        P.L.wait_for(f"isthmus-bench to say {word}", there, seconds, every=0.2)
+        if running.proc.poll() is not None:
+            raise RuntimeError(f"isthmus-bench ended: {running.place.log(running.name)[-1000:]}")
 
     def run_memif(self, place, load, directory, body):
         """As client and as backend, two processes at the other ends of the gateway's memif ports in @directory."""
         server = self.serve(place, directory, body)
         try:
-            text = self.conf(place, load)
-            text = self.memif(place, "down", "10.1.0.1", directory) + text[text.index("client ="):]
+            text = self.memif(place, "down", ["10.1.0.1"], directory) + self.client(place, load)
             return self.run_conf(place, load, text)
         finally:
             place.stop(server)
 
+    def run_held(self, place, load, directory, body, settled):
+        """As run_memif(), with many connections; @settled is called when all are open, before the load."""
+        server = self.serve(place, directory, body)
+        addresses = ["10.1.0.1", *(f"10.1.0.{101 + i}" for i in range(15))]
+        tcp = f"tcp = {{ max_connections = {load.connections + 1024}; }};"
+        try:
+            text = self.memif(place, "down", addresses, directory, tcp) + self.client(place, load)
+            return self.run_conf(place, load, text, settled)
+        finally:
+            place.stop(server)
+
     @staticmethod
-    def memif(place, end, address, directory):
+    def memif(place, end, addresses, directory, tcp=""):
+        listed = ", ".join(f'"{a}/24"' for a in addresses)
         return (f'machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; memory = "160MiB"; '
-                f'hugepages = {str(place.hugepages).lower()}; packets = 16384; '
+                f'hugepages = {str(place.hugepages).lower()}; packets = 16384; {tcp} '
                 f' ports = ( {{ name = "{end}"; device = "memif"; '
-                f'socket = "{directory}/{end}.memif"; addresses = [ "{address}/24" ]; }} ); }};\n')
+                f'socket = "{directory}/{end}.memif"; addresses = [ {listed} ]; }} ); }};\n')
 
     def serve(self, place, directory, body):
         s, path = place.service, place.tmp / "isthmus-server.conf"
-        path.write_text(self.memif(place, "up", P.BACKEND_ADDRESS, directory) + f"""
+        path.write_text(self.memif(place, "up", [P.BACKEND_ADDRESS], directory) + f"""
 server = {{ listen = "{P.BACKEND_ADDRESS}:8443"; body = "{body}"; tls = {{ mode = "mutual"; min_version = "1.3";
   certificate = "{s}/cert-chain.pem"; private_key = "{s}/key.pem"; trusted_ca = "{s}/root-cert.pem"; }}; }};
 """)

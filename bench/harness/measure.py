@@ -11,6 +11,7 @@ The kinds of measurement. Each visits one gateway, once, and returns figures by 
     idle       share of the core without any load
     memif      requests without a kernel in the way
     workers    instructions of a request, of one worker and of two
+    held       the same with many connections that are idle between requests: memory, and p99 at a fixed rate
 """
 import contextlib
 import dataclasses
@@ -216,10 +217,14 @@ def idle(run, scenario, gateway):
     return {"share": threads if run.by_threads else max(0.0, window.share() - run.baseline), "threads": threads}
 
 
-def memif(run, scenario, gateway):
-    """The gateway without a kernel: isthmus-bench is client and backend. The cost is what its worker says it worked."""
+def need_isthmus_bench():
     if not D.IsthmusBench.program.exists():
         raise LookupError("needs build/bench/isthmus-bench")
+
+
+def memif(run, scenario, gateway):
+    """The gateway without a kernel: isthmus-bench is client and backend. The cost is what its worker says it worked."""
+    need_isthmus_bench()
     gateway.memif = True
     gateway.start()
     try:
@@ -240,5 +245,39 @@ def workers(run, scenario, gateway):
     return {"instructions": one, "instructions_2": two, "ratio": two / one}
 
 
+def idle_clients(gateway):
+    parked, woken = gateway.counter("tcp.parked"), gateway.counter("tcp.woken")
+    return 0 if parked is None or woken is None else parked - woken
+
+
+def held_step(run, scenario, gateway, n):
+    time.sleep(1)  # until what it takes at the start is taken
+    before, idle = gateway.memory(), []
+
+    def settled():
+        P.L.wait_for(f"{n} idle connections", lambda: idle_clients(gateway) >= n, 30, every=0.2)
+        idle.append(gateway.memory())
+    load = load_of(run, scenario | {"connections": n}, rate=scenario["rate"], more_ports=G.HELD[1:], settle=5.0)
+    result = D.IsthmusBench().run_held(run.place, load, gateway.dir, scenario["answer"], settled)
+    return {f"gib.{n}": idle[0] / 2**30, f"each.{n}": (idle[0] - before) / n, f"p99.{n}": result["latency_us"]["p99"],
+            f"opening.{n}": result["opening_seconds"],
+            f"lost.{n}": result["errors"] + result["connections_opened"] - n,  # or closed, and others opened
+            f"at{n}.gib_in_the_end": gateway.memory() / 2**30} | figures(f"at{n}", result)
+
+
+def held(run, scenario, gateway):
+    """At each step a gateway that has just started, with room for the most connections there will be."""
+    found = {}
+    need_isthmus_bench()
+    gateway.memif, gateway.held = True, max(scenario["steps"])
+    for n in scenario["steps"]:
+        gateway.start()
+        try:
+            found |= held_step(run, scenario, gateway, n)
+        finally:
+            gateway.stop()
+    return found
+
+
 KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,
-         "reload": reload, "beside": beside, "idle": idle, "memif": memif, "workers": workers}
+         "reload": reload, "beside": beside, "idle": idle, "memif": memif, "workers": workers, "held": held}

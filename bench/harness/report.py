@@ -19,6 +19,9 @@ UNITS = {"rate": ("requests/s", 1, 0), "cost": ("CPU us/request", 1, 1), "cost_f
          "full.cost_turns": ("its busy turns' us, full", 1, 1), "full.busy_other": ("core 1 busy %", 100, 0),
          "fixed.rate": ("at requests/s", 1, 0), "fixed.p50_us": ("p50 us", 1, 0), "fixed.p99_us": ("p99 us", 1, 0)}
 
+BY_CONNECTIONS = {"cost": ("CPU us", 1, 1), "gib": ("memory GiB", 1, 2), "each": ("bytes each", 1, 0),
+                  "p99": ("p99 us", 1, 0), "opening": ("s to open", 1, 0)}
+
 
 def median(results, gateway, figure):
     """None, where there is none."""
@@ -54,8 +57,10 @@ def cell(values, unit):
 
 
 def unit_of(figure):
-    if figure.startswith("cost."):
-        return f"CPU us, {figure[5:]} conns", 1, 1
+    name, _, connections = figure.partition(".")
+    if name in BY_CONNECTIONS and connections.isdigit():
+        unit, factor, digits = BY_CONNECTIONS[name]
+        return f"{unit}, {connections} conns", factor, digits
     return UNITS.get(figure)
 
 

@@ -7,6 +7,7 @@ this run is told with the reason.
 import statistics
 
 OURS = "isthmus"
+MILLION = 1000000
 
 
 class Figures:
@@ -93,6 +94,25 @@ def idle_connections(f, what, scenario, most):
     return [target, wanted, f"{ours:.2f} KiB", f"{best[1]} {best[0]:.1f} KiB" if best else "-", verdict(ours <= most)]
 
 
+def million(f):
+    """With fewer connections the memory is what they would need if each took as much, and the verdict says so."""
+    target, wanted = "one million idle TLS connections", "within 6 GiB, p99 <= 1.2x that with 1,000"
+    results = f.data["scenarios"].get("million", {}).get("results", {}).get(OURS, {}).get("figures", {})
+    steps = sorted(int(n[4:]) for n in results if n.startswith("gib."))
+    if len(steps) < 2:
+        return not_measured(target, wanted, "million did not run; it needs isthmus-bench")
+
+    def get(figure, n):
+        return f.get("million", OURS, f"{figure}.{n}")
+    few, many = steps[0], steps[-1]
+    gib = get("gib", many) + max(0, MILLION - many) * get("each", many) / 2**30
+    times, lost = get("p99", many) / get("p99", few), get("lost", few) + get("lost", many)
+    upto = "" if many >= MILLION else f" as far as {many:,} connections"
+    memory = f"{gib:.2f} GiB" + (f" (a million; {get('gib', many):.2f} measured)" if upto else "")
+    met = gib <= 6 and times <= 1.2 and lost == 0
+    return [target, wanted, f"{memory}, p99 {times:.2f}x, {lost:.0f} lost", "-", verdict(met) + upto * met]
+
+
 def growth(f):
     target, wanted = "cost per request from 10 to 100,000 connections", "grows under 1.5x"
     results = f.data["scenarios"].get("growth", {}).get("results", {})
@@ -151,7 +171,7 @@ def rows(data):
         latency(f),
         idle_connections(f, "TLS", "idle-connections", 2.5),
         idle_connections(f, "plain", "idle-plain", 0.5),
-        not_measured("one million idle TLS connections", "within 6 GiB, p99 <= 1.2x", "needs isthmus-bench"),
+        million(f),
         growth(f),
         reload(f),
         idle(f),

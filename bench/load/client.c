@@ -389,23 +389,28 @@ static const struct transport_events events = { on_open, on_readable, on_writabl
 /* --- opening --------------------------------------------------------------------------------- */
 
 /* NULL: as the route has it. */
-static const struct ipaddr *next_source(struct client *c)
+static const struct ipaddr *source_of(const struct load_client_conf *conf, uint64_t dial)
 {
-    const struct load_client_conf *conf = c->conf.conf;
+    return conf->n_source_addresses > 0 ? &conf->source_addresses[dial % conf->n_source_addresses]
+                                        : NULL;
+}
 
-    return conf->n_source_addresses > 0
-               ? &conf->source_addresses[c->next_source++ % conf->n_source_addresses]
-               : NULL;
+/* Each source takes its turn with each target: the pairs have ports of their own. */
+static const struct ipport *target_of(const struct load_client_conf *conf, uint64_t dial)
+{
+    return &conf->targets[dial / MAX(conf->n_source_addresses, 1u) % conf->n_targets];
 }
 
 static bool dial(struct client *c)
 {
     const struct load_client_conf *conf = c->conf.conf;
     struct client_conn *conn = slab_alloc(&c->slab);
+    uint64_t number;
     int err = 0;
 
     if (conn == NULL)
         return false; /* those that are leaving will be gone soon */
+    number = c->n_dialled++;
     conn->client = c;
     conn->state = CLIENT_CONNECTING;
     conn->began = eal_cycles();
@@ -414,8 +419,9 @@ static bool dial(struct client *c)
     work_init(&conn->work, run_later);
     wheel_timer_init(&conn->timer, on_timer);
     pktq_init(&conn->in);
-    conn->transport = transport_connect(c->stack->transports, &conf->target, next_source(c),
-                                        c->conf.tls, conf->connect_timeout_us, &events, conn, &err);
+    conn->transport =
+        transport_connect(c->stack->transports, target_of(conf, number), source_of(conf, number),
+                          c->conf.tls, conf->connect_timeout_us, &events, conn, &err);
     if (conn->transport == NULL) {
         slab_free(&c->slab, conn);
         count_connect_error(c, LOAD_ERROR_connect);

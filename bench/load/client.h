@@ -1,5 +1,5 @@
 /*
- * client.h - one worker's client: connections to the target, and when they ask
+ * client.h - one worker's client: connections to the targets, and when they ask
  *
  *            dial          on_open           ask              answer
  *   (none) ------> CONNECTING ------> IDLE -------> BUSY -----------> ANSWERED
@@ -91,7 +91,7 @@ struct client {
     uint32_t n_conns; /* those that are meant to stay, CONNECTING among them */
     uint32_t n_connecting, n_busy;
     uint64_t next_dial_us;
-    uint32_t next_source;
+    uint64_t n_dialled; /* says whose turn it is: source, target */
     bool measuring, has_begun, has_opened;
     struct arrivals arrivals;
     struct load_stats stats;

@@ -16,6 +16,8 @@
 #include "config/model/tls.h"
 #include "dataplane/base/arena.h"
 
+#define LOAD_MAX_TARGETS 64
+
 enum load_protocol { LOAD_HTTP1, LOAD_RAW };
 
 /* "http1", "raw" */
@@ -29,16 +31,17 @@ struct load_tls_conf {
 };
 
 struct load_client_conf {
-    struct ipport target;
+    uint32_t n_targets;
+    struct ipport targets[LOAD_MAX_TARGETS]; /* taken in turn */
     enum load_protocol protocol;
     uint32_t n_source_addresses;
     struct ipaddr *source_addresses;  /* of ours, taken in turn; none: as the route has it */
     uint32_t connections;             /* of all workers */
     double rate;                      /* requests a second of all workers; 0: closed loop */
     uint32_t requests_per_connection; /* 0: no limit */
-    const char *method, *path, *host; /* NULL host: the target */
+    const char *method, *path, *host; /* NULL host: the first target */
     uint32_t request_body;            /* bytes */
-    uint64_t duration_us, warmup_us, ramp_us;
+    uint64_t duration_us, warmup_us, ramp_us, settle_us;
     uint64_t timeout_us, connect_timeout_us;
     struct load_tls_conf *tls; /* NULL: plain */
     struct cfg_where where;

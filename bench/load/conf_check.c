@@ -136,7 +136,7 @@ static void find_sources(struct load_conf *c)
         return;
     x->source_addresses = arena_alloc(&c->arena, MACHINE_MAX_ADDRS * sizeof(struct ipaddr));
     for (uint32_t i = 0; i < p->n_addrs; i++) {
-        if (p->addrs[i].addr.family != x->target.addr.family)
+        if (p->addrs[i].addr.family != x->targets[0].addr.family)
             continue;
         first = first != NULL ? first : &p->addrs[i];
         if (is_of_prefix(&p->addrs[i], first))
@@ -169,7 +169,7 @@ static int check_client(struct load_conf *c, struct cfg_err *err)
                            "has neither blanks nor #",
                            x->path);
     if (x->host == NULL)
-        x->host = arena_strdup(&c->arena, ipport_str(&x->target, target));
+        x->host = arena_strdup(&c->arena, ipport_str(&x->targets[0], target));
     find_sources(c);
     return x->tls != NULL ? check_client_tls(x->tls, err) : 0;
 }
@@ -188,9 +188,10 @@ static void add_cluster(const struct load_conf *c, struct snapshot *s)
         c->client->tls != NULL ? c->client->tls->secret : (struct secret_conf){ 0 };
     s->n_secrets += c->client->tls != NULL;
     to->tls = c->client->tls != NULL ? &c->client->tls->conf : NULL;
-    to->endpoints = arena_alloc(&s->arena, sizeof(to->endpoints[0]));
-    to->endpoints[to->n_endpoints++] =
-        (struct endpoint_conf){ .address = c->client->target, .where = c->client->where };
+    to->endpoints = arena_alloc(&s->arena, c->client->n_targets * sizeof(to->endpoints[0]));
+    for (uint32_t i = 0; i < c->client->n_targets; i++)
+        to->endpoints[to->n_endpoints++] =
+            (struct endpoint_conf){ .address = c->client->targets[i], .where = c->client->where };
     to->n_source_addresses = c->client->n_source_addresses;
     to->source_addresses = c->client->source_addresses;
     to->where = c->client->where;

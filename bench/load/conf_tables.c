@@ -68,9 +68,22 @@ const char *load_protocol_name(enum load_protocol p)
     return protocols[p];
 }
 
+/* "10.0.0.1:80", or several in a list. */
 static int read_target(struct reader *r, const config_setting_t *s, void *obj)
 {
-    return field_ipport(r, s, &((struct load_client_conf *)obj)->target);
+    struct load_client_conf *to = obj;
+    int rc = 0;
+
+    to->n_targets = 1;
+    if (!config_setting_is_aggregate(s))
+        return field_ipport(r, s, &to->targets[0]);
+    to->n_targets = (uint32_t)config_setting_length(s);
+    if (config_setting_is_group(s) || to->n_targets < 1 || to->n_targets > LOAD_MAX_TARGETS)
+        return field_err(r, s, "must be an address and port, or a list of 1 to %d of them",
+                         LOAD_MAX_TARGETS);
+    for (uint32_t i = 0; i < to->n_targets && rc == 0; i++)
+        rc = field_ipport(r, config_setting_get_elem(s, i), &to->targets[i]);
+    return rc;
 }
 
 static int read_rate(struct reader *r, const config_setting_t *s, void *obj)
@@ -94,15 +107,16 @@ static const struct field client_fields[] = {
       .type = FIELD_CUSTOM,
       .required = true,
       .read = read_target,
-      .form = "address and port",
-      .help = "Where connections go." },
+      .form = "address and port, or a list of up to 64",
+      .help = "Where connections go; if there are several, in turn." },
     FIELD(FIELD_WORD, C, protocol, .words = protocols, .def = LOAD_HTTP1,
           .help = "`http1`, or `raw`: bytes that come back."),
     FIELD_MANY("source_addresses", FIELD_EACH, C, source_addresses, n_source_addresses,
                .pointer = true, .max = MACHINE_MAX_PORTS * MACHINE_MAX_ADDRS,
                .each = field_each_ipaddr, .form = "IP addresses of ports",
                .help = "Where connections come from, taken in turn: each address has some 28,000 "
-                       "ports. Absent: those of the only port, as far as they are of one prefix."),
+                       "ports for each target. Absent: those of the only port, as far as they are "
+                       "of one prefix."),
     FIELD(FIELD_NUMBER, C, connections, .min = 1, .max = 4 * 1024 * 1024, .def = 64,
           .help = "Connections, spread over the workers."),
     { .name = "rate",
@@ -116,7 +130,7 @@ static const struct field client_fields[] = {
           .help = "Then the connection is closed, and another opened. 0: no limit."),
     FIELD(FIELD_TEXT, C, method, .def_text = "GET", .help = "HTTP method."),
     FIELD(FIELD_TEXT, C, path, .def_text = "/", .help = "Path, with its query."),
-    FIELD(FIELD_TEXT, C, host, .help = "Host header. Default: the target."),
+    FIELD(FIELD_TEXT, C, host, .help = "Host header. Default: the (first) target."),
     FIELD(FIELD_SIZE, C, request_body, .max = 1 << 30, .help = "Bytes sent with each request."),
     FIELD_AS("duration", FIELD_DURATION, C, duration_us, .min = 1000, .max = 30 * DAYS,
              .def = 10 * SECONDS, .help = "How long is measured."),
@@ -124,6 +138,8 @@ static const struct field client_fields[] = {
              .help = "Load before that, which is not counted."),
     FIELD_AS("ramp", FIELD_DURATION, C, ramp_us, .min = 1000, .max = HOURS, .def = 60 * SECONDS,
              .help = "How long to wait for all connections to be open, before the load begins."),
+    FIELD_AS("settle", FIELD_DURATION, C, settle_us, .max = HOURS,
+             .help = "How long they then do nothing, before the load begins."),
     FIELD_AS("timeout", FIELD_DURATION, C, timeout_us, .min = 1000, .max = HOURS,
              .def = 10 * SECONDS, .help = "A request without its whole answer by then has failed."),
     FIELD_AS("connect_timeout", FIELD_DURATION, C, connect_timeout_us, .min = 1000, .max = HOURS,

@@ -1,10 +1,10 @@
 /*
  * load.h - what one worker of isthmus-bench counts, and the time line that all share
  *
- *    start            from                      until            (drain)   stop
- *      |  ramp: open    |  warm-up  |   measured  |  last answers come in    |
- *      +----------------+-----------+-------------+--------------------------+
- *                     begin       from          until
+ *    start                                                       (drain)   stop
+ *      |  ramp: open  | settle |  warm-up  |   measured  |  last answers come in  |
+ *      +--------------+--------+-----------+-------------+------------------------+
+ *                            begin       from          until
  *
  * A request counts if the moment at which it was to begin is in the measured part,
  * whenever its answer comes: so an open loop's count is what its rate has asked for,

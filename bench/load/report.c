@@ -112,8 +112,8 @@ void report_json(FILE *to, const struct load_result *r)
     json_hist(to, "latency_us", &s->latency_ns);
     fprintf(to, ", ");
     json_hist(to, "connect_us", &s->connect_ns);
-    fprintf(to, ", \"seconds\": %.6f, \"workers\": %u, \"missed\": %lu", r->seconds, r->workers,
-            (unsigned long)s->missed);
+    fprintf(to, ", \"seconds\": %.6f, \"opening_seconds\": %.3f, \"workers\": %u, \"missed\": %lu",
+            r->seconds, r->opening, r->workers, (unsigned long)s->missed);
     if (r->has_client && r->has_server) {
         fprintf(to, ", \"server\": {");
         json_stats(to, r, &r->server);

@@ -15,6 +15,7 @@ struct run {
     struct host hosts[2];
     uint32_t n_hosts;
     uint64_t hz, shown_at, shown_requests;
+    uint64_t opening; /* cycles */
     bool started;
 };
 
@@ -72,10 +73,20 @@ static bool is_interrupted(const struct run *r)
 static void wait_for_connections(struct run *r)
 {
     const struct load_client_conf *c = r->conf->conf->client;
-    const uint64_t end = eal_cycles() + cycles(r, c->ramp_us);
+    const uint64_t start = eal_cycles(), end = start + cycles(r, c->ramp_us);
 
     while (!is_interrupted(r) && eal_cycles() < end && tick(r, "opening")->open < c->connections)
         continue;
+    r->opening = eal_cycles() - start;
+}
+
+/* They do nothing: until a gateway has them for idle, and somebody has looked at its memory. */
+static void settle(struct run *r)
+{
+    const uint64_t end = eal_cycles() + cycles(r, r->conf->conf->client->settle_us);
+
+    while (!is_interrupted(r) && eal_cycles() < end)
+        tick(r, "settling");
 }
 
 static void set(_Atomic uint64_t *moment, uint64_t at)
@@ -126,8 +137,10 @@ static void follow_time_line(struct run *r)
     const bool has_client = r->conf->conf->client != NULL;
 
     r->shown_at = eal_cycles();
-    if (has_client)
+    if (has_client) {
         wait_for_connections(r);
+        settle(r);
+    }
     begin(r);
     wait_for_end(r);
     if (has_client)
@@ -199,6 +212,7 @@ static void read_result(struct run *r, struct load_result *ret)
     ret->has_server = c->server != NULL;
     ret->workers = c->machine.n_workers;
     ret->seconds = (double)(load_time(&r->times.until) - load_time(&r->times.from)) / (double)r->hz;
+    ret->opening = (double)r->opening / (double)r->hz;
     load_stats_init(&ret->client);
     load_stats_init(&ret->server);
     for (uint32_t i = 0; i < r->n_hosts; i++)

@@ -18,6 +18,7 @@ struct load_result {
     bool has_client, has_server;
     uint32_t workers; /* of the client, or of the server if there is no client */
     double seconds;   /* that were measured */
+    double opening;   /* seconds until the client's connections were open, or it waited no longer */
     struct load_stats client, server;
 };
 

@@ -7,11 +7,15 @@ import json
 import re
 import shutil
 import signal
+import sys
 import time
 
 import pytest
 
 import lab as L
+
+sys.path.insert(0, str(L.TOP / "bench"))
+from harness import targets  # noqa: E402
 
 DEVICES = ["af_packet", "af_xdp"]
 SNI = "bench.example"
@@ -23,16 +27,19 @@ error_log stderr warn;
 events { worker_connections 4096; }
 http {
     access_log @DIR@/access.log;
+    log_format ports '$remote_addr $server_port';
     client_body_temp_path @DIR@/body; proxy_temp_path @DIR@/proxy; fastcgi_temp_path @DIR@/fastcgi;
     uwsgi_temp_path @DIR@/uwsgi; scgi_temp_path @DIR@/scgi;
     keepalive_requests 100000;
     server {
         listen 10.2.0.1:8443 ssl;
         listen 10.2.0.1:8080;
+        listen 10.2.0.1:8081;
         ssl_certificate CERTS/cert-chain.pem;
         ssl_certificate_key CERTS/key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;
         root @DIR@;
+        location = /port { access_log @DIR@/ports.log ports; return 200 "here\n"; }
         location = /short { return 200 "short\\n"; }
         location = /gone { return 404 "gone\\n"; }
         location = /drop { return 444; }
@@ -117,6 +124,16 @@ def test_an_open_loop_asks_as_often_as_it_is_told(lab):
     r = client(lab, 'target = "10.2.0.1:8080"; path = "/short"; connections = 16; rate = 300.0;')
     assert no_errors(r)
     assert abs(r["requests"] - 300) < 5 * 300 ** 0.5
+
+
+def test_each_source_takes_its_turn_with_each_target(lab):
+    log = lab.tmp / "nginx/ports.log"
+    r = client(lab, 'target = [ "10.2.0.1:8080", "10.2.0.1:8081" ]; path = "/port"; connections = 8; rate = 200.0; '
+                    'source_addresses = [ "10.2.0.2", "10.2.0.3" ]; settle = "100ms";', "--set",
+               'machine.ports[0].addresses=["10.2.0.2/24", "10.2.0.3/24"]')
+    assert no_errors(r) and r["connections_opened"] == 8 and 0 < r["opening_seconds"] < 60
+    L.wait_for("nginx to write", lambda: len(log.read_text().splitlines()) >= r["requests"])
+    assert sorted(set(log.read_text().splitlines())) == [f"10.2.0.{a} {p}" for a in (2, 3) for p in (8080, 8081)]
 
 
 def test_what_goes_wrong_is_counted_by_kind(lab):
@@ -207,6 +224,30 @@ def test_a_server_answers_wrk(lab, device):
 def wrk_nginx(lab):
     told = lab.ns(L.MESH, "wrk", "-t1", "-c16", "-d1s", "http://10.2.0.1:8080/short").stdout
     return float(re.search(r"Requests/sec:\s+([\d.]+)", told).group(1))
+
+
+# --- verdicts of ./run bench -------------------------------------------------------------------------
+
+
+def held(n, gib, p99, each=1200, lost=0):
+    return {f"gib.{n}": [gib], f"p99.{n}": [p99], f"each.{n}": [each], f"lost.{n}": [lost]}
+
+
+@pytest.mark.parametrize("many, figure, verdict", [
+    (held(1000000, 1.7, 110.0), "1.70 GiB, p99 1.10x, 0 lost", "met"),
+    (held(1000000, 6.1, 110.0), "6.10 GiB, p99 1.10x, 0 lost", "missed"),
+    (held(1000000, 1.7, 130.0), "1.70 GiB, p99 1.30x, 0 lost", "missed"),
+    (held(1000000, 1.7, 110.0, lost=1), "1.70 GiB, p99 1.10x, 1 lost", "missed"),
+    (held(500000, 0.5, 110.0, each=2147.483648), "1.50 GiB (a million; 0.50 measured), p99 1.10x, 0 lost",
+     "met as far as 500,000 connections"),
+    (held(500000, 5.5, 110.0, each=2147.483648), "6.50 GiB (a million; 5.50 measured), p99 1.10x, 0 lost", "missed"),
+    ({}, "-", "not measured: million did not run; it needs isthmus-bench"),
+])
+def test_a_million_connections_are_judged_by_memory_p99_and_losses(many, figure, verdict):
+    ours = {"figures": held(1000, 0.5, 100.0) | many}
+    data = {"scenarios": {"million": {"results": {targets.OURS: ours}}}}
+    row = targets.million(targets.Figures(data))
+    assert row[2] == figure and row[4] == verdict
 
 
 # --- what is refused ---------------------------------------------------------------------------------

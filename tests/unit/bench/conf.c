@@ -100,6 +100,24 @@ static void set_reaches_into_lists_and_makes_groups(void **state)
     load_conf_free(c);
 }
 
+static void targets_may_be_several(void **state)
+{
+    struct load_conf *c =
+        read(ONE CLIENT("settle = \"3s\";"), "client.target=[\"10.0.0.2:80\", \"10.0.0.3:81\"]");
+
+    assert_int_equal(c->client->n_targets, 2);
+    assert_int_equal(c->client->targets[0].port, 80);
+    assert_int_equal(c->client->targets[1].port, 81);
+    assert_string_equal(c->client->host, "10.0.0.2:80");
+    assert_int_equal(c->client->settle_us, 3000000);
+    load_conf_free(c);
+    c = read(ONE CLIENT(""), "client.target=[\"10.0.0.4:82\"]");
+    assert_int_equal(c->client->n_targets, 1);
+    assert_int_equal(c->client->targets[0].port, 82);
+    assert_int_equal(c->client->settle_us, 0);
+    load_conf_free(c);
+}
+
 #define TLS "tls = { mode = \"simple\"; "
 
 static void mistakes_are_refused_with_their_place(void **state)
@@ -124,6 +142,14 @@ static void mistakes_are_refused_with_their_place(void **state)
         { ONE CLIENT("connections = 100000;"), NULL, "more than machine.tcp.max_connections" },
         { ONE CLIENT("source_addresses = [ \"10.0.0.9\" ];"), NULL, "10.0.0.9 is of no port" },
         { ONE "client = { target = \"x\"; };", NULL, "client.target: \"x\" is not an address" },
+        { ONE "client = { target = [ ]; };", NULL,
+          "client.target: must be an address and port, or" },
+        { ONE "client = { target = { }; };", NULL,
+          "client.target: must be an address and port, or" },
+        { ONE "client = { target = [ \"10.0.0.2:80\", \"x\" ]; };", NULL,
+          "client.target[1]: \"x\" is not an address" },
+        { ONE "client = { target = [ \"10.0.0.2:80\", \"0.0.0.0:80\" ]; };", NULL,
+          "nobody can serve at 0.0.0.0:80" },
         { ONE CLIENT(TLS "};"), NULL, "client.tls: trusted_ca is missing" },
         { ONE CLIENT(TLS "trusted_ca = \"x\"; };"), NULL, "who is the server?" },
         { ONE SERVER(TLS "certificate = \"x\"; private_key = \"y\"; resume = true; };"), NULL,
@@ -157,6 +183,7 @@ int main(void)
         cmocka_unit_test(a_client_and_a_server_are_on_two_machines),
         cmocka_unit_test(set_puts_a_value_in_the_place_of_the_files),
         cmocka_unit_test(set_reaches_into_lists_and_makes_groups),
+        cmocka_unit_test(targets_may_be_several),
         cmocka_unit_test(mistakes_are_refused_with_their_place),
     };
 
