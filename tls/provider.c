@@ -1,6 +1,7 @@
 #include "tls/provider.h"
 
 #include "dataplane/base/compiler.h"
+#include "tls/schedule.h"
 
 #include <assert.h>
 #include <openssl/core_dispatch.h>
@@ -89,6 +90,14 @@ static void sift(OSSL_ALGORITHM *to, const OSSL_ALGORITHM *from, int operation,
     memset(&to[n], 0, sizeof(to[n]));
 }
 
+/* One that is ours, under the default provider's name. */
+static void replace(OSSL_ALGORITHM *table, const char *name, const OSSL_DISPATCH *functions)
+{
+    for (; table->algorithm_names != NULL; table++)
+        if (is_one_of((const char *const[]){ name, NULL }, table->algorithm_names))
+            table->implementation = functions;
+}
+
 /* The default provider's tables are the same for all. Under ->lock. */
 static void sift_once(OSSL_PROVIDER *whole)
 {
@@ -99,6 +108,9 @@ static void sift_once(OSSL_PROVIDER *whole)
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
         sift(sifted[i], OSSL_PROVIDER_query_operation(whole, wanted[i].operation, &no_cache),
              wanted[i].operation, wanted[i].names);
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        if (wanted[i].operation == OSSL_OP_KDF)
+            replace(sifted[i], "TLS13-KDF", schedule_functions);
 }
 
 /* The default provider with this context. */
