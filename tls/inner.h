@@ -5,7 +5,7 @@
  *   ctx, ticket, verify                  what sessions have in common; who is accepted
  *   session                              one session: made, freed, failed, described
  *   handshake, bio                       it agrees with its peer: OpenSSL, over our packets
- *   schedule             the keys it agrees on; what OpenSSL knows: provider
+ *   provider, schedule, x25519           what its OpenSSL can do, and what of that is ours
  *   keys, record, aead                   and carries bytes: records of our own, of TLS 1.3
  *   record_openssl                       or OpenSSL's, of TLS 1.2
  *

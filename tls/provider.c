@@ -2,6 +2,7 @@
 
 #include "dataplane/base/compiler.h"
 #include "tls/schedule.h"
+#include "tls/x25519.h"
 
 #include <assert.h>
 #include <openssl/core_dispatch.h>
@@ -90,12 +91,29 @@ static void sift(OSSL_ALGORITHM *to, const OSSL_ALGORITHM *from, int operation,
     memset(&to[n], 0, sizeof(to[n]));
 }
 
-/* One that is ours, under the default provider's name. */
-static void replace(OSSL_ALGORITHM *table, const char *name, const OSSL_DISPATCH *functions)
+/* Where the functions of one that is left stand. */
+static const OSSL_DISPATCH **functions_of(int operation, const char *name)
 {
-    for (; table->algorithm_names != NULL; table++)
-        if (is_one_of((const char *const[]){ name, NULL }, table->algorithm_names))
-            table->implementation = functions;
+    const char *const list[] = { name, NULL };
+
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        for (OSSL_ALGORITHM *a = sifted[i]; a->algorithm_names != NULL; a++)
+            if (wanted[i].operation == operation && is_one_of(list, a->algorithm_names))
+                return &a->implementation;
+    return NULL;
+}
+
+/* Some are ours, under the default provider's names. */
+static void replace(void)
+{
+    const OSSL_DISPATCH **schedule = functions_of(OSSL_OP_KDF, "TLS13-KDF");
+    const OSSL_DISPATCH **keys = functions_of(OSSL_OP_KEYMGMT, "X25519");
+    const OSSL_DISPATCH **exchange = functions_of(OSSL_OP_KEYEXCH, "X25519");
+
+    if (schedule != NULL)
+        *schedule = schedule_functions;
+    if (keys != NULL && exchange != NULL)
+        *keys = x25519_over(*keys, *exchange);
 }
 
 /* The default provider's tables are the same for all. Under ->lock. */
@@ -108,9 +126,7 @@ static void sift_once(OSSL_PROVIDER *whole)
     for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
         sift(sifted[i], OSSL_PROVIDER_query_operation(whole, wanted[i].operation, &no_cache),
              wanted[i].operation, wanted[i].names);
-    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
-        if (wanted[i].operation == OSSL_OP_KDF)
-            replace(sifted[i], "TLS13-KDF", schedule_functions);
+    replace();
 }
 
 /* The default provider with this context. */

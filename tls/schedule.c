@@ -17,6 +17,11 @@ void schedule_at_hand(struct tls_session *s)
     at_hand = s;
 }
 
+struct tls_session *schedule_whose(void)
+{
+    return at_hand;
+}
+
 /* --- HKDF --- */
 
 static bool start(struct schedule_hkdf *h, OSSL_LIB_CTX *libctx, EVP_MAC *hmac, const char *name)

@@ -47,6 +47,7 @@ bool schedule_expand(struct schedule_hkdf *h, struct slice secret, struct slice 
 
 /* What OpenSSL does in this thread, it does for @s; NULL: for none. */
 void schedule_at_hand(struct tls_session *s);
+struct tls_session *schedule_whose(void);
 
 /* TLS13-KDF, for the provider's table. */
 extern const OSSL_DISPATCH schedule_functions[];

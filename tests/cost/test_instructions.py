@@ -22,7 +22,7 @@ BASELINE = Path(__file__).with_name("instructions.json")
 WRITE = os.environ.get("ISTHMUS_COST") == "write"
 MORE = 1.05
 
-# Name, program and arguments, operations, what else it is made of than our code.
+# Name, what is counted of what program and arguments, operations, what else it is made of than our code.
 TLS = ("libssl3", "libipsec-mb1")
 CASES = [
     *((name, ("isthmus-micro", "--ops", "{}", name), 2000, ())
@@ -31,6 +31,9 @@ CASES = [
     ("tcp-1000", ("isthmus-micro-tcp", "--rounds", "{}", "1000"), 100, ()),
     ("tcp-1000-software", ("isthmus-micro-tcp", "--software", "--rounds", "{}", "1000"), 100, ()),
     *((name, ("isthmus-micro-tls", "--ops", "{}", name), 10, TLS) for name in ("tls", "mtls")),
+    # A gateway's part of a handshake.
+    *((name + "-server", ("--toggle-collect=server_part*", "isthmus-micro-tls", "--ops", "{}", name), 10, TLS)
+      for name in ("tls", "mtls")),
     *((name, ("isthmus-micro-tls", "--ops", "{}", name), 1000, TLS) for name in ("record-256", "record-1426")),
     ("bulk-64k", ("isthmus-micro-tls", "--ops", "{}", "bulk-64k"), 100, TLS),
 ]
@@ -53,8 +56,10 @@ def made_of(packages):
 
 
 def instructions(args, n, out):
-    done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", BUILD / "bench" / args[0],
-                           *(a.format(n) for a in args[1:])], text=True, capture_output=True, timeout=300)
+    flags = [a for a in args if a.startswith("--toggle")]
+    args = [a for a in args if a not in flags]
+    done = subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *flags,
+                           BUILD / "bench" / args[0], *(a.format(n) for a in args[1:])], text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return int(re.search(r"Collected : (\d+)", done.stderr)[1])
 
