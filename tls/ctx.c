@@ -31,6 +31,7 @@ struct tls_lib *tls_lib_new(void)
 {
     static _Atomic uint32_t n;
     struct tls_lib *lib = own_alloc(1, sizeof(*lib));
+    bool has_schedule = false;
 
     if (lib == NULL)
         return NULL;
@@ -39,11 +40,12 @@ struct tls_lib *tls_lib_new(void)
     if (provider_start(&lib->provider)) {
         lib->ticket_cipher = EVP_CIPHER_fetch(lib->provider.libctx, "AES-256-CBC", NULL);
         lib->sha256 = EVP_MD_fetch(lib->provider.libctx, "SHA2-256", NULL);
+        has_schedule = schedule_start(&lib->schedule, lib->provider.libctx);
     }
     lib->bio = bio_method_new();
     lib->aead = aead_new(TLS_READY_KEYS);
     if (lib->ticket_cipher != NULL && lib->sha256 != NULL && lib->bio != NULL &&
-        lib->aead != NULL && keys_start(lib))
+        lib->aead != NULL && has_schedule)
         return lib;
     log_error("tls", "OpenSSL did not start: %s", openssl_words());
     tls_lib_free(lib);
@@ -56,7 +58,7 @@ void tls_lib_free(struct tls_lib *lib)
         return;
     assert(lib->n_sessions == 0 && atomic_load(&lib->n_ctx) == 0);
     tls_lib_sweep(lib);
-    keys_stop(lib);
+    schedule_stop(&lib->schedule);
     aead_free(lib->aead);
     BIO_meth_free(lib->bio);
     EVP_CIPHER_free(lib->ticket_cipher);
@@ -327,7 +329,6 @@ static int fill_base(const struct making *m)
     SSL_CTX_set_max_cert_list(ssl, TLS_PEER_CHAIN_BYTES);
     SSL_CTX_set_verify_depth(ssl, TLS_CHAIN_DEPTH);
     SSL_CTX_set_msg_callback(ssl, on_message);
-    SSL_CTX_set_keylog_callback(ssl, keys_on_secret);
     if (m->base->is_server)
         SSL_CTX_set_tlsext_servername_callback(ssl, check_server_name);
 

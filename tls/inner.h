@@ -5,6 +5,7 @@
  *   ctx, ticket, verify                  what sessions have in common; who is accepted
  *   session                              one session: made, freed, failed, described
  *   handshake, bio                       it agrees with its peer: OpenSSL, over our packets
+ *   provider, schedule, x25519           what its OpenSSL can do, and what of that is ours
  *   keys, record, aead                   and carries bytes: records of our own, of TLS 1.3
  *   record_openssl                       or OpenSSL's, of TLS 1.2
  *
@@ -18,6 +19,7 @@
 #include "tls/chains.h"
 #include "tls/hostname.h"
 #include "tls/provider.h"
+#include "tls/schedule.h"
 #include "tls/session.h"
 #include "tls/ticket.h"
 #include "tls/verify.h"
@@ -39,8 +41,6 @@ enum tls_limits {
     TLS_READY_KEYS = 8192, /* that a worker keeps expanded: of connections that are in use */
 };
 
-#define TLS_SECRET_MAX 48 /* SHA-384 */
-
 /* secret.c: a loaded certificate */
 struct tls_cert {
     X509 *x509; /* of the default library context: for looking only */
@@ -61,7 +61,7 @@ struct tls_lib {
     BIO_METHOD *bio;
     EVP_CIPHER *ticket_cipher;
     EVP_MD *sha256;
-    EVP_MAC_CTX *hmac[2]; /* with SHA-256, with SHA-384 */
+    struct schedule schedule;
     struct aead *aead;
     struct tls_base *bases[TLS_BASE_BUCKETS]; /* the control thread's */
     _Atomic bool has_unused;                  /* bases that no context holds any more */
@@ -128,7 +128,7 @@ int tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 struct tls_half {
     struct aead_key key;
     uint8_t secret_len; /* 0: OpenSSL has not told it */
-    uint8_t secret[TLS_SECRET_MAX];
+    uint8_t secret[SCHEDULE_SECRET_MAX];
     uint64_t seq; /* number of the next record */
 };
 
@@ -142,10 +142,8 @@ struct tls_keys {
     uint32_t n_sent;   /* records of data that were no reason for a KeyUpdate of the peer's yet */
 };
 
-bool keys_start(struct tls_lib *lib);
-void keys_stop(struct tls_lib *lib);
-/* What SSL_CTX_set_keylog_callback() asks for; nothing is written anywhere. */
-void keys_on_secret(const SSL *ssl, const char *line);
+/* OpenSSL has derived a secret of @s for data, and begins to use it. */
+void keys_on_secret(struct tls_session *s, bool is_client, const uint8_t *secret, size_t len);
 /* OpenSSL has read or written a record whose header begins with @type. */
 void keys_on_record(struct tls_session *s, bool is_write, uint8_t type);
 /* After the handshake. False: the records stay with OpenSSL. */

@@ -1,17 +1,11 @@
 /*
- * How a session's keys come from OpenSSL to us: it tells the traffic secrets of TLS 1.3 as it would
- * write them to a key log, when it begins to use them; from then on we count the records it reads
- * and writes with them, so that ours have the next numbers (RFC 8446, 5.3 and 7.1 to 7.3).
+ * How a session's keys come from OpenSSL to us: it has the traffic secrets of TLS 1.3 derived by
+ * schedule.c when it begins to use them; from then on we count the records it reads and writes with
+ * them, so that ours have the next numbers (RFC 8446, 5.3 and 7.1 to 7.3).
  */
 #include "tls/inner.h"
 
-#include "dataplane/base/bytes.h"
-
-#include <openssl/core_names.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-#define LABEL_MAX 18 /* "tls13 " and the longest label here */
 
 static const struct {
     uint32_t id; /* of TLS, with OpenSSL's 0x03 in front */
@@ -23,72 +17,26 @@ static const struct {
     { TLS1_3_CK_CHACHA20_POLY1305_SHA256, AEAD_CHACHA20_POLY1305, false },
 };
 
-static EVP_MAC_CTX *hmac_new(EVP_MAC *hmac, const char *name)
+static struct schedule_hkdf *hkdf_of(struct tls_lib *lib, const struct tls_half *h)
 {
-    char digest[8];
-    EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(hmac);
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-        OSSL_PARAM_construct_end(),
-    };
-
-    snprintf(digest, sizeof(digest), "%s", name);
-    if (ctx != NULL && EVP_MAC_CTX_set_params(ctx, params) == 1)
-        return ctx;
-    EVP_MAC_CTX_free(ctx);
-    return NULL;
+    return h->secret_len > 32 ? &lib->schedule.sha384 : &lib->schedule.sha256;
 }
 
-bool keys_start(struct tls_lib *lib)
-{
-    EVP_MAC *hmac = EVP_MAC_fetch(lib->provider.libctx, "HMAC", NULL);
-
-    if (hmac == NULL)
-        return false;
-    lib->hmac[0] = hmac_new(hmac, "SHA256");
-    lib->hmac[1] = hmac_new(hmac, "SHA384");
-    EVP_MAC_free(hmac);
-    return lib->hmac[0] != NULL && lib->hmac[1] != NULL;
-}
-
-void keys_stop(struct tls_lib *lib)
-{
-    EVP_MAC_CTX_free(lib->hmac[0]);
-    EVP_MAC_CTX_free(lib->hmac[1]);
-}
-
-/* HKDF-Expand-Label (RFC 8446, 7.1) with no context, for no more than one hash's length. */
-static bool expand_label(struct tls_lib *lib, const struct tls_half *h, const char *label,
+/* With no context. */
+static bool expand_label(struct tls_lib *lib, const struct tls_half *h, struct slice label,
                          uint8_t *to, size_t len)
 {
-    EVP_MAC_CTX *hmac = lib->hmac[h->secret_len > 32];
-    uint8_t info[2 + 1 + LABEL_MAX + 1 + 1], block[EVP_MAX_MD_SIZE];
-    const size_t label_len = strlen("tls13 ") + strlen(label);
-    size_t n;
-    bool ok;
+    const struct slice secret = { (const char *)h->secret, h->secret_len };
 
-    assert(label_len <= LABEL_MAX && len <= h->secret_len);
-    put16(info, (uint16_t)len);
-    info[2] = (uint8_t)label_len;
-    memcpy(info + 3, "tls13 ", 6);
-    memcpy(info + 9, label, label_len - 6);
-    info[3 + label_len] = 0; /* the context's length */
-    info[4 + label_len] = 1; /* HKDF's first block is all there is */
-    ok = EVP_MAC_init(hmac, h->secret, h->secret_len, NULL) == 1 &&
-         EVP_MAC_update(hmac, info, 5 + label_len) == 1 &&
-         EVP_MAC_final(hmac, block, &n, sizeof(block)) == 1;
-    if (ok)
-        memcpy(to, block, len);
-    OPENSSL_cleanse(block, sizeof(block));
-    return ok;
+    return schedule_expand(hkdf_of(lib, h), secret, label, SLICE_NONE, to, len);
 }
 
 /* Key and IV from the secret; the numbers begin anew. */
 static bool derive(struct tls_lib *lib, struct tls_half *h, enum aead_kind kind)
 {
     uint8_t key[AEAD_KEY_MAX], iv[AEAD_IV];
-    bool ok = expand_label(lib, h, "key", key, aead_key_len(kind)) &&
-              expand_label(lib, h, "iv", iv, sizeof(iv));
+    bool ok = expand_label(lib, h, SLICE("tls13 key"), key, aead_key_len(kind)) &&
+              expand_label(lib, h, SLICE("tls13 iv"), iv, sizeof(iv));
 
     aead_key_drop(lib->aead, &h->key);
     if (ok)
@@ -100,8 +48,8 @@ static bool derive(struct tls_lib *lib, struct tls_half *h, enum aead_kind kind)
 
 bool keys_update(struct tls_lib *lib, struct tls_half *h)
 {
-    uint8_t next[TLS_SECRET_MAX];
-    bool ok = expand_label(lib, h, "traffic upd", next, h->secret_len);
+    uint8_t next[SCHEDULE_SECRET_MAX];
+    bool ok = expand_label(lib, h, SLICE("tls13 traffic upd"), next, h->secret_len);
 
     if (ok) {
         memcpy(h->secret, next, h->secret_len);
@@ -114,36 +62,18 @@ bool keys_update(struct tls_lib *lib, struct tls_half *h)
 
 /* --- during the handshake --- */
 
-static int hex_digit(char c)
+void keys_on_secret(struct tls_session *s, bool is_client, const uint8_t *secret, size_t len)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+    struct tls_half *h;
 
-static void take_secret(struct tls_half *h, const char *hex)
-{
-    uint8_t n = 0;
-
-    for (; n < TLS_SECRET_MAX && hex_digit(hex[0]) >= 0 && hex_digit(hex[1]) >= 0; hex += 2)
-        h->secret[n++] = (uint8_t)(hex_digit(hex[0]) << 4 | hex_digit(hex[1]));
-    h->secret_len = *hex == '\0' ? n : 0;
-    h->seq = 0;
-}
-
-/* "LABEL random secret" */
-void keys_on_secret(const SSL *ssl, const char *line)
-{
-    struct tls_session *s = SSL_get_app_data(ssl);
-    const char *secret = strrchr(line, ' ');
-    bool is_client = strncmp(line, "CLIENT_TRAFFIC_SECRET_0 ", 24) == 0;
-
-    if (!is_client && strncmp(line, "SERVER_TRAFFIC_SECRET_0 ", 24) != 0)
-        return;
     if (s->keys == NULL)
         s->keys = calloc(1, sizeof(*s->keys));
-    if (s->keys != NULL && secret != NULL)
-        take_secret(is_client == s->ctx->is_server ? &s->keys->rx : &s->keys->tx, secret + 1);
+    if (s->keys == NULL)
+        return;
+    h = is_client == s->ctx->is_server ? &s->keys->rx : &s->keys->tx;
+    h->secret_len = len <= sizeof(h->secret) ? (uint8_t)len : 0;
+    memcpy(h->secret, secret, h->secret_len);
+    h->seq = 0;
 }
 
 void keys_on_record(struct tls_session *s, bool is_write, uint8_t type)

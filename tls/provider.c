@@ -1,6 +1,8 @@
 #include "tls/provider.h"
 
 #include "dataplane/base/compiler.h"
+#include "tls/schedule.h"
+#include "tls/x25519.h"
 
 #include <assert.h>
 #include <openssl/core_dispatch.h>
@@ -14,7 +16,47 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct provider *all; /* and which is whose: OpenSSL tells us only what algorithms need */
-static OSSL_ALGORITHM decoders[ROOM + 1], key_kinds[ROOM + 1];
+
+/* What is left of the default provider's algorithms, by the first of their names. */
+static const char *const ciphers[] = { "AES-128-GCM",
+                                       "AES-256-GCM",
+                                       "ChaCha20-Poly1305",
+                                       "AES-128-CCM",
+                                       "AES-256-CCM",
+                                       "AES-128-CBC",
+                                       "AES-256-CBC",
+                                       "AES-128-CBC-HMAC-SHA1",
+                                       "AES-256-CBC-HMAC-SHA1",
+                                       "AES-128-CBC-HMAC-SHA256",
+                                       "AES-256-CBC-HMAC-SHA256",
+                                       NULL };
+static const char *const digests[] = {
+    "SHA1", "SHA2-224", "SHA2-256", "SHA2-384", "SHA2-512", NULL
+};
+static const char *const macs[] = { "HMAC", NULL };
+static const char *const kdfs[] = { "TLS13-KDF", "TLS1-PRF", "HKDF", NULL };
+static const char *const key_kinds[] = { "RSA",      "RSA-PSS", "EC",   "ED25519", "X25519",
+                                         "TLS1-PRF", "HKDF",    "HMAC", NULL };
+static const char *const exchanges[] = { "X25519", "ECDH", NULL };
+static const char *const signatures[] = { "RSA", "ECDSA", "ED25519", "HMAC", NULL };
+/* Of keys in certificates, and of private keys in files. */
+static const char *const decoders[] = { "RSA", "RSA-PSS", "EC", "ED25519", NULL };
+
+static const struct {
+    int operation;
+    const char *const *names;
+} wanted[] = {
+    { OSSL_OP_CIPHER, ciphers },
+    { OSSL_OP_DIGEST, digests },
+    { OSSL_OP_MAC, macs },
+    { OSSL_OP_KDF, kdfs },
+    { OSSL_OP_KEYMGMT, key_kinds },
+    { OSSL_OP_KEYEXCH, exchanges },
+    { OSSL_OP_SIGNATURE, signatures },
+    { OSSL_OP_DECODER, decoders },
+};
+
+static OSSL_ALGORITHM sifted[ARRAY_SIZE(wanted)][ROOM + 1];
 
 static bool is_one_of(const char *const *list, const char *names)
 {
@@ -26,36 +68,52 @@ static bool is_one_of(const char *const *list, const char *names)
     return false;
 }
 
-static bool is_key_kind(const OSSL_ALGORITHM *a)
+static bool is_decoder_of_tls(const OSSL_ALGORITHM *a)
 {
-    static const char *const list[] = { "RSA",      "RSA-PSS", "EC",   "ED25519", "X25519",
-                                        "TLS1-PRF", "HKDF",    "HMAC", NULL };
-
-    return is_one_of(list, a->algorithm_names);
-}
-
-/* Of keys in certificates, and of private keys in files. */
-static bool is_decoder(const OSSL_ALGORITHM *a)
-{
-    static const char *const list[] = { "RSA", "RSA-PSS", "EC", "ED25519", NULL };
     static const char *const formats[] = { "structure=SubjectPublicKeyInfo",
                                            "structure=PrivateKeyInfo", "structure=type-specific" };
     bool known = false;
 
     for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
         known |= strstr(a->property_definition, formats[i]) != NULL;
-    return known && is_one_of(list, a->algorithm_names);
+    return known;
 }
 
-static void sift(OSSL_ALGORITHM *to, const OSSL_ALGORITHM *from,
-                 bool (*wanted)(const OSSL_ALGORITHM *a))
+static void sift(OSSL_ALGORITHM *to, const OSSL_ALGORITHM *from, int operation,
+                 const char *const *names)
 {
     unsigned n = 0;
 
     for (; from != NULL && from->algorithm_names != NULL; from++)
-        if (wanted(from) && n < ROOM)
+        if (is_one_of(names, from->algorithm_names) && n < ROOM &&
+            (operation != OSSL_OP_DECODER || is_decoder_of_tls(from)))
             to[n++] = *from;
     memset(&to[n], 0, sizeof(to[n]));
+}
+
+/* Where the functions of one that is left stand. */
+static const OSSL_DISPATCH **functions_of(int operation, const char *name)
+{
+    const char *const list[] = { name, NULL };
+
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        for (OSSL_ALGORITHM *a = sifted[i]; a->algorithm_names != NULL; a++)
+            if (wanted[i].operation == operation && is_one_of(list, a->algorithm_names))
+                return &a->implementation;
+    return NULL;
+}
+
+/* Some are ours, under the default provider's names. */
+static void replace(void)
+{
+    const OSSL_DISPATCH **schedule = functions_of(OSSL_OP_KDF, "TLS13-KDF");
+    const OSSL_DISPATCH **keys = functions_of(OSSL_OP_KEYMGMT, "X25519");
+    const OSSL_DISPATCH **exchange = functions_of(OSSL_OP_KEYEXCH, "X25519");
+
+    if (schedule != NULL)
+        *schedule = schedule_functions;
+    if (keys != NULL && exchange != NULL)
+        *keys = x25519_over(*keys, *exchange);
 }
 
 /* The default provider's tables are the same for all. Under ->lock. */
@@ -63,10 +121,12 @@ static void sift_once(OSSL_PROVIDER *whole)
 {
     int no_cache;
 
-    if (decoders[0].algorithm_names != NULL)
+    if (sifted[0][0].algorithm_names != NULL)
         return;
-    sift(decoders, OSSL_PROVIDER_query_operation(whole, OSSL_OP_DECODER, &no_cache), is_decoder);
-    sift(key_kinds, OSSL_PROVIDER_query_operation(whole, OSSL_OP_KEYMGMT, &no_cache), is_key_kind);
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        sift(sifted[i], OSSL_PROVIDER_query_operation(whole, wanted[i].operation, &no_cache),
+             wanted[i].operation, wanted[i].names);
+    replace();
 }
 
 /* The default provider with this context. */
@@ -85,10 +145,9 @@ static OSSL_PROVIDER *whole_of(const void *ctx)
 static const OSSL_ALGORITHM *query(void *ctx, int operation, int *no_cache)
 {
     *no_cache = 0;
-    if (operation == OSSL_OP_DECODER)
-        return decoders;
-    if (operation == OSSL_OP_KEYMGMT)
-        return key_kinds;
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        if (wanted[i].operation == operation)
+            return sifted[i];
     return OSSL_PROVIDER_query_operation(whole_of(ctx), operation, no_cache);
 }
 

@@ -1,13 +1,12 @@
 /*
  * provider.h - OpenSSL's algorithms without those that TLS here never uses
  *
- * OpenSSL 3.0 looks for the decoder of a public key among all that its provider has,
- * each time, for each certificate: some sixty, most of them for formats and kinds of
- * key that no peer may show us. That is more work than to verify the certificate's
- * signature. So a library context of ours has a provider of its own, whose algorithms
- * are the default provider's, but for decoders and kinds of keys, where it has RSA,
- * EC and Ed25519 certificates, the key exchanges we offer, and no more. What is not
- * there cannot be attacked, either.
+ * OpenSSL 3.0 looks for the decoder of a public key among all that its provider has, each time,
+ * for each certificate, and walks through all algorithms of all kinds to find those of one: that
+ * is more work than to verify the certificate's signature. So a library context of ours has a
+ * provider of its own, whose algorithms are those of the default provider that TLS 1.2 and 1.3
+ * with RSA, EC and Ed25519 certificates and our key exchanges ask for, and no more. What is not
+ * there cannot be attacked, either: no suite of ARIA, Camellia or finite fields can be chosen.
  *
  * The default provider works in a second context, where it finds whatever it asks for.
  */

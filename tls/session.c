@@ -217,27 +217,40 @@ const struct tls_peer *tls_peer(struct tls_session *s)
 
 /* --- what a caller does with it --- */
 
+/* The caller's queues are there until leave(). */
+static void enter(struct tls_session *s, struct pktq *in, struct pktq *out)
+{
+    s->in = in;
+    s->out = out;
+    schedule_at_hand(s);
+}
+
+static void leave(struct tls_session *s)
+{
+    s->in = s->out = NULL;
+    schedule_at_hand(NULL);
+}
+
 enum tls_state tls_connect(struct tls_session *s, struct pktq *out)
 {
     enum tls_state state;
 
     assert(!s->ctx->is_server && s->state == TLS_HANDSHAKING);
-    s->out = out;
+    enter(s, NULL, out);
     state = handshake_step(s);
-    s->out = NULL;
+    leave(s);
     return state;
 }
 
 enum tls_state tls_read(struct tls_session *s, struct pktq *in, struct pktq *plain, uint64_t max,
                         struct pktq *out)
 {
-    s->in = in;
-    s->out = out;
+    enter(s, in, out);
     if (s->state == TLS_HANDSHAKING)
         handshake_step(s);
     else if (s->state == TLS_OPEN)
         (s->ssl != NULL ? openssl_read : record_read)(s, plain, max);
-    s->in = s->out = NULL;
+    leave(s);
     /* Nothing that comes after the end is read: it must not fill the transport. */
     if (s->state == TLS_CLOSED || s->state == TLS_FAILED)
         pktq_clear(in);
@@ -257,9 +270,9 @@ enum tls_state tls_write(struct tls_session *s, struct pktq *plain, struct pktq 
         pktq_clear(plain);
         return TLS_FAILED;
     }
-    s->out = out;
+    enter(s, NULL, out);
     (s->ssl != NULL ? openssl_write : record_write)(s, plain);
-    s->out = NULL;
+    leave(s);
     pktq_clear(plain);
     return s->state;
 }
@@ -269,7 +282,7 @@ void tls_close(struct tls_session *s, struct pktq *out)
     if (s->close_sent || (s->state != TLS_OPEN && s->state != TLS_CLOSED))
         return;
     s->close_sent = true;
-    s->out = out;
+    enter(s, NULL, out);
     (s->ssl != NULL ? openssl_close : record_close)(s);
-    s->out = NULL;
+    leave(s);
 }

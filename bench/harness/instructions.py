@@ -17,9 +17,9 @@ def of_run(build, out, program, *args, count=()):
     return int(re.search(r"Collected : (\d+)", done.stderr)[1])
 
 
-def of_one(build, out, n, program, *args):
+def of_one(build, out, n, program, *args, count=()):
     """Of one operation of @n: what twice as many cost more. "{}" in @args is for how many."""
-    once, twice = (of_run(build, out, program, *(a.format(i) for a in args)) for i in (n, 2 * n))
+    once, twice = (of_run(build, out, program, *(a.format(i) for a in args), count=count) for i in (n, 2 * n))
     return (twice - once) / n
 
 

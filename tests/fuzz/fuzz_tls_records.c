@@ -47,7 +47,7 @@ static void require(bool ok, const char *what)
 static SSL_SESSION *known(SSL *ssl)
 {
     static const uint8_t ids[][2] = { { 0x13, 1 }, { 0x13, 2 }, { 0x13, 3 } };
-    static const uint8_t key[TLS_SECRET_MAX] = { 1 };
+    static const uint8_t key[SCHEDULE_SECRET_MAX] = { 1 };
     SSL_SESSION *session = SSL_SESSION_new();
 
     SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, ids[world.suite]));
