@@ -195,7 +195,8 @@ static struct load_tls_conf server_tls = { .conf = { .mode = TLS_MODE_MUTUAL,
                                                      .trust_domain = "cluster.local",
                                                      .n_peer_ids = 1,
                                                      .peer_ids = &anybody } };
-static struct load_client_conf client_conf = { .target = { .port = 443 },
+static struct load_client_conf client_conf = { .n_targets = 1,
+                                               .targets = { { .port = 443 } },
                                                .protocol = LOAD_HTTP1,
                                                .method = "GET",
                                                .path = "/",
@@ -234,7 +235,7 @@ static void configure_hosts(const struct test_dir *dir)
 
     server_tls.secret = all;
     client_tls.secret = (struct secret_conf){ .name = "client", .trusted_ca = all.trusted_ca };
-    client_conf.target.addr = ipaddr_v4(0x0a010002);
+    client_conf.targets[0].addr = ipaddr_v4(0x0a010002);
     client_conf.connections = n_workers * n_connections;
     server_conf.listen.addr = ipaddr_v4(0x0a020001);
 }
@@ -308,8 +309,8 @@ static void share_out(struct client *c, uint32_t *n)
 
         if (conn->state != CLIENT_IDLE)
             continue;
-        owner =
-            steer_tuple(ports_steer(ports), transport_local(conn->transport), &client_conf.target);
+        owner = steer_tuple(ports_steer(ports), transport_local(conn->transport),
+                            &client_conf.targets[0]);
         if (n[owner] == n_connections)
             client_die(conn);
         else
