@@ -406,10 +406,68 @@ static enum drop check_ts(struct tcp_conn *c, struct tcp_seg *s)
     return DROP_NONE;
 }
 
+/* The connection is over, and this end of it must stay quiet for two minutes. */
+static void time_wait(struct tcp_conn *c)
+{
+    if (tcp_tw_enter(c))
+        tcp_conn_move(c, TCP_TIME_WAIT);
+    tcp_conn_end(c, 0);
+}
+
+/* What an ACK of our FIN changes. */
+static void fin_acked(struct tcp_conn *c)
+{
+    switch (c->state) {
+    case TCP_FIN_WAIT_1:
+        tcp_conn_move(c, TCP_FIN_WAIT_2);
+        return;
+    case TCP_CLOSING:
+        time_wait(c);
+        return;
+    case TCP_LAST_ACK:
+        tcp_conn_end(c, 0);
+        return;
+    case TCP_CLOSED:
+    case TCP_SYN_SENT:
+    case TCP_SYN_RCVD:
+    case TCP_ESTABLISHED:
+    case TCP_FIN_WAIT_2:
+    case TCP_CLOSE_WAIT:
+    case TCP_TIME_WAIT:
+        return;
+    }
+}
+
+/*
+ * Does a segment that is old acknowledge what is new? One whose window was taken back speaks from
+ * its right edge, which is behind what we have had of it. Two of that kind, each with something in
+ * flight that the other has, would drop each other's ACKs until one gives up.
+ */
+static bool acks_more(const struct tcp_conn *c, const struct tcp_seg *s)
+{
+    return c->state != TCP_SYN_RCVD && (s->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK &&
+           seq_lt(s->seq, c->rcv_nxt) && c->rcv_nxt - s->seq <= c->recv_buf &&
+           seq_gt(s->ack, c->snd_una) && seq_le(s->ack, c->snd_nxt);
+}
+
+static void take_ack(struct tcp_conn *c, const struct tcp_seg *s)
+{
+    c->last_rx_us = c->tcp->core->now_us;
+    c->keepalives = 0;
+    tcp_ack_rcvd(c, s);
+    if (tcp_fin_acked(c))
+        fin_acked(c);
+}
+
 static enum drop not_in_window(struct tcp_conn *c, const struct tcp_seg *s)
 {
     if ((s->flags & TCP_RST) != 0)
         return DROP_TCP_WINDOW;
+    if (acks_more(c, s)) {
+        take_ack(c, s);
+        if (s->len == 0 || c->state == TCP_CLOSED || c->state == TCP_TIME_WAIT)
+            return DROP_TCP_WINDOW;
+    }
     /* Our ACK was lost, or it is a probe; an endless echo of two confused ends has no payload. */
     if (s->len > 0 && seq_lt(s->seq, c->rcv_nxt)) {
         quicken(c);
@@ -459,38 +517,6 @@ static enum drop check(struct tcp_conn *c, struct tcp_seg *s)
         return DROP_TCP_SYN;
     }
     return check_ack(c, s);
-}
-
-/* The connection is over, and this end of it must stay quiet for two minutes. */
-static void time_wait(struct tcp_conn *c)
-{
-    if (tcp_tw_enter(c))
-        tcp_conn_move(c, TCP_TIME_WAIT);
-    tcp_conn_end(c, 0);
-}
-
-/* What an ACK of our FIN changes. */
-static void fin_acked(struct tcp_conn *c)
-{
-    switch (c->state) {
-    case TCP_FIN_WAIT_1:
-        tcp_conn_move(c, TCP_FIN_WAIT_2);
-        return;
-    case TCP_CLOSING:
-        time_wait(c);
-        return;
-    case TCP_LAST_ACK:
-        tcp_conn_end(c, 0);
-        return;
-    case TCP_CLOSED:
-    case TCP_SYN_SENT:
-    case TCP_SYN_RCVD:
-    case TCP_ESTABLISHED:
-    case TCP_FIN_WAIT_2:
-    case TCP_CLOSE_WAIT:
-    case TCP_TIME_WAIT:
-        return;
-    }
 }
 
 /* Eighth, the FIN: everything before it has come. */
@@ -635,17 +661,13 @@ enum drop tcp_segment(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
     if ((s->flags & TCP_RST) != 0)
         return reset_by_peer(c, p, c->state == TCP_SYN_RCVD ? -ECONNREFUSED : -ECONNRESET);
 
-    c->last_rx_us = tcp->core->now_us;
-    c->keepalives = 0;
     if (c->ts_on && seq_le(s->seq, c->last_ack_sent) &&
         !tcp_ts_is_old(s->opts.tsval, c->ts_recent, c->ts_recent_us, tcp->core->now_us))
         remember_ts(c, s->opts.tsval);
 
     if (c->state == TCP_SYN_RCVD)
         established(c);
-    tcp_ack_rcvd(c, s);
-    if (tcp_fin_acked(c))
-        fin_acked(c);
+    take_ack(c, s);
     if (c->state == TCP_CLOSED) {
         pkt_free(p);
         return DROP_NONE;

@@ -11,7 +11,8 @@
  * arrives; in the end everything must have come home, timers and buffers. A failure prints its
  * seed, and the seed alone repeats it.
  *
- * Seeds 1 to 10,000 were run once under ASan and UBSan on 24 November 2026, and every byte arrived.
+ * Seeds 1 to 10,000 were run once under ASan and UBSan on 24 November 2026, and every byte arrived;
+ * and with what has been added to the worlds since, 40,000 others on 30 November 2026.
  */
 #include "tests/lib/wire.h"
 
