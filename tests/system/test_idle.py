@@ -5,6 +5,7 @@ machine to say: ISTHMUS_IDLE=200000 takes that many.
 """
 import json
 import os
+import statistics
 import subprocess
 
 import pytest
@@ -14,7 +15,8 @@ import lab as L
 N = int(os.environ.get("ISTHMUS_IDLE", 100000))
 CLIENTS = int(os.environ.get("ISTHMUS_IDLE", 10000))
 EACH = 18000  # sockets of a process, which may open 20,000 files
-REQUESTS = 20000 if "ISTHMUS_IDLE" in os.environ else 2000
+REQUESTS = 1000  # of a round, each on a connection that is parked
+ROUNDS = 15 if "ISTHMUS_IDLE" in os.environ else 2
 GATEWAY = "10.1.0.2"
 NGINX = """
 events { worker_connections 256; }
@@ -87,12 +89,17 @@ def test_a_request_on_one_of_many_idle_connections_is_answered(lab, capsys):
             L.wait_for("all to be parked", lambda: parked(lab) == n, 30, every=0.1)
             each = (L.resident(lab.gw) - before) * 1024 // n
             idlers.ask(200)
-            took = idlers.ask(REQUESTS)
+            p50, p99 = [], []
+            for _ in range(ROUNDS):
+                L.wait_for("all to be parked again", lambda: parked(lab) == n, 30, every=0.1)
+                took = idlers.ask(REQUESTS)
+                assert len(took) == REQUESTS // len(idlers.procs) * len(idlers.procs)
+                p50.append(took[len(took) // 2])
+                p99.append(took[len(took) * 99 // 100])
             L.wait_for("all to be parked again", lambda: parked(lab) == n, 30, every=0.1)
             with capsys.disabled():
-                print(f"\n{n} sessions, {each} B each: p50 {took[len(took) // 2]:.0f} us, "
-                      f"p99 {took[len(took) * 99 // 100]:.0f} us", end="")
-            assert len(took) == REQUESTS // len(idlers.procs) * len(idlers.procs)
+                print(f"\n{n} sessions, {each} B each: p50 {statistics.median(p50):.0f} us, "
+                      f"p99 {statistics.median(p99):.0f} us ({ROUNDS} rounds)", end="")
         finally:
             idlers.close()
         L.wait_for("the sessions to end", lambda: lab.stats(lab.gw)["use.sessions"] == 0, 60, every=0.2)
