@@ -250,9 +250,19 @@ def idle_clients(gateway):
     return 0 if parked is None or woken is None else parked - woken
 
 
+def settled_memory(gateway):
+    """Bytes, when it takes no more: what it needs at the start is there."""
+    seen = [gateway.memory()]
+
+    def same():
+        seen.append(gateway.memory())
+        return seen[-1] == seen[-2]
+    P.L.wait_for("the gateway to have its memory", same, 30, every=0.5)
+    return seen[-1]
+
+
 def held_step(run, scenario, gateway, n):
-    time.sleep(1)  # until what it takes at the start is taken
-    before, idle = gateway.memory(), []
+    before, idle = settled_memory(gateway), []
 
     def settled():
         P.L.wait_for(f"{n} idle connections", lambda: idle_clients(gateway) >= n, 30, every=0.2)
