@@ -38,8 +38,9 @@ static const struct field tls_fields[] = {
     FIELD(FIELD_WORD, T, max_version, .words = versions, .def = TLS_VERSION_1_3,
           .help = "Newest version of TLS."),
     FIELD(FIELD_TEXT, T, cipher_list,
-          .help = "Suites of TLS 1.2, in OpenSSL's words. Default: those with forward secrecy and "
-                  "AEAD."),
+          .help = "Suites of TLS 1.2, in OpenSSL's words: of AES and ChaCha20, with RSA or ECDHE. "
+                  "Default: "
+                  "those with forward secrecy and AEAD."),
     FIELD(FIELD_TEXT, T, trust_domain, .def_text = "cluster.local",
           .help = "SPIFFE trust domain of the mesh."),
     FIELD_MANY("trust_domain_aliases", FIELD_EACH, T, trust_domain_aliases, n_trust_domain_aliases,

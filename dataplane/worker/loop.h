@@ -1,6 +1,5 @@
 /*
- * loop.h - what the loop shares with the worker's other files, and with tests
- * and benchmarks
+ * loop.h - what the loop shares with the worker's other files, tests and benchmarks
  */
 #pragma once
 
