@@ -39,29 +39,53 @@ static bool is_value_char(uint8_t c)
     return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
-bool http_is_value(struct slice s)
+static bool are_value_chars(const char *at, size_t len)
 {
-    size_t i = 0;
-
-#ifdef __SSE2__
-    /* Sixteen at a time; a control character is one that max(c, 0x20) changes. */
-    const __m128i space = _mm_set1_epi8(0x20), del = _mm_set1_epi8(0x7f), tab = _mm_set1_epi8('\t');
-
-    for (; i + 16 <= s.len; i += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(s.ptr + i));
-        __m128i good = _mm_cmpeq_epi8(_mm_max_epu8(v, space), v);
-
-        good = _mm_andnot_si128(_mm_cmpeq_epi8(v, del), good);
-        good = _mm_or_si128(good, _mm_cmpeq_epi8(v, tab));
-        if (_mm_movemask_epi8(good) != 0xffff)
-            return false;
-    }
-#endif
-    for (; i < s.len; i++)
-        if (!is_value_char((uint8_t)s.ptr[i]))
+    for (size_t i = 0; i < len; i++)
+        if (!is_value_char((uint8_t)at[i]))
             return false;
     return true;
 }
+
+#ifdef __SSE2__
+/* A bit for each that may be in a value; a control character is one that max(c, 0x20) changes. */
+static int value_chars(__m128i v)
+{
+    const __m128i space = _mm_set1_epi8(0x20), del = _mm_set1_epi8(0x7f), tab = _mm_set1_epi8('\t');
+    const __m128i seen = _mm_cmpeq_epi8(_mm_max_epu8(v, space), v);
+
+    return _mm_movemask_epi8(
+        _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, del), seen), _mm_cmpeq_epi8(v, tab)));
+}
+
+static bool are_16(const char *at)
+{
+    return value_chars(_mm_loadu_si128((const __m128i *)(const void *)at)) == 0xffff;
+}
+
+static bool are_8(const char *at)
+{
+    return (value_chars(_mm_loadl_epi64((const __m128i *)(const void *)at)) & 0xff) == 0xff;
+}
+
+/* The last ones overlap those before them. */
+bool http_is_value(struct slice s)
+{
+    if (s.len < 8)
+        return are_value_chars(s.ptr, s.len);
+    if (s.len < 16)
+        return are_8(s.ptr) && are_8(s.ptr + s.len - 8);
+    for (size_t i = 0; i + 16 <= s.len; i += 16)
+        if (!are_16(s.ptr + i))
+            return false;
+    return are_16(s.ptr + s.len - 16);
+}
+#else
+bool http_is_value(struct slice s)
+{
+    return are_value_chars(s.ptr, s.len);
+}
+#endif
 
 struct http_field *http_fields_get(const struct http_fields *f, struct slice name)
 {

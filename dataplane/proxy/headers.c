@@ -14,6 +14,7 @@
 #define XFCC SLICE("x-forwarded-client-cert")
 #define REQUEST_ID SLICE("x-request-id")
 #define XFCC_ELEMENT_MAX 4096
+#define UUID_LEN 36
 
 static const struct http_chain_conf *conf_of(const struct session *s)
 {
@@ -78,23 +79,26 @@ static bool append(struct http_msg *m, struct slice name, const char *value)
 }
 
 /* RFC 9562, version 4: all is random but the version and two bits of the variant. */
-#define UUID_VARIANT_AT 19
 static const char *new_request_id(struct session *s, struct arena *a)
 {
+    static const char digits[] = "0123456789abcdef";
     struct core *c = s->proxy->core;
     const uint64_t random[2] = { core_random(c), core_random(c) };
-    static const char form[] = "xxxxxxxx-xxxx-4xxx-xxxx-xxxxxxxxxxxx";
-    char *id = arena_strndup(a, form, sizeof(form) - 1);
-    unsigned n = 0;
+    char *id = arena_alloc(a, UUID_LEN + 1), *at = id;
+    uint8_t bytes[sizeof(random)];
 
-    for (char *at = id; at != NULL && *at != '\0'; at++) {
-        const unsigned digit = (unsigned)(random[n / 16] >> n % 16 * 4) & 15;
-
-        if (*at != 'x')
-            continue;
-        *at = "0123456789abcdef"[at == id + UUID_VARIANT_AT ? 8 + digit % 4 : digit];
-        n++;
+    if (id == NULL)
+        return NULL;
+    memcpy(bytes, random, sizeof(bytes));
+    bytes[6] = 0x40 | (bytes[6] & 0x0f);
+    bytes[8] = 0x80 | (bytes[8] & 0x3f);
+    for (unsigned i = 0; i < sizeof(bytes); i++) {
+        if (i >= 4 && i <= 10 && i % 2 == 0)
+            *at++ = '-';
+        *at++ = digits[bytes[i] >> 4];
+        *at++ = digits[bytes[i] & 15];
     }
+    *at = '\0';
     return id;
 }
 
