@@ -87,8 +87,22 @@ int h1_writer_finish(struct h1_writer *w, struct pktq *to)
 /* A name or value that is not one would let its maker write the rest of the message. */
 static void put_field(struct h1_writer *w, const struct http_field *f)
 {
+    const size_t len = f->name.len + f->value.len + 4;
+
     if (!http_is_token(f->name) || !http_is_value(f->value)) {
         fail(w, -EINVAL);
+        return;
+    }
+    if (likely(len <= w->left)) { /* in one piece */
+        char *at = (char *)pkt_put(w->p, (uint32_t)len);
+
+        w->left -= (uint32_t)len;
+        memcpy(at, f->name.ptr, f->name.len);
+        at += f->name.len;
+        memcpy(at, ": ", 2);
+        if (f->value.len > 0)
+            memcpy(at + 2, f->value.ptr, f->value.len);
+        memcpy(at + 2 + f->value.len, "\r\n", 2);
         return;
     }
     put_slice(w, f->name);

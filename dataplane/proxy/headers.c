@@ -5,6 +5,7 @@
  * ForwardClientCertDetails).
  */
 #include "dataplane/base/num.h"
+#include "dataplane/http/fields.h"
 #include "dataplane/proxy/proxy_priv.h"
 
 #include <stdio.h>
@@ -78,6 +79,15 @@ static bool append(struct http_msg *m, struct slice name, const char *value)
     return text != NULL && http_fields_set(&m->fields, m->arena, name, slice_of(text));
 }
 
+/*
+ * A field that is not there yet, of our own words: a name that is a literal, a value that needs no
+ * look, and both last as long as the message.
+ */
+static bool push(struct http_msg *m, struct slice name, struct slice value)
+{
+    return http_fields_push(&m->fields, m->arena, name, value);
+}
+
 /* RFC 9562, version 4: all is random but the version and two bits of the variant. */
 static const char *new_request_id(struct session *s, struct arena *a)
 {
@@ -110,7 +120,8 @@ static bool set_request_id(struct session *s, struct http_msg *req)
     if (keep && http_fields_get(&req->fields, REQUEST_ID) != NULL)
         return true;
     id = new_request_id(s, req->arena);
-    return id != NULL && http_fields_set(&req->fields, req->arena, REQUEST_ID, slice_of(id));
+    http_fields_remove(&req->fields, REQUEST_ID);
+    return id != NULL && push(req, REQUEST_ID, (struct slice){ id, UUID_LEN });
 }
 
 /* The @n-th element from the right (from 1) of a comma-separated list; SLICE_NONE if it has fewer.
@@ -160,8 +171,7 @@ bool edge_request_headers(struct session *s, struct http_msg *req)
     }
     if (conf_of(s)->use_remote_address && conf_of(s)->xff_trusted_hops == 0)
         http_fields_remove(&req->fields, XFP);
-    if (http_fields_get(&req->fields, XFP) == NULL &&
-        !http_fields_add(&req->fields, req->arena, XFP, scheme))
+    if (http_fields_get(&req->fields, XFP) == NULL && !push(req, XFP, scheme))
         return false;
     return set_request_id(s, req) && xfcc_apply(s, req);
 }
