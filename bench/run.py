@@ -44,7 +44,8 @@ def arguments():
                         "where others use the core as well")
     p.add_argument("--load", choices=("kernel", "isthmus"), default="kernel",
                    help="wrk and h2load, or isthmus-bench on its own stack")
-    p.add_argument("--busy-poll", action="store_true", help="AF_XDP: NAPI is deferred while the worker polls")
+    p.add_argument("--coalesce", type=int, default=P.COALESCE, metavar="US",
+                   help=f"packets wait for others so long before they are received, default {P.COALESCE}")
     p.add_argument("--offloads", action="store_true", help="kernel gateways have TSO and no checksums to compute")
     p.add_argument("--rps", action="store_true", help="steer the gateway's packets by RPS, without GRO")
     a = p.parse_args()
@@ -95,9 +96,12 @@ def measure_scenario(run, s, a):
     return results
 
 
-def slowest(results):
-    rates = [statistics.median(r["figures"]["rate"]) for n, r in results.items()
-             if n != "isthmus" and r["figures"].get("rate")]
+def slowest_peer(run, a):
+    """Requests a second of the peer that is the first to be full: what fixed rates are a share of."""
+    rates = []
+    for n in (n for n in a.gateways if n != "isthmus"):
+        print(f"  saturation of {n}", file=sys.stderr, flush=True)
+        rates.append(measure.saturation(run, {}, GATEWAYS[n](run.place)))
     return min(rates, default=0.0)
 
 
@@ -108,8 +112,6 @@ def measure_all(run, a):
         if a.quick and not s.get("quick", True) and a.only == list(ORDER):
             continue
         out[name] = {"settings": s, "results": measure_scenario(run, s, a)}
-        if name == ORDER[0]:
-            run.slowest = slowest(out[name]["results"])
     return out
 
 
@@ -124,16 +126,17 @@ def main():
     load.IsthmusBench.wanted = a.load == "isthmus"
     place = P.Place()
     try:
-        place.threaded, place.busy_poll, place.offloads = not a.rps, a.busy_poll, a.offloads
+        place.threaded, place.coalesce, place.offloads = not a.rps, a.coalesce, a.offloads
         backend.start(place)
         run = measure.Run(place, a.seconds, 1.0)
         run.baseline = cpu.over(P.GATEWAY_CORE, 2).share()
         run.by_threads = a.cost == "threads" or (a.cost == "auto" and run.baseline > NOISY)
         data = {"machine": report.machine(), "versions": report.versions(place, [GATEWAYS[n] for n in a.gateways]),
                 "baseline": run.baseline, "by_threads": run.by_threads, "seconds": a.seconds, "quick": a.quick,
-                "rps": a.rps, "busy_poll": a.busy_poll, "load": a.load, "offloads": a.offloads,
+                "rps": a.rps, "coalesce": a.coalesce, "load": a.load, "offloads": a.offloads,
                 "hugepages": place.hugepages, "began": int(began),
                 "ceilings": ceiling.measure(place, a.quick)}
+        run.slowest = data["slowest"] = slowest_peer(run, a)
         data["scenarios"] = measure_all(run, a)
     finally:
         place.close()

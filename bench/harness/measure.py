@@ -37,7 +37,12 @@ class Run:
     warmup: float
     baseline: float = 0.0  # share of the gateway's core that is busy without a gateway
     by_threads: bool = False  # count only the gateway's threads, as others are on its core
-    slowest: float = 0.0   # requests a second of the slowest peer, once it is known
+    slowest: float = 0.0   # requests of 1 KiB a second of the slowest peer; 0: there is none
+
+
+def rate_of(run, scenario):
+    """Requests a second: a share of what the slowest peer can, or a number where that is not known, or 0."""
+    return scenario.get("share", 0) * run.slowest or scenario.get("rate", 0)
 
 
 def load_of(run, scenario, **more):
@@ -76,11 +81,16 @@ def figures(prefix, result):
 
 
 @with_gateway
+def saturation(run, scenario, gateway):
+    return D.run(run.place, load_of(run, scenario))["rate"]
+
+
+@with_gateway
 def requests(run, scenario, gateway):
     full = D.run(run.place, load_of(run, scenario))
     found = {"rate": full["rate"], "cost_full": cost_us(run, full)} | figures("full", full)
-    fixed = load_of(run, scenario, rate=scenario["rate"]) if scenario.get("rate") else None
-    if fixed is None or not any(kind.can(fixed) for kind in D.GENERATORS):
+    fixed = load_of(run, scenario, rate=rate_of(run, scenario))
+    if not fixed.rate or not any(kind.can(fixed) for kind in D.GENERATORS):
         return found
     at_rate = D.run(run.place, fixed)
     return found | {"cost": cost_us(run, at_rate)} | figures("fixed", at_rate)
@@ -100,10 +110,7 @@ def churn(run, scenario, gateway):
 
 @with_gateway
 def latency(run, scenario, gateway):
-    """At half of what the slowest peer can."""
-    rate = scenario.get("rate") or run.slowest / 2
-    if not rate:
-        raise LookupError("no peer's saturation is known; measure keepalive-1k in the same run")
+    rate = rate_of(run, scenario)
     result = D.run(run.place, load_of(run, scenario, rate=rate, seconds=2 * run.seconds))
     return {"asked": rate, "p99": result["latency_us"]["p99"]} | figures("fixed", result)
 

@@ -25,6 +25,7 @@ import lab as L  # noqa: E402  (it reads the prefix)
 
 CLIENT, GATEWAY, BACKEND = NAMESPACES = tuple(f"{PREFIX}-{n}" for n in ("client", "gateway", "backend"))
 GATEWAY_CORE, OTHER_CORE = 0, 1
+COALESCE = 50  # microseconds that packets wait for others: of the order of what NICs come with
 PRIORITY = -10  # of all that is measured, before whatever else the machine does
 CLIENT_SIDE, BACKEND_SIDE = "10.1.0.2", "10.2.0.2"  # the gateway's addresses
 BACKEND_ADDRESS = "10.2.0.1"
@@ -96,7 +97,7 @@ class Place:
             d.chmod(0o755)
         self.procs, self.gateway, self.hugepages = [], None, hugepages()
         self.offloads = False  # of kernel gateways: steer()
-        self.threaded, self.busy_poll = True, False  # how the gateway's packets are received: steer()
+        self.threaded, self.coalesce = True, COALESCE  # how the gateway's packets are received: steer()
         remove_namespaces()
         self._certificates()
         (self.tmp / "openssl.cnf").write_text(OPENSSL_CONF)
@@ -145,10 +146,10 @@ class Place:
         The gateway's interfaces for a gateway of the kernel's TCP, or for one that brings its own.
 
         Receiving is the work of a kernel thread (threaded NAPI, which veth has with GRO or XDP) on the
-        gateway's core: RPS would leave GRO, and all that XDP does, to the core of whoever sends. With
-        busy_poll that thread leaves the work to the worker as long as it polls (the kernel's af_xdp.rst).
+        gateway's core: RPS would leave GRO, and all that XDP does, to the core of whoever sends. It waits as
+        a NIC with its interrupt does (ethtool -C rx-usecs), so long after it found the last packet.
         """
-        later = (2, 200000) if self.busy_poll and not kernel else (0, 0)
+        later = (2, 1000 * self.coalesce) if self.coalesce else (0, 0)
         for dev, address in (("bgw0", CLIENT_SIDE), ("bgw1", BACKEND_SIDE)):
             self.ns(GATEWAY, "ip", "link", "set", dev, "xdp", "off", check=False)
             self.ns(GATEWAY, "ip", "addr", "flush", "dev", dev)
