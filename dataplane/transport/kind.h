@@ -44,6 +44,10 @@ struct transport {
     struct pktq plain; /* decrypted, not yet taken */
     struct list work;  /* in all->handshakes or all->records */
 
+    struct pktq unsent; /* what the owner sent in this turn */
+    struct work sending;
+    bool room_asked; /* the owner was told that there is no room, for what is in ->unsent */
+
     struct work later; /* on_eof or on_closed, found out while the owner was calling us */
     enum transport_end why;
     struct wheel_timer deadline; /* of connecting and securing */

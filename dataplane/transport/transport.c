@@ -121,10 +121,12 @@ static void destroy(struct transport *t)
     wheel_stop(&t->all->core->wheel, &t->deadline);
     list_remove(&t->work);
     core_cancel(&t->later);
+    core_cancel(&t->sending);
     tls_session_free(t->tls);
     tls_ctx_put(t->ctx);
     pktq_clear(&t->in);
     pktq_clear(&t->plain);
+    pktq_clear(&t->unsent);
     slab_free(&t->all->slab, t);
 }
 
@@ -189,6 +191,29 @@ static void on_deadline(struct wheel_timer *timer, uint64_t now_us)
     transport_end(t, TRANSPORT_END_TIMEOUT);
 }
 
+/* What was sent in this turn, together: a head and its body make one record, and one packet. */
+static void flush(struct transport *t)
+{
+    core_cancel(&t->sending);
+    if (pktq_is_empty(&t->unsent))
+        return;
+    if (t->tcp == NULL || t->state == TRANSPORT_ENDED)
+        pktq_clear(&t->unsent);
+    else
+        t->kind->send(t, &t->unsent);
+}
+
+static void send_now(struct work *w)
+{
+    struct transport *t = container_of(w, struct transport, sending);
+    const bool asked = t->room_asked;
+
+    flush(t);
+    t->room_asked = false;
+    if (asked && transport_room(t) > 0)
+        t->ev->on_writable(t); /* last: the owner may let go */
+}
+
 static struct transport *new_transport(struct transports *ts, const struct transport_events *ev,
                                        void *owner)
 {
@@ -203,6 +228,8 @@ static struct transport *new_transport(struct transports *ts, const struct trans
     pktq_init(&t->in);
     pktq_init(&t->plain);
     list_init(&t->work);
+    pktq_init(&t->unsent);
+    work_init(&t->sending, send_now);
     work_init(&t->later, tell_later);
     wheel_timer_init(&t->deadline, on_deadline);
     return t;
@@ -269,6 +296,7 @@ void *transport_owner(const struct transport *t)
 
 void transport_release(struct transport *t, uint64_t linger_us)
 {
+    flush(t);
     if (t->tcp != NULL) {
         t->kind->close(t);
         tcp_release(t->tcp, linger_us);
@@ -287,6 +315,7 @@ void transport_shutdown(struct transport *t)
 {
     if (t->tcp == NULL || t->state == TRANSPORT_ENDED)
         return;
+    flush(t);
     t->kind->close(t);
     tcp_shutdown(t->tcp);
 }
@@ -296,8 +325,9 @@ void transport_shutdown(struct transport *t)
 static bool is_quiet(const struct transport *t)
 {
     return t->state == TRANSPORT_OPEN && t->is_server && t->tcp != NULL && pktq_is_empty(&t->in) &&
-           pktq_is_empty(&t->plain) && !t->tcp_eof && !t->tls_eof && !list_is_linked(&t->work) &&
-           !list_is_linked(&t->later.link) && (t->tls == NULL || !tls_read_pending(t->tls, &t->in));
+           pktq_is_empty(&t->plain) && pktq_is_empty(&t->unsent) && !t->tcp_eof && !t->tls_eof &&
+           !list_is_linked(&t->work) && !list_is_linked(&t->later.link) &&
+           (t->tls == NULL || !tls_read_pending(t->tls, &t->in));
 }
 
 /* @c is open again: what it belongs to is a transport again. NULL: no memory, and both are gone. */
@@ -385,13 +415,18 @@ void transport_send(struct transport *t, struct pktq *q)
 {
     if (t->tcp == NULL || t->state == TRANSPORT_ENDED)
         pktq_clear(q);
-    else
-        t->kind->send(t, q);
+    pktq_splice(&t->unsent, q);
+    core_defer(t->all->core, &t->sending);
 }
 
-uint32_t transport_room(const struct transport *t)
+uint32_t transport_room(struct transport *t)
 {
-    return t->tcp == NULL || t->state != TRANSPORT_OPEN ? 0 : tcp_send_room(t->tcp);
+    const uint32_t room = t->tcp == NULL || t->state != TRANSPORT_OPEN ? 0 : tcp_send_room(t->tcp);
+
+    if (room > t->unsent.bytes)
+        return room - (uint32_t)t->unsent.bytes;
+    t->room_asked = !pktq_is_empty(&t->unsent);
+    return 0;
 }
 
 uint32_t transport_seg(const struct transport *t)

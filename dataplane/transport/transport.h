@@ -105,9 +105,11 @@ const struct pktq *transport_peek(struct transport *t, uint64_t max);
 /* Moves up to about @max bytes to @to. Returns how many. */
 uint64_t transport_recv(struct transport *t, struct pktq *to, uint64_t max);
 
-/* Takes every packet. */
+/* Takes every packet. They leave later in this turn (struct work), with what else is sent in it: a
+ * response's head and its body are one record, and one segment if they fit. */
 void transport_send(struct transport *t, struct pktq *q);
-uint32_t transport_room(const struct transport *t);
+/* Who is told that there is none has an on_writable when there is some. */
+uint32_t transport_room(struct transport *t);
 /* Best size of a packet's bytes for transport_send(). */
 uint32_t transport_seg(const struct transport *t);
 

@@ -136,6 +136,33 @@ static void a_client_that_stops_reading_is_given_up_when_it_is_closed(void **sta
     free(body);
 }
 
+static uint64_t segments_in(const struct gateway *g)
+{
+    return tcp_counters(g->wire.nodes[1].tcp)->segs_in;
+}
+
+/* What is sent in one turn leaves together. The ACK of what the backend sent waits for its time. */
+static void a_head_and_its_short_body_are_one_segment(void **state)
+{
+    struct script client, *backend;
+    struct gateway g;
+    char *body = filler(1024);
+    char answer[2048];
+    uint64_t before;
+
+    gateway_init(&g, &wire, CONF);
+    backend = request(&g, &client, "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n%s", body);
+    before = segments_in(&g);
+    script_say(&g, backend, answer);
+    gateway_run(&g, 10);
+    assert_int_equal(body_len(&client), 1024);
+    assert_int_equal(segments_in(&g) - before, 1);
+    script_free(&client);
+    gateway_fini(&g);
+    free(body);
+}
+
 /* Without a length, only the way it ends says whether it is whole. */
 static void a_response_until_close_that_is_cut_short_ends_in_a_reset(void **state)
 {
@@ -292,6 +319,7 @@ static void a_client_that_does_not_read_is_not_read_either(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_head_and_its_short_body_are_one_segment),
         cmocka_unit_test(a_slow_client_gets_all_that_a_closing_backend_sent),
         cmocka_unit_test(the_end_of_a_response_has_the_time_that_it_takes),
         cmocka_unit_test(a_client_that_stops_reading_is_given_up_when_it_is_closed),
