@@ -20,6 +20,9 @@ HOSTS = 10000  # of a large configuration
 HELD = (TLS, 1443, 2443, 3443)  # where many connections come in: their clients' addresses have ports for each
 
 
+OWN = ("Pss_Anon:", "Pss_Shmem:")
+
+
 class Gateway:
     kernel = True  # TCP is the kernel's
     h2 = False     # HTTP/2 to the backend
@@ -66,7 +69,7 @@ class Gateway:
 
     def memory(self):
         """Bytes of everything that its processes hold, hugepages with it."""
-        return 1024 * self._rollup("Pss:", "Shared_Hugetlb:", "Private_Hugetlb:")
+        return 1024 * self._rollup(*OWN, "Shared_Hugetlb:", "Private_Hugetlb:")
 
     def pids(self):
         """Processes of the gateway: `ip netns exec` and taskset have become it."""
@@ -74,8 +77,8 @@ class Gateway:
         return [self.proc.pid, *map(int, done.stdout.split())]
 
     def resident(self):
-        """KiB, of all its processes together."""
-        return self._rollup("Pss:")
+        """KiB, of all its processes together, without what is a file's: that comes and goes as the kernel likes."""
+        return self._rollup(*OWN)
 
     def _rollup(self, *names):
         total = 0

@@ -152,12 +152,24 @@ class H2load:
 
     @staticmethod
     def wait_all(log, running):
-        """Until there are as many answers as connections: then they have shaken hands."""
-        def all_there():
+        """
+        Until all have shaken hands, and what waited meanwhile is done: each has had an answer, and in the time
+        in which each asks once there are as many answers as are asked for.
+        """
+        load, seen = running.load, []
+        period = max(1.0, load.connections / load.rate)
+
+        def steady():
             if running.proc.poll() is not None:
                 raise RuntimeError(f"h2load ended: {running.place.log(running.name)[-1000:]}")
-            return log.exists() and log.read_bytes().count(b"\n") >= running.load.connections
-        P.L.wait_for(f"{running.load.connections} answers", all_there, 120, every=0.2)
+            now = time.monotonic()
+            seen.append((now, log.read_bytes().count(b"\n") if log.exists() else 0))
+            before = next((s for s in reversed(seen) if s[0] <= now - period), None)
+            if before is None or before[1] < load.connections:
+                return False
+            rate = (seen[-1][1] - before[1]) / (now - before[0])
+            return abs(rate - load.rate) <= 0.2 * load.rate
+        P.L.wait_for(f"{load.connections} answers, {load.rate:.0f} a second", steady, 120, every=0.2)
 
     @staticmethod
     def read(log, running):

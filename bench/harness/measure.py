@@ -119,30 +119,39 @@ def latency(run, scenario, gateway):
 def growth(run, scenario, gateway):
     found = {}
     for n in scenario["steps"]:
-        result = D.run(run.place, load_of(run, scenario | {"connections": n}, rate=scenario["rate"]))
+        result = D.run(run.place, load_of(run, scenario | {"connections": n}, rate=rate_of(run, scenario)))
         found |= {f"cost.{n}": cost_us(run, result)} | figures(f"at{n}", result)
     return found
 
 
-@with_gateway
-def memory(run, scenario, gateway):
-    """Clients that do nothing, after one request: what they add to the gateway's memory."""
-    n = scenario["connections"]
-    before = gateway.resident()
-    holder = run.place.start("holder", P.CLIENT, P.OTHER_CORE, P.L.PYTHON, P.TOP / "bench/harness/holder.py",
-                             P.CLIENT_SIDE, PORTS[scenario.get("port", "tls")], P.HOST, n,
-                             scenario.get("port", "tls"))
+@contextlib.contextmanager
+def clients_held(run, scenario, name, n):
+    """So many clients that do nothing, after one request."""
+    port = scenario.get("port", "tls")
+    holder = run.place.start(name, P.CLIENT, P.OTHER_CORE, P.L.PYTHON, P.TOP / "bench/harness/holder.py",
+                             P.CLIENT_SIDE, PORTS[port], P.HOST, n, port)
+
+    def held():
+        return f"held {n}\n" in run.place.log(name) or holder.poll() is not None
     try:
-        def held():
-            return f"held {n}\n" in run.place.log("holder") or holder.poll() is not None
         P.L.wait_for(f"{n} idle connections", held, 200, every=0.2)
         if holder.poll() is not None:
-            raise RuntimeError(run.place.log("holder")[-500:])
+            raise RuntimeError(run.place.log(name)[-500:])
         time.sleep(3)  # until all of them are idle, for whoever tells those apart
-        return {"kib": (gateway.resident() - before) / n}
+        yield
     finally:
         run.place.stop(holder)
-        (run.place.tmp / "holder.log").unlink()
+        (run.place.tmp / f"{name}.log").unlink()
+
+
+@with_gateway
+def memory(run, scenario, gateway):
+    """What further clients add to the gateway's memory, when it has had what it needs once, from the first ones."""
+    n = scenario["connections"]
+    with clients_held(run, scenario, "first", scenario["first"]):
+        before = gateway.resident()
+        with clients_held(run, scenario, "holder", n):
+            return {"kib": (gateway.resident() - before) / n}
 
 
 class Reloading(threading.Thread):
