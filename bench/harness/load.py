@@ -7,7 +7,7 @@ Wrk        closed loop, HTTP/1.1: as fast as answers come
 H2load     HTTP/1.1 (--h1) at a fixed rate, or so many new connections a second
 Curl       bodies that take longer than a window: counted in parts
 Churn      our own in Python: new connections with a client certificate, or resumed, which no other can
-IsthmusBench  build/bench/isthmus-bench, on our own stack: takes the place of the others where it is wanted
+IsthmusBench  build/bench/isthmus-bench, on our own stack: for open loops, and where it is wanted instead of others
 
 Latency at a fixed rate is counted from the moment a request was sent (h2load), or was to be sent
 (isthmus-bench).
@@ -36,6 +36,7 @@ class Load:
     new_connections: bool = False  # one request each
     client_certificate: bool = False
     resume: bool = False           # a new connection's session is an earlier one's
+    open_loop: bool = False        # what a request's time is counted from is when it was to be sent
     method: str = "GET"
     body: int = 0                  # bytes sent with a request
     part: int = 0                  # bytes that count as one request, where a body takes longer than a window
@@ -243,7 +244,7 @@ class IsthmusBench:
 
     @classmethod
     def can(cls, load):
-        return cls.wanted and not load.part
+        return (cls.wanted or load.open_loop) and not load.part
 
     @staticmethod
     def kernel_machine(place):

@@ -47,7 +47,7 @@ def rate_of(run, scenario):
 
 def load_of(run, scenario, **more):
     s = scenario
-    told = {name: s[name] for name in ("path", "connections", "method", "body", "part", "seconds") if name in s}
+    told = {name: s[name] for name in ("path", "connections", "method", "body", "part", "seconds", "open_loop") if name in s}
     port = s.get("port", "tls")
     return D.Load(port=PORTS[port], client_certificate=port.startswith("mtls"), resume=port.endswith("-resumed"),
                   **{"seconds": run.seconds, "warmup": run.warmup, **more, **told})
