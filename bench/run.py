@@ -7,8 +7,9 @@ harness/gateways.py and envoy.py. For each scenario, in each round, every gatewa
 (A B C A B C): what the machine does meanwhile, it does to all. See bench/README.md.
 """
 import argparse
+import json
+import os
 import signal
-import statistics
 import sys
 import time
 import tomllib
@@ -22,10 +23,13 @@ from harness import place as P  # noqa: E402
 SECOND = ("haproxy-h2", "envoy")  # those that are better in their other arrangement
 NOISY = 0.02  # share of core 0 that is busy without a gateway, from which on there are neighbours
 SCENARIOS = P.TOP / "bench/scenarios"
-# In the order in which they are measured: some build on the figures of the first.
-ORDER = ("keepalive-1k", "latency", "new-tls", "new-mtls", "bulk-download", "growth", "idle-connections", "idle-plain",
-         "reload", "idle", "memif-1k", "memif-bulk", "second-worker", "million", "resumed-tls", "resumed-mtls",
-         "keepalive-0", "keepalive-10k", "tcp", "bulk-upload", "bulk-download-1g", "bulk-upload-1g", "slow", "noisy")
+# What may be different in the parts of a run that was continued.
+EACH_TIME = ("began", "took", "scenarios", "baseline", "by_threads", "load_average")
+# In the order in which they are measured: what is held against the ceilings comes soon after them.
+ORDER = ("keepalive-1k", "memif-1k", "memif-bulk", "new-tls", "new-mtls", "bulk-download", "latency", "growth",
+         "idle-connections", "idle-plain", "reload", "idle", "second-worker", "resumed-tls", "resumed-mtls",
+         "keepalive-0", "keepalive-10k", "tcp", "bulk-upload", "bulk-download-1g", "bulk-upload-1g", "slow", "noisy",
+         "million")
 GATEWAYS = {g.name: g for g in (gateways.Nginx, gateways.Haproxy, gateways.HaproxyH2, envoy.Envoy, envoy.EnvoyH2,
                                 gateways.Isthmus)}
 
@@ -39,6 +43,8 @@ def arguments():
                    help=f"of {', '.join(GATEWAYS)}; quick leaves out {', '.join(SECOND)}")
     p.add_argument("--rounds", type=int, help="of each scenario; default 5, quick 1 (main scenario 2)")
     p.add_argument("--seconds", type=float, help="of a measured window; default 5, quick 2")
+    p.add_argument("--continue", dest="resume", type=Path, metavar="FILE",
+                   help="the JSON of a run that was broken off: measures what is missing in it")
     p.add_argument("--out", type=Path, default=P.TOP / "bench/results", help="directory of reports")
     p.add_argument("--cost", choices=("auto", "core", "threads"), default="auto",
                    help="CPU time is that of the whole core 0, or of the gateway's threads alone: auto takes these "
@@ -106,17 +112,48 @@ def slowest_peer(run, a):
     return min(rates, default=0.0)
 
 
-def measure_all(run, a):
-    out = {}
+def wanted(a, done):
+    """(name, settings) of what is to be measured, in order."""
     for name in sorted(a.only, key=ORDER.index):
         s = scenario(name, a.quick)
-        if a.quick and not s.get("quick", True) and a.only == list(ORDER):
-            continue
+        if name not in done and (not a.quick or s.get("quick", True) or a.only != list(ORDER)):
+            yield name, s
+
+
+def measure_all(run, a, out, write):
+    """Into @out, which is written after each scenario: who is ended can be continued."""
+    for name, s in wanted(a, list(out)):
         began = time.monotonic()
         out[name] = {"settings": s, "results": measure_scenario(run, s, a)}
         out[name]["took"] = round(time.monotonic() - began)
         print(f"  {name}: {out[name]['took']} s", file=sys.stderr, flush=True)
-    return out
+        write()
+
+
+def settings(run, a, place):
+    """What a report says about how it was measured."""
+    return {"machine": report.machine(), "versions": report.versions(place, [GATEWAYS[n] for n in a.gateways]),
+            "baseline": run.baseline, "by_threads": run.by_threads, "seconds": a.seconds, "quick": a.quick,
+            "rps": a.rps, "coalesce": a.coalesce, "load": a.load, "offloads": a.offloads,
+            "hugepages": place.hugepages, "load_average": os.getloadavg()[0]}
+
+
+def begin(run, a, place):
+    """A new report; or one that was broken off, if it is of the same programs and settings."""
+    run.baseline = cpu.over(P.GATEWAY_CORE, 2).share()
+    run.by_threads = a.cost == "threads" or (a.cost == "auto" and run.baseline > NOISY)
+    data = {**settings(run, a, place), "began": int(time.time()), "took": 0, "scenarios": {}}
+    if a.resume is None:
+        data["ceilings"], data["slowest"] = ceiling.measure(place, a.quick), slowest_peer(run, a)
+    else:
+        earlier = json.loads(a.resume.read_text())
+        other = [k for k in data if k not in EACH_TIME and data[k] != earlier.get(k)]
+        if other:
+            sys.exit(f"{a.resume} was made otherwise: {', '.join(f'{k} {earlier.get(k)}' for k in other)}")
+        data = earlier
+        run.by_threads = data["by_threads"]
+    run.slowest = data["slowest"]
+    return data
 
 
 def main():
@@ -133,19 +170,16 @@ def main():
         place.threaded, place.coalesce, place.offloads = not a.rps, a.coalesce, a.offloads
         backend.start(place)
         run = measure.Run(place, a.seconds, 1.0)
-        run.baseline = cpu.over(P.GATEWAY_CORE, 2).share()
-        run.by_threads = a.cost == "threads" or (a.cost == "auto" and run.baseline > NOISY)
-        data = {"machine": report.machine(), "versions": report.versions(place, [GATEWAYS[n] for n in a.gateways]),
-                "baseline": run.baseline, "by_threads": run.by_threads, "seconds": a.seconds, "quick": a.quick,
-                "rps": a.rps, "coalesce": a.coalesce, "load": a.load, "offloads": a.offloads,
-                "hugepages": place.hugepages, "began": int(began),
-                "ceilings": ceiling.measure(place, a.quick)}
-        run.slowest = data["slowest"] = slowest_peer(run, a)
-        data["scenarios"] = measure_all(run, a)
+        data = begin(run, a, place)
+        took, path = data["took"], report.path_of(data, a.out)
+
+        def write():
+            data["took"] = took + round(time.time() - began)
+            report.write(data, path)
+        measure_all(run, a, data["scenarios"], write)
     finally:
         place.close()
-    data["took"] = round(time.time() - began)
-    path = report.write(data, a.out)
+    write()
     plots.draw(data, path)
     print(report.text(data))
     print(f"{path} and plots beside it; {data['took']} s")

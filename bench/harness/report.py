@@ -35,7 +35,7 @@ def machine():
     with open("/proc/meminfo") as f:
         memory = int(f.readline().split()[1]) // 1024
     return {"cpu": model.group(1) if model else "?", "cores": os.cpu_count(), "memory_mib": memory,
-            "kernel": platform.release(), "load_average": os.getloadavg()[0]}
+            "kernel": platform.release()}
 
 
 def versions(place, kinds):
@@ -89,11 +89,15 @@ def text(data):
     return "\n".join(head + ceilings + body + ["\ntargets", table(rows)])
 
 
-def write(data, directory):
-    """bench/results/DATE-MACHINE.json; the text is beside it."""
+def path_of(data, directory):
+    """bench/results/DATE-MACHINE.json, of the day when it began."""
     directory.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", data["machine"]["cpu"].lower()).strip("-")
-    path = directory / f"{time.strftime('%Y-%m-%d')}-{name}-{data['machine']['cores']}.json"
+    day = time.strftime("%Y-%m-%d", time.localtime(data["began"]))
+    return directory / f"{day}-{name}-{data['machine']['cores']}.json"
+
+
+def write(data, path):
+    """The text is beside it."""
     path.write_text(json.dumps(data | {"targets": targets.rows(data)}, indent=1) + "\n")
     path.with_suffix(".txt").write_text(text(data) + "\n")
-    return path
