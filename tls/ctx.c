@@ -58,6 +58,7 @@ void tls_lib_free(struct tls_lib *lib)
         return;
     assert(lib->n_sessions == 0 && atomic_load(&lib->n_ctx) == 0);
     tls_lib_sweep(lib);
+    certs_free(lib->certs);
     schedule_stop(&lib->schedule);
     aead_free(lib->aead);
     BIO_meth_free(lib->bio);

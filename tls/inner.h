@@ -2,6 +2,7 @@
  * inner.h - what the files of tls/ know of each other, and nobody else does
  *
  *   secret, certinfo, hostname, spiffe   certificates and names
+ *   certs, chains                        of peers: decoded once, verified once
  *   ctx, ticket, verify                  what sessions have in common; who is accepted
  *   session                              one session: made, freed, failed, described
  *   handshake, bio                       it agrees with its peer: OpenSSL, over our packets
@@ -16,6 +17,7 @@
 
 #include "dataplane/base/arena.h"
 #include "tls/aead.h"
+#include "tls/certs.h"
 #include "tls/chains.h"
 #include "tls/hostname.h"
 #include "tls/provider.h"
@@ -69,6 +71,7 @@ struct tls_lib {
     /* Written by the worker (->contexts by the control thread), read by the control thread. */
     CACHE_ALIGNED uint32_t n_sessions;
     struct tls_counters counters;
+    struct certs *certs; /* of peers; the worker's */
 };
 _Static_assert(offsetof(struct tls_lib, n_sessions) % CACHE_LINE == 0,
                "not in a line that the control thread writes");
