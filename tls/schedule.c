@@ -61,33 +61,39 @@ static void hash_end(const struct schedule_hkdf *h, union schedule_hash *st, uin
 
 /* --- HMAC (RFC 2104) and HKDF (RFC 5869) --- */
 
-/* @key: no longer than a secret, which is shorter than a block. */
-static void set_key(const struct schedule_hkdf *h, struct schedule_key *k, struct slice key)
+static void set_key(const struct schedule_hkdf *h, struct schedule_key *k,
+                    const uint64_t key[SCHEDULE_SECRET_MAX / 8])
 {
-    uint8_t pad[SHA512_CBLOCK] = { 0 };
     const size_t block = is_sha384(h) ? SHA512_CBLOCK : SHA256_CBLOCK;
+    uint64_t pad[SHA512_CBLOCK / 8] = { 0 };
 
-    memcpy(pad, key.ptr, key.len);
-    memcpy(k->key, key.ptr, key.len);
-    k->len = (uint8_t)key.len;
-    for (size_t i = 0; i < block; i++)
-        pad[i] ^= 0x36;
+    memcpy(pad, key, sizeof(k->key));
+    memcpy(k->key, key, sizeof(k->key));
+    k->is_set = true;
+    for (size_t i = 0; i < ARRAY_SIZE(pad); i++)
+        pad[i] ^= UINT64_C(0x3636363636363636);
     hash_begin(h, &k->inner);
     hash_add(h, &k->inner, pad, block);
-    for (size_t i = 0; i < block; i++)
-        pad[i] ^= 0x36 ^ 0x5c;
+    for (size_t i = 0; i < ARRAY_SIZE(pad); i++)
+        pad[i] ^= UINT64_C(0x3636363636363636) ^ UINT64_C(0x5c5c5c5c5c5c5c5c);
     hash_begin(h, &k->outer);
     hash_add(h, &k->outer, pad, block);
     OPENSSL_cleanse(pad, sizeof(pad));
 }
 
-static bool has_key(const struct schedule_key *k, struct slice key)
+/* In constant time. */
+static bool has_key(const struct schedule_key *k, const uint64_t key[SCHEDULE_SECRET_MAX / 8])
 {
-    return k->len == key.len && CRYPTO_memcmp(k->key, key.ptr, key.len) == 0;
+    uint64_t differ = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(k->key); i++)
+        differ |= k->key[i] ^ key[i];
+    return k->is_set && differ == 0;
 }
 
 /* One that is there, or in the place of the oldest. */
-static const struct schedule_key *key_of(struct schedule_hkdf *h, struct slice key)
+static const struct schedule_key *find_key(struct schedule_hkdf *h,
+                                           const uint64_t key[SCHEDULE_SECRET_MAX / 8])
 {
     struct schedule_key *k;
 
@@ -101,15 +107,28 @@ static const struct schedule_key *key_of(struct schedule_hkdf *h, struct slice k
     return k;
 }
 
+/* NULL: longer than a secret of TLS is, or none. */
+static const struct schedule_key *key_of(struct schedule_hkdf *h, struct slice key)
+{
+    uint64_t whole[SCHEDULE_SECRET_MAX / 8] = { 0 };
+    const struct schedule_key *k;
+
+    if (key.len == 0 || key.len > sizeof(whole))
+        return NULL;
+    memcpy(whole, key.ptr, key.len);
+    k = find_key(h, whole);
+    OPENSSL_cleanse(whole, sizeof(whole));
+    return k;
+}
+
 /* Writes ->hash_len bytes; false: a key that is none of TLS. */
 static bool hmac(struct schedule_hkdf *h, struct slice key, struct slice data, uint8_t *to)
 {
-    const struct schedule_key *k;
+    const struct schedule_key *k = key_of(h, key);
     union schedule_hash st;
 
-    if (key.len == 0 || key.len > SCHEDULE_SECRET_MAX)
+    if (k == NULL)
         return false;
-    k = key_of(h, key);
     st = k->inner;
     hash_add(h, &st, data.ptr, data.len);
     hash_end(h, &st, to);
@@ -153,7 +172,7 @@ static void init(struct schedule_hkdf *h, uint8_t hash_len)
 {
     static const char zeros[SCHEDULE_SECRET_MAX];
     const struct slice zero = { zeros, hash_len };
-    uint8_t derived[SCHEDULE_SECRET_MAX];
+    uint64_t derived[SCHEDULE_SECRET_MAX / 8] = { 0 };
     union schedule_hash st;
 
     *h = (struct schedule_hkdf){ .hash_len = hash_len };
@@ -161,8 +180,9 @@ static void init(struct schedule_hkdf *h, uint8_t hash_len)
     hash_end(h, &st, h->nothing);
     hmac(h, zero, zero, h->early);
     schedule_expand(h, (struct slice){ (const char *)h->early, hash_len }, SLICE("tls13 derived"),
-                    (struct slice){ (const char *)h->nothing, hash_len }, derived, hash_len);
-    set_key(h, &h->first, (struct slice){ (const char *)derived, hash_len });
+                    (struct slice){ (const char *)h->nothing, hash_len }, (uint8_t *)derived,
+                    hash_len);
+    set_key(h, &h->first, derived);
 }
 
 void schedule_init(struct schedule *sch)
@@ -179,7 +199,7 @@ void schedule_fini(struct schedule *sch)
 static void forget(struct schedule_hkdf *h)
 {
     for (unsigned i = 0; i < SCHEDULE_KEYS; i++)
-        if (h->keys[i].len > 0)
+        if (h->keys[i].is_set)
             OPENSSL_cleanse(&h->keys[i], sizeof(h->keys[i]));
 }
 
@@ -208,17 +228,34 @@ static struct schedule_hkdf *hkdf_named(struct schedule *sch, const OSSL_PARAM *
     return NULL;
 }
 
+/* Where an octet string of this name goes; NULL: nowhere. Its first letter is its own. */
+static struct slice *octets_of(struct wish *w, const char *name)
+{
+    static const struct {
+        const char *name;
+        size_t at;
+    } rows[] = {
+        ['k' - 'a'] = { OSSL_KDF_PARAM_KEY, offsetof(struct wish, key) },
+        ['p' - 'a'] = { OSSL_KDF_PARAM_PREFIX, offsetof(struct wish, prefix) },
+        ['l' - 'a'] = { OSSL_KDF_PARAM_LABEL, offsetof(struct wish, label) },
+        ['d' - 'a'] = { OSSL_KDF_PARAM_DATA, offsetof(struct wish, data) },
+        ['s' - 'a'] = { OSSL_KDF_PARAM_SALT, offsetof(struct wish, salt) },
+    };
+    const size_t row = (size_t)(unsigned char)*name - 'a';
+
+    if (row >= ARRAY_SIZE(rows) || rows[row].name == NULL || strcmp(name, rows[row].name) != 0)
+        return NULL;
+    return (struct slice *)((char *)w + rows[row].at);
+}
+
 static bool read_param(const OSSL_PARAM *p, struct wish *w)
 {
-    const struct {
-        const char *name;
-        struct slice *to;
-    } octets[] = {
-        { OSSL_KDF_PARAM_KEY, &w->key },     { OSSL_KDF_PARAM_PREFIX, &w->prefix },
-        { OSSL_KDF_PARAM_LABEL, &w->label }, { OSSL_KDF_PARAM_DATA, &w->data },
-        { OSSL_KDF_PARAM_SALT, &w->salt },
-    };
+    struct slice *octets = octets_of(w, p->key);
 
+    if (octets != NULL) {
+        *octets = (struct slice){ p->data, p->data_size };
+        return p->data_type == OSSL_PARAM_OCTET_STRING;
+    }
     if (strcmp(p->key, OSSL_KDF_PARAM_MODE) == 0)
         return OSSL_PARAM_get_int(p, &w->mode) == 1;
     if (strcmp(p->key, OSSL_KDF_PARAM_DIGEST) == 0) {
@@ -226,12 +263,6 @@ static bool read_param(const OSSL_PARAM *p, struct wish *w)
                       ? hkdf_named(&at_hand->ctx->lib->schedule, p)
                       : NULL;
         return w->hkdf != NULL;
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(octets); i++) {
-        if (strcmp(p->key, octets[i].name) != 0)
-            continue;
-        *octets[i].to = (struct slice){ p->data, p->data_size };
-        return p->data_type == OSSL_PARAM_OCTET_STRING;
     }
     return true;
 }

@@ -32,8 +32,8 @@ union schedule_hash {
 
 /* A key of HMAC, hashed so far that the data may follow. */
 struct schedule_key {
-    uint8_t len; /* 0: none */
-    uint8_t key[SCHEDULE_SECRET_MAX];
+    bool is_set;
+    uint64_t key[SCHEDULE_SECRET_MAX / 8]; /* with zeros behind it: for HMAC the same key */
     union schedule_hash inner, outer;
 };
 
