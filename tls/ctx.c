@@ -31,7 +31,6 @@ struct tls_lib *tls_lib_new(void)
 {
     static _Atomic uint32_t n;
     struct tls_lib *lib = own_alloc(1, sizeof(*lib));
-    bool has_schedule = false;
 
     if (lib == NULL)
         return NULL;
@@ -40,12 +39,11 @@ struct tls_lib *tls_lib_new(void)
     if (provider_start(&lib->provider)) {
         lib->ticket_cipher = EVP_CIPHER_fetch(lib->provider.libctx, "AES-256-CBC", NULL);
         lib->sha256 = EVP_MD_fetch(lib->provider.libctx, "SHA2-256", NULL);
-        has_schedule = schedule_start(&lib->schedule, lib->provider.libctx);
     }
+    schedule_init(&lib->schedule);
     lib->bio = bio_method_new();
     lib->aead = aead_new(TLS_READY_KEYS);
-    if (lib->ticket_cipher != NULL && lib->sha256 != NULL && lib->bio != NULL &&
-        lib->aead != NULL && has_schedule)
+    if (lib->ticket_cipher != NULL && lib->sha256 != NULL && lib->bio != NULL && lib->aead != NULL)
         return lib;
     log_error("tls", "OpenSSL did not start: %s", openssl_words());
     tls_lib_free(lib);
@@ -58,7 +56,8 @@ void tls_lib_free(struct tls_lib *lib)
         return;
     assert(lib->n_sessions == 0 && atomic_load(&lib->n_ctx) == 0);
     tls_lib_sweep(lib);
-    schedule_stop(&lib->schedule);
+    certs_free(lib->certs);
+    schedule_fini(&lib->schedule);
     aead_free(lib->aead);
     BIO_meth_free(lib->bio);
     EVP_CIPHER_free(lib->ticket_cipher);

@@ -46,6 +46,7 @@ static enum tls_state completed(struct tls_session *s)
     } else {
         keys_drop(s);
     }
+    schedule_forget(&s->ctx->lib->schedule);
     return TLS_OPEN;
 }
 

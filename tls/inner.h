@@ -2,6 +2,7 @@
  * inner.h - what the files of tls/ know of each other, and nobody else does
  *
  *   secret, certinfo, hostname, spiffe   certificates and names
+ *   certs, chains                        of peers: decoded once, verified once
  *   ctx, ticket, verify                  what sessions have in common; who is accepted
  *   session                              one session: made, freed, failed, described
  *   handshake, bio                       it agrees with its peer: OpenSSL, over our packets
@@ -16,6 +17,7 @@
 
 #include "dataplane/base/arena.h"
 #include "tls/aead.h"
+#include "tls/certs.h"
 #include "tls/chains.h"
 #include "tls/hostname.h"
 #include "tls/provider.h"
@@ -69,6 +71,7 @@ struct tls_lib {
     /* Written by the worker (->contexts by the control thread), read by the control thread. */
     CACHE_ALIGNED uint32_t n_sessions;
     struct tls_counters counters;
+    struct certs *certs; /* of peers; the worker's */
 };
 _Static_assert(offsetof(struct tls_lib, n_sessions) % CACHE_LINE == 0,
                "not in a line that the control thread writes");
@@ -129,6 +132,8 @@ struct tls_half {
     struct aead_key key;
     uint8_t secret_len; /* 0: OpenSSL has not told it */
     uint8_t secret[SCHEDULE_SECRET_MAX];
+    uint8_t key_len; /* of ->key, and has it an IV: as OpenSSL has derived them from ->secret */
+    bool has_iv;
     uint64_t seq; /* number of the next record */
 };
 
@@ -144,6 +149,9 @@ struct tls_keys {
 
 /* OpenSSL has derived a secret of @s for data, and begins to use it. */
 void keys_on_secret(struct tls_session *s, bool is_client, const uint8_t *secret, size_t len);
+/* It has derived a key, or an IV, from @secret: perhaps from one of those. */
+void keys_on_key(struct tls_session *s, struct slice secret, bool is_key, const uint8_t *bytes,
+                 size_t len);
 /* OpenSSL has read or written a record whose header begins with @type. */
 void keys_on_record(struct tls_session *s, bool is_write, uint8_t type);
 /* After the handshake. False: the records stay with OpenSSL. */

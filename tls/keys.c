@@ -54,9 +54,11 @@ bool keys_update(struct tls_lib *lib, struct tls_half *h)
     if (ok) {
         memcpy(h->secret, next, h->secret_len);
         h->seq = 0;
+        h->key_len = 0;
         ok = derive(lib, h, (enum aead_kind)h->key.kind);
     }
     OPENSSL_cleanse(next, sizeof(next));
+    schedule_forget(&lib->schedule);
     return ok;
 }
 
@@ -72,8 +74,35 @@ void keys_on_secret(struct tls_session *s, bool is_client, const uint8_t *secret
         return;
     h = is_client == s->ctx->is_server ? &s->keys->rx : &s->keys->tx;
     h->secret_len = len <= sizeof(h->secret) ? (uint8_t)len : 0;
+    h->key_len = 0;
+    h->has_iv = false;
     memcpy(h->secret, secret, h->secret_len);
     h->seq = 0;
+}
+
+static bool is_of(const struct tls_half *h, struct slice secret)
+{
+    return h->secret_len > 0 && h->secret_len == secret.len &&
+           CRYPTO_memcmp(h->secret, secret.ptr, secret.len) == 0;
+}
+
+void keys_on_key(struct tls_session *s, struct slice secret, bool is_key, const uint8_t *bytes,
+                 size_t len)
+{
+    struct tls_half *h;
+
+    if (s->keys == NULL)
+        return;
+    h = is_of(&s->keys->tx, secret) ? &s->keys->tx : &s->keys->rx;
+    if (!is_of(h, secret) || len > (is_key ? AEAD_KEY_MAX : AEAD_IV))
+        return;
+    if (is_key) {
+        memcpy(h->key.key, bytes, len);
+        h->key_len = (uint8_t)len;
+    } else {
+        memcpy(h->key.iv, bytes, len);
+        h->has_iv = len == AEAD_IV;
+    }
 }
 
 void keys_on_record(struct tls_session *s, bool is_write, uint8_t type)
@@ -84,6 +113,15 @@ void keys_on_record(struct tls_session *s, bool is_write, uint8_t type)
         return;
     h = is_write ? &s->keys->tx : &s->keys->rx;
     h->seq += h->secret_len > 0;
+}
+
+/* With the key that OpenSSL has derived, if it came by. */
+static bool settle(struct tls_lib *lib, struct tls_half *h, enum aead_kind kind)
+{
+    if (h->key_len != aead_key_len(kind) || !h->has_iv)
+        return derive(lib, h, kind);
+    h->key.kind = (uint8_t)kind;
+    return true;
 }
 
 bool keys_take_over(struct tls_session *s)
@@ -97,7 +135,7 @@ bool keys_take_over(struct tls_session *s)
 
         if (SSL_CIPHER_get_id(cipher) == suites[i].id && k->tx.secret_len == len &&
             k->rx.secret_len == len)
-            return derive(lib, &k->tx, suites[i].kind) && derive(lib, &k->rx, suites[i].kind);
+            return settle(lib, &k->tx, suites[i].kind) && settle(lib, &k->rx, suites[i].kind);
     }
     return false;
 }

@@ -174,13 +174,35 @@ static const char *put(char **at, const char *text)
     return to;
 }
 
+/* @cert, or NULL: its names, which may stand in @room. False: they cannot be read. */
+static bool describe_cert(X509 *cert, struct cert_text *room, struct cert_facts *ret)
+{
+    static const struct cert_facts anonymous = {
+        .uri = "", .dns = "", .subject = "", .fingerprint = ""
+    };
+    const struct cert_facts *known = cert != NULL ? cert_facts(cert) : &anonymous;
+
+    if (known != NULL) {
+        *ret = *known;
+        return true;
+    }
+    if (!cert_text(cert, room))
+        return false;
+    *ret = (struct cert_facts){ .uri = room->uri,
+                                .dns = room->dns,
+                                .subject = room->subject,
+                                .fingerprint = room->fingerprint };
+    return true;
+}
+
 bool session_describe_peer(struct tls_session *s)
 {
     const char *sni = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
     X509 *cert = SSL_get0_peer_certificate(s->ssl);
     char name[HOSTNAME_MAX + 1] = "", alpn[256] = "";
     const unsigned char *chosen;
-    struct cert_text text = { .uri = "" };
+    struct cert_facts facts;
+    struct cert_text text;
     unsigned chosen_len;
     char *at;
 
@@ -188,10 +210,10 @@ bool session_describe_peer(struct tls_session *s)
         hostname_copy(slice_of(s->ctx->is_server ? sni : s->ctx->who->sni), name);
     SSL_get0_alpn_selected(s->ssl, &chosen, &chosen_len);
     memcpy(alpn, chosen != NULL ? chosen : (const unsigned char *)"", chosen_len);
-    if (cert != NULL && !cert_text(cert, &text))
+    if (!describe_cert(cert, &text, &facts))
         return false;
-    at = malloc(strlen(name) + strlen(alpn) + strlen(text.uri) + strlen(text.dns) +
-                strlen(text.subject) + strlen(text.fingerprint) + 6);
+    at = malloc(strlen(name) + strlen(alpn) + strlen(facts.uri) + strlen(facts.dns) +
+                strlen(facts.subject) + strlen(facts.fingerprint) + 6);
     if (at == NULL)
         return false;
     s->peer_text = at;
@@ -202,10 +224,10 @@ bool session_describe_peer(struct tls_session *s)
         .sni = put(&at, name),
         .resumed = SSL_session_reused(s->ssl) == 1,
         .has_cert = cert != NULL,
-        .uri = put(&at, text.uri),
-        .dns = put(&at, text.dns),
-        .subject = put(&at, text.subject),
-        .hash = put(&at, text.fingerprint),
+        .uri = put(&at, facts.uri),
+        .dns = put(&at, facts.dns),
+        .subject = put(&at, facts.subject),
+        .hash = put(&at, facts.fingerprint),
     };
     return true;
 }

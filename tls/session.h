@@ -101,6 +101,7 @@ struct tls_ctx *tls_session_ctx(const struct tls_session *s);
     X(handshakes, "handshakes completed")                                                          \
     X(resumed, "handshakes resumed from a ticket")                                                 \
     X(contexts, "contexts of OpenSSL made: one for all clusters and chains that agree in it")      \
+    X(certs_known, "certificates of peers that had been decoded before")                           \
     X(chains_known, "certificate chains that had been verified before")                            \
     X(handshake_failed, "handshakes failed")                                                       \
     X(fail_verify_no_cert, "peers refused: no certificate")                                        \

@@ -223,10 +223,13 @@ static bool accepts_dns(const struct tls_policy *p, GENERAL_NAMES *names, char *
 
 bool policy_accepts(const struct tls_policy *p, X509 *leaf, char why[POLICY_WHY_LEN])
 {
+    const struct cert_facts *f = cert_facts(leaf);
     GENERAL_NAMES *names;
     bool ok = false;
 
-    if (!cert_sans(leaf, &names)) {
+    if (f != NULL) {
+        names = f->names;
+    } else if (!cert_sans(leaf, &names)) {
         snprintf(why, POLICY_WHY_LEN, "the certificate's names cannot be read");
         return false;
     }
@@ -234,7 +237,8 @@ bool policy_accepts(const struct tls_policy *p, X509 *leaf, char why[POLICY_WHY_
         ok = accepts_dns(p, names, why);
     if (!ok && (p->n_ids > 0 || p->any_of_ours))
         ok = accepts_spiffe(p, leaf, names, why);
-    GENERAL_NAMES_free(names);
+    if (f == NULL)
+        GENERAL_NAMES_free(names);
     return ok;
 }
 
@@ -257,6 +261,16 @@ static void validity(X509_STORE_CTX *store, int64_t *from, int64_t *until)
     }
 }
 
+static bool hash_cert(const struct tls_lib *lib, X509 *cert, uint8_t to[CHAIN_ID_LEN])
+{
+    const struct cert_facts *f = cert_facts(cert);
+
+    if (f == NULL)
+        return X509_digest(cert, lib->sha256, to, NULL) == 1;
+    memcpy(to, f->hash, CHAIN_ID_LEN);
+    return true;
+}
+
 /* Names what the peer has presented, certificate by certificate. False: no memory. */
 static bool identify(const struct tls_lib *lib, X509_STORE_CTX *store, uint8_t id[CHAIN_ID_LEN])
 {
@@ -268,7 +282,7 @@ static bool identify(const struct tls_lib *lib, X509_STORE_CTX *store, uint8_t i
         X509_cmp(sk_X509_value(chain, 0), X509_STORE_CTX_get0_cert(store)) != 0)
         return false;
     for (int i = 0; i < n; i++)
-        if (X509_digest(sk_X509_value(chain, i), lib->sha256, hashes[i], NULL) != 1)
+        if (!hash_cert(lib, sk_X509_value(chain, i), hashes[i]))
             return false;
     return EVP_Digest(hashes, (size_t)n * CHAIN_ID_LEN, id, NULL, lib->sha256, NULL) == 1;
 }
@@ -317,6 +331,17 @@ static bool verify_chain(struct tls_session *s, X509_STORE_CTX *store)
     return true;
 }
 
+/* Its holder is accepted: who comes again need not have it decoded again. */
+static void remember(struct tls_lib *lib, X509_STORE_CTX *store)
+{
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(store);
+    const int n = MIN(sk_X509_num(chain), TLS_CHAIN_MAX);
+
+    for (int i = 0; i < n; i++)
+        if (cert_facts(sk_X509_value(chain, i)) == NULL)
+            certs_add(&lib->certs, sk_X509_value(chain, i));
+}
+
 int verify_callback(X509_STORE_CTX *store, void *arg)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -329,6 +354,7 @@ int verify_callback(X509_STORE_CTX *store, void *arg)
         X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED); /* alert: bad_certificate */
         return refuse_identity(s, why);
     }
+    remember(s->ctx->lib, store);
     return 1;
 }
 

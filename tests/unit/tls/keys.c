@@ -395,6 +395,101 @@ static void what_the_schedule_does_not_know_it_refuses(void **state)
     link_fini(&l);
 }
 
+/* RFC 8448, 3: "{server} extract secret "early"", and "derived" from it. */
+static void what_is_the_same_for_all_is_as_the_trace_has_it(void **state)
+{
+    struct schedule sch;
+    uint8_t want[32];
+
+    schedule_init(&sch);
+    unhex(want, sizeof(want), "33ad0a1c607ec03b09e6cd9893680ce210adf300aa1f2660e1b22e10f170f92a");
+    assert_memory_equal(sch.sha256.early, want, 32);
+    unhex(want, sizeof(want), "6f2615a108c702c5678f54fc9dbab69716c076189c48250cebeac3576c3611ba");
+    assert_memory_equal(sch.sha256.first.key, want, 32);
+    schedule_fini(&sch);
+}
+
+/* Secrets take turns, more of them than are kept: each gives what it gives alone. */
+static void what_is_kept_of_a_secret_changes_nothing(void **state)
+{
+    struct schedule many, alone;
+    char secret[2 * SCHEDULE_KEYS][32];
+    uint8_t got[32], want[32];
+
+    schedule_init(&many);
+    for (unsigned i = 0; i < 500; i++) {
+        const unsigned k = i * i % (2 * SCHEDULE_KEYS);
+        const struct slice key = { secret[k], 16 + 16 * (k & 1) };
+
+        memset(secret[k], (char)(k / 2 + 1), sizeof(secret[k]));
+        schedule_init(&alone);
+        assert_true(schedule_expand(&many.sha256, key, SLICE("tls13 x"), SLICE_NONE, got, 32));
+        assert_true(schedule_expand(&alone.sha256, key, SLICE("tls13 x"), SLICE_NONE, want, 32));
+        assert_memory_equal(got, want, 32);
+        schedule_fini(&alone);
+        if (i % 50 == 0)
+            schedule_forget(&many);
+    }
+    schedule_fini(&many);
+}
+
+static void nothing_is_kept_when_it_is_forgotten(void **state)
+{
+    static const struct schedule_key none[SCHEDULE_KEYS];
+    struct schedule sch;
+    uint8_t to[32];
+
+    schedule_init(&sch);
+    assert_true(schedule_expand(&sch.sha256, SLICE("secret"), SLICE("x"), SLICE_NONE, to, 32));
+    assert_memory_not_equal(sch.sha256.keys, none, sizeof(none));
+    schedule_forget(&sch);
+    assert_memory_equal(sch.sha256.keys, none, sizeof(none));
+    assert_false(schedule_expand(&sch.sha256, SLICE_NONE, SLICE("x"), SLICE_NONE, to, 32));
+    assert_false(schedule_expand(&sch.sha256, (struct slice){ (const char *)sch.sha256.keys, 49 },
+                                 SLICE("x"), SLICE_NONE, to, 32));
+    schedule_fini(&sch);
+}
+
+/* OpenSSL's key counts for the secret that it is of, and only with its IV. */
+static void keys_that_openssl_derives_need_not_be_derived_again(void **state)
+{
+    uint8_t secret[32] = { 1 }, other[32] = { 2 }, key[AEAD_KEY_MAX] = { 3 }, iv[AEAD_IV] = { 4 };
+    const struct slice ours = { (const char *)secret, 32 }, theirs = { (const char *)other, 32 };
+    struct tls_keys *k;
+    struct link l;
+
+    link_init(&l, 5);
+    begin(&l, &l.server, true, AES_128);
+    keys_on_key(l.server.session, ours, true, key, 16);
+    assert_null(l.server.session->keys);
+    keys_on_secret(l.server.session, true, secret, 32);
+    k = l.server.session->keys;
+    keys_on_key(l.server.session, theirs, true, key, 16);
+    keys_on_key(l.server.session, (struct slice){ ours.ptr, 31 }, true, key, 16);
+    keys_on_key(l.server.session, ours, true, key, AEAD_KEY_MAX + 1);
+    keys_on_key(l.server.session, ours, false, iv, AEAD_IV + 1);
+    assert_int_equal(k->rx.key_len, 0);
+    assert_false(k->rx.has_iv);
+    keys_on_key(l.server.session, ours, true, key, 16);
+    keys_on_key(l.server.session, ours, false, iv, AEAD_IV);
+    assert_int_equal(k->rx.key_len, 16);
+    assert_int_equal(k->tx.key_len, 0);
+
+    /* The other half gets its own of its secret, as ever. */
+    keys_on_secret(l.server.session, false, other, 32);
+    assert_true(keys_take_over(l.server.session));
+    assert_memory_equal(k->rx.key.key, key, 16);
+    assert_memory_equal(k->rx.key.iv, iv, AEAD_IV);
+    assert_memory_not_equal(k->tx.key.key, key, 16);
+    assert_true(keys_update(l.server.lib, &k->rx));
+    assert_memory_not_equal(k->rx.key.key, key, 16);
+    /* A new secret: what came of the old one is none of its. */
+    keys_on_key(l.server.session, theirs, true, key, 16);
+    keys_on_secret(l.server.session, false, secret, 32);
+    assert_int_equal(k->tx.key_len, 0);
+    link_fini(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +500,10 @@ int main(void)
         cmocka_unit_test(no_secrets_no_keys),
         cmocka_unit_test(the_schedule_is_as_openssls_provider_has_it),
         cmocka_unit_test(what_the_schedule_does_not_know_it_refuses),
+        cmocka_unit_test(what_is_the_same_for_all_is_as_the_trace_has_it),
+        cmocka_unit_test(what_is_kept_of_a_secret_changes_nothing),
+        cmocka_unit_test(nothing_is_kept_when_it_is_forgotten),
+        cmocka_unit_test(keys_that_openssl_derives_need_not_be_derived_again),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -386,6 +386,61 @@ static void a_chain_is_verified_once(void **state)
     link_fini(&l);
 }
 
+/* Leaf and intermediate are the same objects as before, for whoever was accepted. */
+static void a_certificate_is_decoded_once(void **state)
+{
+    struct tls_conf s = server_conf(), c = client_conf();
+    const struct test_cert *const roots[] = { &pki.other, NULL };
+    struct tls_secret *others = test_pki_trust(&pki, roots);
+    const struct tls_counters *n;
+    struct link l;
+
+    link_init(&l, 1);
+    use_both(&l);
+    n = tls_counters(l.server.lib);
+    for (unsigned i = 0; i < 3; i++) {
+        both_open(&l);
+        assert_int_equal(n->certs_known, 2 * i);
+        assert_int_equal(tls_counters(l.client.lib)->certs_known, 2 * i);
+        assert_string_equal(tls_peer(l.server.session)->subject, "CN=client,O=test");
+        assert_string_equal(tls_peer(l.client.session)->dns, "server.example.com");
+        assert_int_equal(strlen(tls_peer(l.server.session)->hash), 64);
+    }
+    /* What other contexts trust is asked of each: they find it decoded, and no more. */
+    make_ctx(&l.server, &(struct tls_ctx_conf){ .name = "chain",
+                                                .is_server = true,
+                                                .conf = &s,
+                                                .secret = pki.server,
+                                                .trust = others });
+    use_client(&l, &c, pki.client);
+    link_connect(&l);
+    link_run(&l);
+    assert_int_equal(tls_state(l.server.session), TLS_FAILED);
+    assert_int_equal(n->certs_known, 6);
+    assert_int_equal(n->fail_verify_error, 1);
+    link_fini(&l);
+    tls_secret_put(others);
+}
+
+/* Else they could wash away those who are known. */
+static void a_strangers_certificate_is_decoded_each_time(void **state)
+{
+    struct tls_conf s = server_conf(), c = client_conf();
+    struct link l;
+
+    link_init(&l, 1);
+    use_server(&l, &s);
+    use_client(&l, &c, pki.stranger);
+    for (unsigned i = 0; i < 3; i++) {
+        link_connect(&l);
+        link_run(&l);
+        assert_int_equal(tls_state(l.server.session), TLS_FAILED);
+    }
+    assert_int_equal(tls_counters(l.server.lib)->certs_known, 0);
+    assert_int_equal(tls_counters(l.server.lib)->fail_verify_error, 3);
+    link_fini(&l);
+}
+
 static void every_identity_of_our_trust_domains_and_no_other(void **state)
 {
     const char *aliases[] = { "old-td" };
@@ -959,6 +1014,8 @@ int main(void)
         cmocka_unit_test(alpn_is_chosen_in_our_order),
         cmocka_unit_test(chains_must_verify),
         cmocka_unit_test(a_chain_is_verified_once),
+        cmocka_unit_test(a_certificate_is_decoded_once),
+        cmocka_unit_test(a_strangers_certificate_is_decoded_each_time),
         cmocka_unit_test(every_identity_of_our_trust_domains_and_no_other),
         cmocka_unit_test(only_the_identities_listed),
         cmocka_unit_test(a_client_without_a_certificate_is_refused_by_name),
