@@ -29,8 +29,8 @@ def of_request(build, out, workers, requests=512):
     return total / (workers * requests)
 
 
-def of_bulk(build, out, *args, mibs=6):
-    """Of a MiB of large bodies, by a gateway of one worker."""
+def of_bulk(build, out, *args, mibs=8):
+    """Of a MiB of large bodies, by a gateway of one worker. Its four connections end theirs together."""
     total = of_run(build, out, "isthmus-micro-workers", "--connections", "4", "--body", str(1 << 20),
                    "--requests", str(mibs), *args, "1", count=TURNS)
     return total / mibs
