@@ -47,7 +47,7 @@
 /* Rounds that answer all, before those that count: the first hashes of a port are checked
  * (steer.h). */
 #define WARM_UP 64
-#define ROUNDS_MOST 3000 /* until there is a connection for each request */
+#define ROUNDS_MOST 3000         /* until there is a connection for each request */
 #define BULK_ROUNDS_MOST 1000000 /* until large bodies have gone through */
 #define BULK_WARM_UP 2           /* bodies of each connection: its windows have grown */
 #define SMALL 1024               /* no larger body is answered in its round by all */
@@ -428,9 +428,19 @@ static void answer_in_rounds(void)
     check(answered() - before == rounds * n_connections * n_workers, "each round answers all");
 }
 
+/* Bytes of the client's, both ways. */
+static uint64_t carried(void)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < n_workers; i++)
+        n += client.workers[i].client->stats.bytes_in + client.workers[i].client->stats.bytes_out;
+    return n;
+}
+
 static void run_load(void)
 {
-    const uint64_t before = answered();
+    const uint64_t before = answered(), carried_before = carried();
 
     for (uint32_t i = 0; i < n_workers; i++)
         seen[i].requests = read_by(i);
@@ -441,7 +451,8 @@ static void run_load(void)
         answer_in_rounds();
     for (uint32_t i = 0; i < n_workers; i++)
         seen[i].requests = read_by(i) - seen[i].requests;
-    printf("%lu requests\n", (unsigned long)(answered() - before));
+    printf("%lu requests, %.1f MiB\n", (unsigned long)(answered() - before),
+           (double)(carried() - carried_before) / (1 << 20));
 }
 
 static void show(const struct worker *w)
