@@ -53,7 +53,7 @@ static inline uint64_t cksum_blocks(const uint8_t *at, size_t n)
 #define CKSUM_LONG 256
 
 /* The sum of @n blocks of CKSUM_LONG_BLOCK bytes, by the widest instructions that there are. */
-#define CKSUM_LONG_BLOCK 128
+#define CKSUM_LONG_BLOCK 32
 uint64_t cksum_long(const uint8_t *at, size_t n);
 /* The same by those that every processor has. */
 uint64_t cksum_long_plain(const uint8_t *at, size_t n);
@@ -138,6 +138,17 @@ static inline uint64_t cksum_pseudo(const struct ipaddr *src, const struct ipadd
                               protocol };
 
     return cksum_add(cksum_add(cksum_add(0, src->b, n), dst->b, n), tail, sizeof(tail));
+}
+
+/* The same of the addresses as they lie in an IP header, @n bytes of both; @len fits 16 bits. */
+static inline uint64_t cksum_pseudo_at(const uint8_t *addrs, size_t n, uint8_t protocol,
+                                       uint16_t len)
+{
+    const uint8_t tail[4] = { (uint8_t)(len >> 8), (uint8_t)len, 0, protocol };
+    uint32_t word;
+
+    memcpy(&word, tail, sizeof(word));
+    return cksum_add(word, addrs, n);
 }
 
 /* The checksum after one 16-bit word changed (RFC 1624, eqn. 3); all as they lie in memory. */

@@ -33,7 +33,15 @@ struct open {
     uint32_t next;   /* sequence number */
 };
 
+/* The last frame whose hash was computed: that of the next one is the same, as a rule. */
+struct seen {
+    const uint8_t *frame; /* its headers; NULL: there is none */
+    uint32_t hash, ip_at;
+    bool is_ip6;
+};
+
 struct burst {
+    struct seen seen;
     unsigned n;
     struct open open[GRO_FLOWS]; /* the newest replaces the oldest */
     unsigned oldest;
@@ -70,6 +78,39 @@ static bool find(const struct pkt *p, struct place *ret)
     return true;
 }
 
+/* Is @p of the flow of the frame that was seen, as net_peek() would find? */
+static bool is_of_seen(const struct seen *s, const struct pkt *p)
+{
+    const uint8_t *a = s->frame, *b = p->data;
+
+    if (a == NULL || p->len < ETH_HDR + ETH_VLAN_TAG + IP6_HDR + 4 ||
+        memcmp(a + 12, b + 12, 2) != 0)
+        return false;
+    if (s->ip_at != ETH_HDR && memcmp(a + 16, b + 16, 2) != 0)
+        return false;
+    a += s->ip_at;
+    b += s->ip_at;
+    if (s->is_ip6)
+        return b[0] >> 4 == 6 && b[6] == a[6] && memcmp(a + 8, b + 8, 36) == 0;
+    return b[0] == a[0] && b[9] == a[9] && memcmp(a + 12, b + 12, 12) == 0;
+}
+
+static void peek(struct net *net, struct seen *s, struct pkt *p)
+{
+    if (is_of_seen(s, p)) {
+        p->hash = s->hash;
+        p->flags |= PKT_FLOW_HASH;
+        return;
+    }
+    net_peek(net, p);
+    if ((p->flags & PKT_FLOW_HASH) == 0)
+        return;
+    s->frame = p->data;
+    s->hash = p->hash;
+    s->ip_at = get16(p->data + 12) == ETH_TYPE_VLAN ? ETH_HDR + ETH_VLAN_TAG : ETH_HDR;
+    s->is_ip6 = p->data[s->ip_at] >> 4 == 6;
+}
+
 static bool same_ip(const struct place *a, const struct place *b)
 {
     if (a->is_ip6) /* version, class, label; next header, hop limit; addresses */
@@ -104,7 +145,8 @@ static bool is_good(struct pkt *p, const struct place *at)
 {
     const uint16_t both = PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD;
     const uint32_t len = at->hdr_len - at->ip_at - (uint32_t)(at->tcp - at->ip) + at->payload;
-    struct ipaddr src, dst;
+    const size_t at_src = at->is_ip6 ? 8 : 12, n_addrs = at->is_ip6 ? 32 : 8;
+    uint64_t pseudo;
 
     if ((p->flags & (PKT_RX_IP_CSUM_BAD | PKT_RX_L4_CSUM_BAD)) != 0)
         return false;
@@ -119,11 +161,9 @@ static bool is_good(struct pkt *p, const struct place *at)
     }
     if ((p->flags & PKT_RX_L4_CSUM_GOOD) != 0)
         return true;
-    src = at->is_ip6 ? ipaddr_v6(at->ip + 8) : ipaddr_v4(get32(at->ip + 12));
-    dst = at->is_ip6 ? ipaddr_v6(at->ip + 24) : ipaddr_v4(get32(at->ip + 16));
-    p->flags |= cksum_is_good(cksum_add(cksum_pseudo(&src, &dst, IP4_PROTO_TCP, len), at->tcp, len))
-                    ? PKT_RX_L4_CSUM_GOOD
-                    : PKT_RX_L4_CSUM_BAD;
+    pseudo = cksum_pseudo_at(at->ip + at_src, n_addrs, IP4_PROTO_TCP, (uint16_t)len);
+    p->flags |=
+        cksum_is_good(cksum_add(pseudo, at->tcp, len)) ? PKT_RX_L4_CSUM_GOOD : PKT_RX_L4_CSUM_BAD;
     return (p->flags & PKT_RX_L4_CSUM_GOOD) != 0;
 }
 
@@ -201,12 +241,13 @@ unsigned gro_merge(struct net *net, struct pkt **pkts, unsigned n)
     unsigned kept = 0;
 
     b.n = b.oldest = 0;
+    b.seen.frame = NULL;
     for (unsigned i = 0; i < MIN(n, AHEAD); i++)
         __builtin_prefetch(pkts[i]->data);
     for (unsigned i = 0; i < n; i++) {
         if (i + AHEAD < n)
             __builtin_prefetch(pkts[i + AHEAD]->data);
-        net_peek(net, pkts[i]);
+        peek(net, &b.seen, pkts[i]);
         if (!take(&b, net->punt, pkts[i]))
             pkts[kept++] = pkts[i];
     }

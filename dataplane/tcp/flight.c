@@ -50,16 +50,6 @@ void tcp_flight_put(struct tcp_conn *c)
 
 /* ---- one packet */
 
-uint32_t tcp_pkt_span(const struct pkt *p)
-{
-    return p->pay_len + (uint32_t)((p->marks & MARK_FIN) != 0);
-}
-
-uint32_t tcp_pkt_end(const struct pkt *p)
-{
-    return p->seq + tcp_pkt_span(p);
-}
-
 static void count(struct tally *t, const struct pkt *p)
 {
     t->bytes += tcp_pkt_span(p);
