@@ -49,26 +49,20 @@ static inline uint64_t cksum_blocks(const uint8_t *at, size_t n)
 }
 #endif
 
-/* From here on it is worth a call. */
+/* From so many bytes on it is worth a call. */
 #define CKSUM_LONG 256
 
-/* The sum of @n blocks of CKSUM_LONG_BLOCK bytes, by the widest instructions that there are. */
-#define CKSUM_LONG_BLOCK 32
-uint64_t cksum_long(const uint8_t *at, size_t n);
+/* The sum of so many, by the widest instructions that there are. */
+uint64_t cksum_long(const uint8_t *at, size_t len);
 /* The same by those that every processor has. */
-uint64_t cksum_long_plain(const uint8_t *at, size_t n);
+uint64_t cksum_long_plain(const uint8_t *at, size_t len);
 
-static inline uint64_t cksum_add(uint64_t sum, const void *bytes, size_t len)
+/* Of any number, by those. */
+static inline uint64_t cksum_add_short(uint64_t sum, const void *bytes, size_t len)
 {
     const uint8_t *at = bytes;
     uint64_t word;
     uint16_t half;
-
-    if (len >= CKSUM_LONG) {
-        sum += cksum_long(at, len / CKSUM_LONG_BLOCK);
-        at += len & ~(size_t)(CKSUM_LONG_BLOCK - 1);
-        len &= CKSUM_LONG_BLOCK - 1;
-    }
 
 #ifdef __SSE2__
     while (len >= CKSUM_BLOCK) {
@@ -95,6 +89,11 @@ static inline uint64_t cksum_add(uint64_t sum, const void *bytes, size_t len)
         sum += half;
     }
     return sum;
+}
+
+static inline uint64_t cksum_add(uint64_t sum, const void *bytes, size_t len)
+{
+    return len >= CKSUM_LONG ? sum + cksum_long(bytes, len) : cksum_add_short(sum, bytes, len);
 }
 
 static inline uint16_t cksum_fold(uint64_t sum)
