@@ -45,6 +45,7 @@ struct burst {
     unsigned n;
     struct open open[GRO_FLOWS]; /* the newest replaces the oldest */
     unsigned oldest;
+    struct open *last; /* that was added to last; NULL: none */
 };
 
 /* ---- reading frames */
@@ -128,6 +129,29 @@ static bool same_flow(const struct open *o, const struct pkt *p, const struct pl
                        : memcmp(o->at.ip + 12, at->ip + 12, 8)) == 0;
 }
 
+/* From the Ethernet header to the flags of TCP, with an IPv4 header between them, but for its
+ * length, identification and checksum, the sequence number and PSH. */
+static bool same_front(const uint8_t *a, const uint8_t *b)
+{
+    static const uint8_t mask[] = {
+        255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, /* Ethernet */
+        255, 255, 0,   0,   0,   0,   255, 255, 255, 255, 0,   0,             /* IP, */
+        255, 255, 255, 255, 255, 255, 255, 255,                               /* addresses */
+        255, 255, 255, 255, 0,   0,   0,   0,   255, 255, 255, 255, 255, (uint8_t)~TCP_PSH,
+    };
+    uint64_t differ = 0;
+
+    for (unsigned i = 0; i < sizeof(mask); i += sizeof(uint64_t)) {
+        uint64_t x, y, m;
+
+        memcpy(&x, a + i, sizeof(x));
+        memcpy(&y, b + i, sizeof(y));
+        memcpy(&m, mask + i, sizeof(m));
+        differ |= (x ^ y) & m;
+    }
+    return differ == 0;
+}
+
 /* All but sequence number, PSH and checksum. */
 static bool same_headers(const struct open *o, const struct pkt *p, const struct place *at)
 {
@@ -138,6 +162,31 @@ static bool same_headers(const struct open *o, const struct pkt *p, const struct
            memcmp(a + 14, b + 14, 2) == 0 &&
            memcmp(a + TCP_MIN, b + TCP_MIN,
                   at->hdr_len - at->ip_at - (uint32_t)(b - at->ip) - TCP_MIN) == 0;
+}
+
+/*
+ * The same at a glance, of the frames that are most: IPv4 without a tag. All of the headers, but
+ * for what may differ, is equal to that of @o's head. True: and @ret says where things are in @p.
+ */
+static bool is_alike(const struct open *o, const struct pkt *p, struct place *ret)
+{
+    enum { TCP_AT = ETH_HDR + IP4_HDR, WINDOW_AT = TCP_AT + 14, OPTIONS_AT = TCP_AT + TCP_MIN };
+    const uint8_t *a = o->head->data, *b = p->data;
+    const uint32_t hdr_len = o->at.hdr_len;
+    uint32_t total;
+
+    if (o->at.is_ip6 || o->at.ip_at != ETH_HDR || o->head->port != p->port || p->len <= hdr_len ||
+        !same_front(a, b) || memcmp(a + WINDOW_AT, b + WINDOW_AT, 2) != 0 ||
+        memcmp(a + OPTIONS_AT, b + OPTIONS_AT, hdr_len - OPTIONS_AT) != 0)
+        return false;
+    total = ETH_HDR + get16(b + ETH_HDR + 2);
+    if (total > p->len || total < hdr_len)
+        return false;
+    *ret = o->at;
+    ret->ip = b + ETH_HDR;
+    ret->tcp = b + TCP_AT;
+    ret->payload = total - hdr_len;
+    return true;
 }
 
 /* Sees to it that the port's word on the checksums is there, or ours. True: both are right. */
@@ -177,14 +226,15 @@ static struct open *find_open(struct burst *b, const struct pkt *p, const struct
     return NULL;
 }
 
+/* Its headers are the same. */
 static bool goes_on(const struct open *o, struct pkt *p, const struct place *at)
 {
     const uint32_t before = o->next - get32(o->at.tcp + 4);
 
     return get32(at->tcp + 4) == o->next && at->payload > 0 && at->payload <= o->at.payload &&
            pkt_n(o->head) < PKT_TRAIN_MAX &&
-           before + at->payload <= UINT16_MAX - IP6_HDR - TCP_MAX && same_headers(o, p, at) &&
-           is_good(o->head, &o->at) && is_good(p, at);
+           before + at->payload <= UINT16_MAX - IP6_HDR - TCP_MAX && is_good(o->head, &o->at) &&
+           is_good(p, at);
 }
 
 static void couple(struct open *o, struct pkt *p, const struct place *at)
@@ -206,10 +256,24 @@ static void wait_for_more(struct burst *b, struct pkt *p, const struct place *at
 {
     struct open *o;
 
+    b->last = NULL;
     if (at->tcp[13] != TCP_ACK || at->payload == 0 || p->n_more > 0)
         return;
     o = b->n < GRO_FLOWS ? &b->open[b->n++] : &b->open[b->oldest++ % GRO_FLOWS];
     *o = (struct open){ p, p, *at, get32(at->tcp + 4) + at->payload };
+    b->last = o;
+}
+
+/* True: @p is in the train that was added to last. Otherwise nothing is known of it yet. */
+static bool take_next(struct burst *b, struct pkt *p)
+{
+    struct place at;
+
+    if (b->last == NULL || b->last->head == NULL || p->n_more > 0 || !is_alike(b->last, p, &at) ||
+        !goes_on(b->last, p, &at))
+        return false;
+    couple(b->last, p, &at);
+    return true;
 }
 
 /* True: it is in a train now. */
@@ -220,12 +284,14 @@ static bool take(struct burst *b, const struct punt *punt, struct pkt *p)
 
     if ((p->flags & PKT_FLOW_HASH) == 0 || !find(p, &at)) {
         b->n = 0; /* of whichever flow it is */
+        b->last = NULL;
         return false;
     }
     if (punt != NULL && punt_may_have_tcp(punt, get16(at.tcp + 2), get16(at.tcp)))
         return false;
     o = find_open(b, p, &at);
-    if (o != NULL && p->n_more == 0 && goes_on(o, p, &at)) {
+    if (o != NULL && p->n_more == 0 && same_headers(o, p, &at) && goes_on(o, p, &at)) {
+        b->last = o;
         couple(o, p, &at);
         return true;
     }
@@ -242,11 +308,14 @@ unsigned gro_merge(struct net *net, struct pkt **pkts, unsigned n)
 
     b.n = b.oldest = 0;
     b.seen.frame = NULL;
+    b.last = NULL;
     for (unsigned i = 0; i < MIN(n, AHEAD); i++)
         __builtin_prefetch(pkts[i]->data);
     for (unsigned i = 0; i < n; i++) {
         if (i + AHEAD < n)
             __builtin_prefetch(pkts[i + AHEAD]->data);
+        if (take_next(&b, pkts[i]))
+            continue;
         peek(net, &b.seen, pkts[i]);
         if (!take(&b, net->punt, pkts[i]))
             pkts[kept++] = pkts[i];
