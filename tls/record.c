@@ -329,20 +329,25 @@ bool record_waits(const struct pktq *in)
            (get16(header + 3) > SEALED_MAX || in->bytes >= HEADER + (uint64_t)get16(header + 3));
 }
 
-/*
- * Takes the record, header and all, off ->in into @rec, whose packets may be written. @len bytes in
- * all. False: no memory.
- */
-static bool take(struct tls_session *s, struct pktq *rec, uint32_t len)
+/* May all packets of @rec be written, and is there something in each? */
+static bool is_tidy(const struct pktq *rec)
+{
+    for (const struct pkt *p = rec->head; p != NULL; p = p->next)
+        if (unlikely(p->len == 0 || pkt_is_shared(p)))
+            return false;
+    return true;
+}
+
+/* Makes it so. False: no memory. */
+static bool tidy(struct tls_session *s, struct pktq *rec)
 {
     struct pktq own;
     struct pkt *p;
 
-    if (!pktq_move(rec, s->in, len, s->core->pool))
-        return false;
     pktq_init(&own);
-    while ((p = pktq_pop(rec)) != NULL) {
-        if (unlikely(pkt_is_shared(p))) {
+    while (drop_empty(rec)) {
+        p = pktq_pop(rec);
+        if (pkt_is_shared(p)) {
             struct pkt *copy = pkt_copy(s->core->pool, p);
 
             pkt_free(p);
@@ -356,6 +361,15 @@ static bool take(struct tls_session *s, struct pktq *rec, uint32_t len)
     }
     pktq_splice(rec, &own);
     return true;
+}
+
+/*
+ * Takes the record, header and all, off ->in into @rec, whose packets may be written. @len bytes in
+ * all. False: no memory.
+ */
+static bool take(struct tls_session *s, struct pktq *rec, uint32_t len)
+{
+    return pktq_move(rec, s->in, len, s->core->pool) && (likely(is_tidy(rec)) || tidy(s, rec));
 }
 
 /* Opens @len bytes of @rec in place; the tag comes behind them. */
@@ -374,6 +388,22 @@ static bool open_in_place(struct tls_session *s, struct pktq *rec, uint32_t len)
     }
     aead_end(aead_of(s), ours);
     return aead_tag_eq(ours, theirs);
+}
+
+/*
+ * The usual case: the last packet of @rec has data, and behind it all @end bytes that are to go,
+ * which begin with the type, as there is no padding. Cuts them off. False: it is another.
+ */
+static bool cut_end(struct pktq *rec, uint32_t end, uint8_t *type)
+{
+    struct pkt *last = pktq_last(rec);
+
+    if (unlikely(last->len <= end || last->data[last->len - end] == 0))
+        return false;
+    *type = last->data[last->len - end];
+    pkt_trim(last, last->len - end);
+    rec->bytes -= end;
+    return true;
 }
 
 /* Where the type is: the last byte that is not 0, and in which packet. NULL: there is none. */
@@ -416,6 +446,21 @@ static void cut(struct pktq *rec, struct pkt *last, uint32_t at)
     }
     pktq_clear(rec);
     pktq_splice(rec, &kept);
+}
+
+/* Leaves the data of @rec, whose first @len bytes are opened, in it, and returns the type. */
+static uint8_t type_of(struct pktq *rec, uint32_t len)
+{
+    struct pkt *last;
+    uint32_t at = 0;
+    uint8_t type;
+
+    if (likely(cut_end(rec, (uint32_t)rec->bytes - len + 1, &type)))
+        return type;
+    last = find_type(rec, len, &at);
+    type = last != NULL ? last->data[at] : 0;
+    cut(rec, last, at);
+    return type;
 }
 
 /*
@@ -619,9 +664,6 @@ static enum tls_state read_record(struct tls_session *s, const uint8_t *header, 
     const uint32_t len = get16(header + 3);
     const struct bad *why;
     struct pktq rec;
-    struct pkt *last;
-    uint32_t at = 0;
-    uint8_t type;
 
     if (header[0] != SSL3_RT_APPLICATION_DATA)
         return refuse(s, &bad_type);
@@ -636,10 +678,7 @@ static enum tls_state read_record(struct tls_session *s, const uint8_t *header, 
         return s->no_memory ? session_failed(s) : refuse(s, why);
     }
     s->keys->rx.seq++;
-    last = find_type(&rec, len - AEAD_TAG, &at);
-    type = last != NULL ? last->data[at] : 0;
-    cut(&rec, last, at);
-    deliver(s, type, &rec, plain);
+    deliver(s, type_of(&rec, len - AEAD_TAG), &rec, plain);
     pktq_clear(&rec);
     return s->state;
 }
