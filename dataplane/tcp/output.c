@@ -350,14 +350,14 @@ static void train_leave(struct tcp_conn *c)
 static bool train_takes(const struct tcp_conn *c, const struct pkt *p, const struct pkt *out)
 {
     const struct tcp_train *t = &c->tcp->train;
-    const bool has_blocks = c->holes != NULL || c->dsack.start != c->dsack.end;
 
     if (t->head == NULL || t->closed || p->seq != t->end || p->pay_len == 0)
         return false;
-    if (((out->flags ^ t->head->flags) & PKT_TX_ECT) != 0 || (p->pay_len < c->mss && has_blocks))
+    if (((out->flags ^ t->head->flags) & PKT_TX_ECT) != 0)
         return false;
-    return pkt_n(t->head) < net_dst_train_max(c->tcp->net, &c->dst) &&
-           t->end - t->h.seq + p->pay_len <= TRAIN_BYTES;
+    if (p->pay_len < c->mss && (c->holes != NULL || c->dsack.start != c->dsack.end))
+        return false;
+    return pkt_n(t->head) < t->most && t->end - t->h.seq + p->pay_len <= TRAIN_BYTES;
 }
 
 /*
@@ -377,6 +377,7 @@ static void train_add(struct tcp_conn *c, const struct pkt *p, struct pkt *out, 
         train_leave(c);
         t->h = header(c, p->seq, flags, p->pay_len);
         t->head = out;
+        t->most = net_dst_train_max(c->tcp->net, &c->dst);
     }
     t->last = out;
     t->end = p->seq + p->pay_len;
@@ -386,16 +387,19 @@ static void train_add(struct tcp_conn *c, const struct pkt *p, struct pkt *out, 
 /* Each segment of a train counts as if it had left alone. */
 static void train_note(struct tcp_conn *c, const struct pkt *p, uint8_t flags, bool again)
 {
-    struct tcp_hdr h;
+    struct tcp_hdr *h = &c->tcp->train.h;
+    const uint32_t seq = h->seq;
+    const uint8_t all = h->flags;
 
     if (likely(c->rec == 0 && c->tcp->recorders == NULL)) {
         tcp_estats_sent(c, p->pay_len);
         return;
     }
-    h = c->tcp->train.h;
-    h.seq = p->seq;
-    h.flags = flags | (h.flags & TCP_ECE);
-    note_sent(c, &h, p->pay_len, again);
+    h->seq = p->seq;
+    h->flags = flags | (all & TCP_ECE);
+    note_sent(c, h, p->pay_len, again);
+    h->seq = seq;
+    h->flags = all;
 }
 
 /* ---- and what is in them */
