@@ -21,6 +21,7 @@ struct mould {
     uint32_t seq;
     uint8_t tcp_flags;
     uint16_t pseudo; /* sum of the pseudo header without its length */
+    uint16_t ip_sum; /* of an IPv4 header without length and checksum */
     bool tcp_csum;
 };
 
@@ -42,6 +43,11 @@ static void mould_init(struct mould *m, const struct pkt *head, bool tcp_csum)
     m->tcp_flags = tcp[13];
     memcpy(&m->pseudo, tcp + 16, sizeof(m->pseudo));
     m->tcp_csum = tcp_csum;
+    if ((m->flags & PKT_TX_IP6) != 0)
+        return;
+    put16(m->bytes + m->ip_at + 2, 0);
+    put16(m->bytes + m->ip_at + 10, 0);
+    m->ip_sum = cksum_fold(cksum_add(0, m->bytes + m->ip_at, m->l3_len));
 }
 
 static void write_ip(const struct mould *m, uint8_t *ip, uint32_t len)
@@ -53,7 +59,7 @@ static void write_ip(const struct mould *m, uint8_t *ip, uint32_t len)
     put16(ip + 2, (uint16_t)len);
     put16(ip + 10, 0);
     if ((m->flags & PKT_TX_IP_CSUM) == 0)
-        cksum_store(ip + 10, cksum_finish(cksum_add(0, ip, m->l3_len)));
+        cksum_store(ip + 10, cksum_finish(cksum_add(m->ip_sum, ip + 2, 2)));
 }
 
 static void write_tcp_csum(const struct mould *m, struct pkt *p, uint8_t *tcp, uint32_t len)

@@ -38,7 +38,9 @@ enum tls_limits {
     TLS_CHAIN_MAX = 16,               /* longer ones are not remembered */
     TLS_PEER_CHAIN_BYTES = 32 * 1024, /* of the certificates a peer presents */
     TLS_HANDSHAKE_BYTES = 128 * 1024, /* a peer may send before it is done */
-    TLS_IDLE_MESSAGES = 32, /* handshake messages in an open session without data between */
+    TLS_IDLE_MESSAGES = 32,      /* handshake messages in an open session without data between */
+    TLS_SMALL_BYTES = 64 * 1024, /* in records of a packet, before there are larger ones */
+    TLS_PAUSE_US = 1000000,      /* after so long without data it begins anew */
     TLS_TICKET_SECONDS = 2 * 60 * 60,
     TLS_READY_KEYS = 8192, /* that a worker keeps expanded: of connections that are in use */
 };
@@ -144,6 +146,8 @@ struct tls_keys {
     uint8_t n_msg;
     uint32_t msg_skip; /* bytes of it, a ticket, that are still to come */
     bool owes_update;  /* the peer has asked for one of ours */
+    uint32_t n_small;  /* bytes sent in small records since a pause, as far as they count */
+    uint64_t sent_us;  /* when data was sent last */
     uint32_t n_sent;   /* records of data that were no reason for a KeyUpdate of the peer's yet */
 };
 

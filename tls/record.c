@@ -40,11 +40,15 @@ static struct aead *aead_of(const struct tls_session *s)
     return s->ctx->lib->aead;
 }
 
+/* Bytes of a record, header and all, in one packet. */
+static uint32_t segment(const struct tls_session *s)
+{
+    return MIN(MIN(s->seg, s->core->pool->room - PKT_HEADROOM), HEADER + SEALED_MAX);
+}
+
 static uint32_t plain_max(const struct tls_session *s)
 {
-    const uint32_t room = MIN(s->seg, s->core->pool->room - PKT_HEADROOM);
-
-    return MIN(room - HEADER - TRAILER, PLAIN_MAX);
+    return segment(s) - HEADER - TRAILER;
 }
 
 /* The header of a record with @len bytes of plaintext, in front of @p's; and its number is used. */
@@ -58,13 +62,13 @@ static void begin(struct tls_session *s, struct pkt *p, uint32_t len)
     aead_begin(aead_of(s), &s->keys->tx.key, s->keys->tx.seq++, header, HEADER);
 }
 
-/* The type and the tag behind @p's bytes. */
-static void end(struct tls_session *s, struct pkt *p, uint8_t type)
+/* The type and the tag behind @p's bytes, of which those from @from on are not sealed yet. */
+static void end(struct tls_session *s, struct pkt *p, uint32_t from, uint8_t type)
 {
     uint8_t *trailer = pkt_put(p, TRAILER);
 
     trailer[0] = type;
-    aead_seal(aead_of(s), trailer, trailer, 1);
+    aead_seal(aead_of(s), p->data + from, p->data + from, p->len - AEAD_TAG - from);
     aead_end(aead_of(s), trailer + 1);
 }
 
@@ -77,8 +81,8 @@ static bool seal_bytes(struct tls_session *s, uint8_t type, const uint8_t *bytes
         return false;
     }
     begin(s, p, len);
-    aead_seal(aead_of(s), pkt_put(p, len), bytes, len);
-    end(s, p, type);
+    memcpy(pkt_put(p, len), bytes, len);
+    end(s, p, HEADER, type);
     pktq_push(s->out, p);
     return true;
 }
@@ -136,13 +140,14 @@ static bool seal_one(struct tls_session *s, struct pktq *plain)
 {
     const uint32_t max = plain_max(s);
     struct pkt *p = plain->head;
-    uint32_t first = MIN(p->len, max), rest = 0;
+    uint32_t first = MIN(p->len, max), rest = 0, from = HEADER;
 
     if (is_in_place(p, first)) {
         pktq_pop(plain);
         rest = gather(s, p, MIN(max - first, pkt_tailroom(p) - TRAILER), plain);
         begin(s, p, first + rest);
-        aead_seal(aead_of(s), p->data + HEADER, p->data + HEADER, first);
+        if (rest > 0)
+            aead_seal(aead_of(s), p->data + HEADER, p->data + HEADER, first);
     } else {
         p = pkt_alloc(s->core->pool);
         if (p == NULL) {
@@ -152,9 +157,114 @@ static bool seal_one(struct tls_session *s, struct pktq *plain)
         rest = first;
         begin(s, p, rest);
     }
-    seal_rest(s, p, rest, plain);
-    end(s, p, SSL3_RT_APPLICATION_DATA);
+    if (rest > 0) {
+        seal_rest(s, p, rest, plain);
+        from = p->len;
+    }
+    end(s, p, from, SSL3_RT_APPLICATION_DATA);
     pktq_push(s->out, p);
+    return true;
+}
+
+/* --- large ones, over several packets --- */
+
+/* Bytes of @plain for a record that ends where a packet does, or where @plain does. */
+static uint32_t large_len(const struct tls_session *s, const struct pktq *plain)
+{
+    const uint32_t seg = segment(s), most = SEALED_MAX + HEADER, whole = most - most % seg;
+    const uint64_t all = HEADER + plain->bytes + TRAILER;
+    uint32_t sealed = (uint32_t)MIN(all, (uint64_t)whole);
+
+    if (sealed % seg != 0 && sealed % seg <= TRAILER)
+        sealed -= sealed % seg; /* no packet for less than a trailer and a byte */
+    return sealed - HEADER - TRAILER;
+}
+
+/*
+ * The packet for the next @n bytes of the record: the first of @plain, which is taken, if they can
+ * be sealed where it is, with @front before and @back behind them. NULL: no memory.
+ */
+static struct pkt *large_packet(struct tls_session *s, struct pktq *plain, uint32_t n,
+                                uint32_t front, uint32_t back)
+{
+    struct pkt *p = plain->head;
+
+    if (likely(p->len <= n && !pkt_is_shared(p) && pkt_headroom(p) >= front &&
+               pkt_tailroom(p) >= n - p->len + back))
+        return pktq_pop(plain);
+    return pkt_alloc(s->core->pool);
+}
+
+/* The next packet of a record: @p, behind its first @front bytes, gets @n bytes of plaintext; those
+ * of @plain that it does not have yet. @is_last: and what comes behind them all. */
+static void large_fill(struct tls_session *s, struct pkt *p, uint32_t front, uint32_t n,
+                       bool is_last, struct pktq *plain)
+{
+    const uint32_t rest = front + n - p->len;
+    uint32_t from = front;
+
+    if (rest > 0 || !is_last) {
+        aead_seal(aead_of(s), p->data + front, p->data + front, p->len - front);
+        seal_rest(s, p, rest, plain);
+        from = p->len;
+    }
+    if (is_last)
+        end(s, p, from, SSL3_RT_APPLICATION_DATA);
+}
+
+/* A record of @len bytes of @plain. False: no memory for it, and none of it is sent. */
+static bool seal_large(struct tls_session *s, struct pktq *plain, uint32_t len)
+{
+    uint32_t front = HEADER;
+    struct pktq rec;
+
+    pktq_init(&rec);
+    while (len > 0) {
+        const uint32_t n = MIN(len, segment(s) - front);
+        struct pkt *p = large_packet(s, plain, n, front, n == len ? TRAILER : 0);
+
+        if (p == NULL) {
+            pktq_clear(&rec);
+            s->no_memory = true;
+            return false;
+        }
+        if (front > 0)
+            begin(s, p, len);
+        large_fill(s, p, front, n, n == len, plain);
+        pktq_push(&rec, p);
+        len -= n;
+        front = 0;
+    }
+    pktq_splice(s->out, &rec);
+    return true;
+}
+
+/* --- data --- */
+
+/*
+ * A record of one packet can be read when that packet is there; a large one costs less, and is read
+ * when its last byte is there. So data goes in small ones first, and again after a pause, as then
+ * congestion windows may be small, too.
+ */
+static void note_pause(struct tls_session *s)
+{
+    struct tls_keys *k = s->keys;
+
+    if (s->core->now_us - k->sent_us > TLS_PAUSE_US)
+        k->n_small = 0;
+    k->sent_us = s->core->now_us;
+}
+
+static bool seal_next(struct tls_session *s, struct pktq *plain)
+{
+    const uint64_t before = plain->bytes;
+    struct tls_keys *k = s->keys;
+
+    if (k->n_small >= TLS_SMALL_BYTES && before > plain_max(s))
+        return seal_large(s, plain, large_len(s, plain));
+    if (!seal_one(s, plain))
+        return false;
+    k->n_small = MIN(k->n_small + (uint32_t)(before - plain->bytes), TLS_SMALL_BYTES);
     return true;
 }
 
@@ -167,10 +277,11 @@ static bool drop_empty(struct pktq *plain)
 
 enum tls_state record_write(struct tls_session *s, struct pktq *plain)
 {
+    note_pause(s);
     while (drop_empty(plain)) {
         bool is_old = s->keys->tx.seq >= RECORDS_MAX || s->keys->owes_update;
 
-        if ((unlikely(is_old) && !update_tx(s)) || !seal_one(s, plain))
+        if ((unlikely(is_old) && !update_tx(s)) || !seal_next(s, plain))
             return session_failed(s);
         s->keys->n_sent += s->keys->n_sent < UINT32_MAX;
     }
@@ -218,20 +329,25 @@ bool record_waits(const struct pktq *in)
            (get16(header + 3) > SEALED_MAX || in->bytes >= HEADER + (uint64_t)get16(header + 3));
 }
 
-/*
- * Takes the record, header and all, off ->in into @rec, whose packets may be written. @len bytes in
- * all. False: no memory.
- */
-static bool take(struct tls_session *s, struct pktq *rec, uint32_t len)
+/* May all packets of @rec be written, and is there something in each? */
+static bool is_tidy(const struct pktq *rec)
+{
+    for (const struct pkt *p = rec->head; p != NULL; p = p->next)
+        if (unlikely(p->len == 0 || pkt_is_shared(p)))
+            return false;
+    return true;
+}
+
+/* Makes it so. False: no memory. */
+static bool tidy(struct tls_session *s, struct pktq *rec)
 {
     struct pktq own;
     struct pkt *p;
 
-    if (!pktq_move(rec, s->in, len, s->core->pool))
-        return false;
     pktq_init(&own);
-    while ((p = pktq_pop(rec)) != NULL) {
-        if (unlikely(pkt_is_shared(p))) {
+    while (drop_empty(rec)) {
+        p = pktq_pop(rec);
+        if (pkt_is_shared(p)) {
             struct pkt *copy = pkt_copy(s->core->pool, p);
 
             pkt_free(p);
@@ -245,6 +361,15 @@ static bool take(struct tls_session *s, struct pktq *rec, uint32_t len)
     }
     pktq_splice(rec, &own);
     return true;
+}
+
+/*
+ * Takes the record, header and all, off ->in into @rec, whose packets may be written. @len bytes in
+ * all. False: no memory.
+ */
+static bool take(struct tls_session *s, struct pktq *rec, uint32_t len)
+{
+    return pktq_move(rec, s->in, len, s->core->pool) && (likely(is_tidy(rec)) || tidy(s, rec));
 }
 
 /* Opens @len bytes of @rec in place; the tag comes behind them. */
@@ -263,6 +388,22 @@ static bool open_in_place(struct tls_session *s, struct pktq *rec, uint32_t len)
     }
     aead_end(aead_of(s), ours);
     return aead_tag_eq(ours, theirs);
+}
+
+/*
+ * The usual case: the last packet of @rec has data, and behind it all @end bytes that are to go,
+ * which begin with the type, as there is no padding. Cuts them off. False: it is another.
+ */
+static bool cut_end(struct pktq *rec, uint32_t end, uint8_t *type)
+{
+    struct pkt *last = pktq_last(rec);
+
+    if (unlikely(last->len <= end || last->data[last->len - end] == 0))
+        return false;
+    *type = last->data[last->len - end];
+    pkt_trim(last, last->len - end);
+    rec->bytes -= end;
+    return true;
 }
 
 /* Where the type is: the last byte that is not 0, and in which packet. NULL: there is none. */
@@ -305,6 +446,21 @@ static void cut(struct pktq *rec, struct pkt *last, uint32_t at)
     }
     pktq_clear(rec);
     pktq_splice(rec, &kept);
+}
+
+/* Leaves the data of @rec, whose first @len bytes are opened, in it, and returns the type. */
+static uint8_t type_of(struct pktq *rec, uint32_t len)
+{
+    struct pkt *last;
+    uint32_t at = 0;
+    uint8_t type;
+
+    if (likely(cut_end(rec, (uint32_t)rec->bytes - len + 1, &type)))
+        return type;
+    last = find_type(rec, len, &at);
+    type = last != NULL ? last->data[at] : 0;
+    cut(rec, last, at);
+    return type;
 }
 
 /*
@@ -508,9 +664,6 @@ static enum tls_state read_record(struct tls_session *s, const uint8_t *header, 
     const uint32_t len = get16(header + 3);
     const struct bad *why;
     struct pktq rec;
-    struct pkt *last;
-    uint32_t at = 0;
-    uint8_t type;
 
     if (header[0] != SSL3_RT_APPLICATION_DATA)
         return refuse(s, &bad_type);
@@ -525,10 +678,7 @@ static enum tls_state read_record(struct tls_session *s, const uint8_t *header, 
         return s->no_memory ? session_failed(s) : refuse(s, why);
     }
     s->keys->rx.seq++;
-    last = find_type(&rec, len - AEAD_TAG, &at);
-    type = last != NULL ? last->data[at] : 0;
-    cut(&rec, last, at);
-    deliver(s, type, &rec, plain);
+    deliver(s, type_of(&rec, len - AEAD_TAG), &rec, plain);
     pktq_clear(&rec);
     return s->state;
 }

@@ -6,7 +6,8 @@
  * and writes to the caller's queues directly. Then the records of TLS 1.3 are ours
  * (record.c): opened and sealed where they lie, in the packets that TCP received and
  * the packets it will send again until they are acknowledged; OpenSSL's object is
- * freed. Records of TLS 1.2 stay OpenSSL's.
+ * freed. A record fits one packet at first, and after a pause; of a long answer it is as
+ * large as it may be, over several packets. Records of TLS 1.2 stay OpenSSL's.
  *
  *   tls_read()   ciphertext from @in -> plaintext to @plain, handshake answers to @out
  *   tls_write()  plaintext from @plain -> ciphertext to @out

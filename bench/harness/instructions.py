@@ -27,3 +27,10 @@ def of_request(build, out, workers, requests=512):
     """Of a request, by a gateway of so many workers, each of which has so many requests."""
     total = of_run(build, out, "isthmus-micro-workers", "--requests", str(requests), str(workers), count=TURNS)
     return total / (workers * requests)
+
+
+def of_bulk(build, out, *args, mibs=8):
+    """Of a MiB of large bodies, by a gateway of one worker. Its four connections end theirs together."""
+    total = of_run(build, out, "isthmus-micro-workers", "--connections", "4", "--body", str(1 << 20),
+                   "--requests", str(mibs), *args, "1", count=TURNS)
+    return total / mibs

@@ -1,7 +1,7 @@
 /*
  * isthmus-micro-workers - what a request costs a gateway of one worker, or of two
  *
- * usage: isthmus-micro-workers [--requests N] [--connections N] WORKERS
+ * usage: isthmus-micro-workers [--requests N] [--connections N] [--body BYTES] [--upload] WORKERS
  *
  * A gateway of real workers (dataplane/worker) between the client and the server of isthmus-bench,
  * each on a machine of its own with as many workers. Ring ports join them, whose demultiplexer does
@@ -10,9 +10,13 @@
  *
  *   client --- 10.1.0.2:443 ---> gateway --- 10.2.0.1:9000 ---> server
  *
+ * With --body it is so large instead, and with --upload it is the request that has one. A large
+ * body is on its way for many rounds: requests are counted as they end, and come from each
+ * connection as fast as windows let them.
+ *
  * All take turns in one thread, by a clock that goes on by so much a round: nothing here depends on
  * how fast it goes. Each worker of the gateway has the same number of connections, and each of them
- * one request a round, so no turn is empty, and all have the same to do.
+ * one request a round, so no turn is empty, and all have the same to do (of small bodies).
  *
  * A tool that counts instructions is to count counted_turn(), the workers' turns once connections
  * are open. What a NIC would do, and a ring port does in its place (a hash and, of what TCP holds,
@@ -43,13 +47,18 @@
 /* Rounds that answer all, before those that count: the first hashes of a port are checked
  * (steer.h). */
 #define WARM_UP 64
-#define ROUNDS_MOST 3000 /* until there is a connection for each request */
+#define ROUNDS_MOST 3000         /* until there is a connection for each request */
+#define BULK_ROUNDS_MOST 1000000 /* until large bodies have gone through */
+#define BULK_WARM_UP 2           /* bodies of each connection: its windows have grown */
+#define SMALL 1024               /* no larger body is answered in its round by all */
 #define ROUND_US 100
 #define US_PER_S UINT64_C(1000000)
 #define ID "spiffe://cluster.local/ns/bench/sa/bench"
 
 static uint32_t n_workers, n_connections = 8; /* of each worker */
 static uint64_t n_requests = 2048;            /* of each worker */
+static uint32_t body = SMALL;
+static bool is_upload;
 
 static void check(bool ok, const char *what)
 {
@@ -92,7 +101,7 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *t)
 
 /* The ports of all three machines. */
 static const char conf_machine[] =
-    "machine = { workers = %u; memory = \"256MiB\"; packets = 4096; ports = ("
+    "machine = { workers = %u; memory = \"256MiB\"; packets = 16384; ports = ("
     "  { name = \"down\"; device = \"ring\"; ring_peer = \"client\"; addresses = [ \"10.1.0.2/24\" "
     "]; },"
     "  { name = \"up\"; device = \"ring\"; ring_peer = \"server\"; addresses = [ \"10.2.0.2/24\" "
@@ -205,7 +214,7 @@ static struct load_client_conf client_conf = { .n_targets = 1,
                                                .connect_timeout_us = 3600 * US_PER_S,
                                                .tls = &client_tls };
 static struct load_server_conf server_conf = {
-    .listen = { .port = 9000 }, .protocol = LOAD_HTTP1, .body = 1024, .tls = &server_tls
+    .listen = { .port = 9000 }, .protocol = LOAD_HTTP1, .body = SMALL, .tls = &server_tls
 };
 static struct host client = { .client = &client_conf, .times = &times };
 static struct host server = { .server = &server_conf, .times = &times };
@@ -237,6 +246,12 @@ static void configure_hosts(const struct test_dir *dir)
     client_tls.secret = (struct secret_conf){ .name = "client", .trusted_ca = all.trusted_ca };
     client_conf.targets[0].addr = ipaddr_v4(0x0a010002);
     client_conf.connections = n_workers * n_connections;
+    if (is_upload) {
+        client_conf.method = "PUT";
+        client_conf.request_body = body;
+    } else {
+        server_conf.body = body;
+    }
     server_conf.listen.addr = ipaddr_v4(0x0a020001);
 }
 
@@ -361,6 +376,22 @@ static bool round_is_full(void)
     return answered() - before == n_workers * n_connections;
 }
 
+/* Rounds until @n more requests are answered. */
+static void answer(uint64_t n, void (*turn)(struct worker *w))
+{
+    const uint64_t before = answered();
+    unsigned left = BULK_ROUNDS_MOST;
+
+    while (answered() - before < n && left-- > 0)
+        take_turns(turn);
+    check(left > 0, "requests are answered before long");
+}
+
+static bool is_bulk(void)
+{
+    return body > SMALL;
+}
+
 /* SYNs beyond those that wait for the neighbour's address are lost, and sent again after a second.
  */
 static void begin_load(void)
@@ -370,6 +401,11 @@ static void begin_load(void)
     atomic_store(&times.from, now_us);
     atomic_store(&times.begin, now_us);
     round_us = 10 * ROUND_US;
+    if (is_bulk()) {
+        answer(BULK_WARM_UP * n_workers * n_connections, plain_turn);
+        round_us = ROUND_US;
+        return;
+    }
     while (full < WARM_UP && left-- > 0)
         full = round_is_full() ? full + 1 : 0;
     check(full == WARM_UP, "each round answers all before long");
@@ -381,20 +417,42 @@ static uint64_t read_by(uint32_t worker)
     return http_counters(gateway.workers[worker]->http)->requests;
 }
 
-static void run_load(void)
+/* A round for each request of a connection. */
+static void answer_in_rounds(void)
 {
     const uint64_t rounds = (n_requests + n_connections - 1) / n_connections;
     const uint64_t before = answered();
 
+    for (uint64_t i = 0; i < rounds; i++)
+        take_turns(counted_turn);
+    check(answered() - before == rounds * n_connections * n_workers, "each round answers all");
+}
+
+/* Bytes of the client's, both ways. */
+static uint64_t carried(void)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < n_workers; i++)
+        n += client.workers[i].client->stats.bytes_in + client.workers[i].client->stats.bytes_out;
+    return n;
+}
+
+static void run_load(void)
+{
+    const uint64_t before = answered(), carried_before = carried();
+
     for (uint32_t i = 0; i < n_workers; i++)
         seen[i].requests = read_by(i);
     CALLGRIND_START_INSTRUMENTATION;
-    for (uint64_t i = 0; i < rounds; i++)
-        take_turns(counted_turn);
+    if (is_bulk())
+        answer(n_requests * n_workers, counted_turn);
+    else
+        answer_in_rounds();
     for (uint32_t i = 0; i < n_workers; i++)
         seen[i].requests = read_by(i) - seen[i].requests;
-    printf("%lu requests\n", (unsigned long)(answered() - before));
-    check(answered() - before == rounds * n_connections * n_workers, "each round answers all");
+    printf("%lu requests, %.1f MiB\n", (unsigned long)(answered() - before),
+           (double)(carried() - carried_before) / (1 << 20));
 }
 
 static void show(const struct worker *w)
@@ -408,8 +466,8 @@ static void show(const struct worker *w)
            (unsigned long)w->gauges.upstream_connections, (unsigned long)s->turns,
            (unsigned long)s->empty, (unsigned long)p->redirect_out, (unsigned long)p->misdirected,
            (unsigned long)p->tx_dropped);
-    check(s->requests == seen[0].requests && w->gauges.sessions == n_connections,
-          "each worker has the same to do");
+    check(is_bulk() || s->requests == seen[0].requests, "each worker has the same to do");
+    check(w->gauges.sessions == n_connections, "of as many connections");
     check(w->gauges.upstream_connections == n_connections, "and as many connections out");
     check(p->redirect_out == 0 && p->misdirected == 0 && p->tx_dropped == 0,
           "each packet comes to the worker that has its connection");
@@ -492,11 +550,15 @@ static bool read_args(int argc, char **argv)
 {
     int i = 1;
 
-    for (; i + 2 < argc; i += 2) {
-        if (strcmp(argv[i], "--requests") == 0)
-            n_requests = strtoul(argv[i + 1], NULL, 10);
+    for (; i + 1 < argc; i++) {
+        if (strcmp(argv[i], "--upload") == 0)
+            is_upload = true;
+        else if (strcmp(argv[i], "--requests") == 0)
+            n_requests = strtoul(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--connections") == 0)
-            n_connections = (uint32_t)strtoul(argv[i + 1], NULL, 10);
+            n_connections = (uint32_t)strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--body") == 0)
+            body = (uint32_t)strtoul(argv[++i], NULL, 10);
         else
             return false;
     }
@@ -513,7 +575,8 @@ int main(int argc, char **argv)
 
     if (!read_args(argc, argv)) {
         fprintf(stderr,
-                "usage: isthmus-micro-workers [--requests N] [--connections N] WORKERS (1 or 2)\n");
+                "usage: isthmus-micro-workers [--requests N] [--connections N] [--body BYTES] "
+                "[--upload] WORKERS (1 or 2)\n");
         return 2;
     }
     log_set_level(LOG_LVL_WARNING);

@@ -49,7 +49,16 @@ static inline uint64_t cksum_blocks(const uint8_t *at, size_t n)
 }
 #endif
 
-static inline uint64_t cksum_add(uint64_t sum, const void *bytes, size_t len)
+/* From so many bytes on it is worth a call. */
+#define CKSUM_LONG 256
+
+/* The sum of so many, by the widest instructions that there are. */
+uint64_t cksum_long(const uint8_t *at, size_t len);
+/* The same by those that every processor has. */
+uint64_t cksum_long_plain(const uint8_t *at, size_t len);
+
+/* Of any number, by those. */
+static inline uint64_t cksum_add_short(uint64_t sum, const void *bytes, size_t len)
 {
     const uint8_t *at = bytes;
     uint64_t word;
@@ -80,6 +89,11 @@ static inline uint64_t cksum_add(uint64_t sum, const void *bytes, size_t len)
         sum += half;
     }
     return sum;
+}
+
+static inline uint64_t cksum_add(uint64_t sum, const void *bytes, size_t len)
+{
+    return len >= CKSUM_LONG ? sum + cksum_long(bytes, len) : cksum_add_short(sum, bytes, len);
 }
 
 static inline uint16_t cksum_fold(uint64_t sum)
@@ -123,6 +137,17 @@ static inline uint64_t cksum_pseudo(const struct ipaddr *src, const struct ipadd
                               protocol };
 
     return cksum_add(cksum_add(cksum_add(0, src->b, n), dst->b, n), tail, sizeof(tail));
+}
+
+/* The same of the addresses as they lie in an IP header, @n bytes of both; @len fits 16 bits. */
+static inline uint64_t cksum_pseudo_at(const uint8_t *addrs, size_t n, uint8_t protocol,
+                                       uint16_t len)
+{
+    const uint8_t tail[4] = { (uint8_t)(len >> 8), (uint8_t)len, 0, protocol };
+    uint32_t word;
+
+    memcpy(&word, tail, sizeof(word));
+    return cksum_add(word, addrs, n);
 }
 
 /* The checksum after one 16-bit word changed (RFC 1624, eqn. 3); all as they lie in memory. */

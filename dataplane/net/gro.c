@@ -33,10 +33,19 @@ struct open {
     uint32_t next;   /* sequence number */
 };
 
+/* The last frame whose hash was computed: that of the next one is the same, as a rule. */
+struct seen {
+    const uint8_t *frame; /* its headers; NULL: there is none */
+    uint32_t hash, ip_at;
+    bool is_ip6;
+};
+
 struct burst {
+    struct seen seen;
     unsigned n;
     struct open open[GRO_FLOWS]; /* the newest replaces the oldest */
     unsigned oldest;
+    struct open *last; /* that was added to last; NULL: none */
 };
 
 /* ---- reading frames */
@@ -70,6 +79,39 @@ static bool find(const struct pkt *p, struct place *ret)
     return true;
 }
 
+/* Is @p of the flow of the frame that was seen, as net_peek() would find? */
+static bool is_of_seen(const struct seen *s, const struct pkt *p)
+{
+    const uint8_t *a = s->frame, *b = p->data;
+
+    if (a == NULL || p->len < ETH_HDR + ETH_VLAN_TAG + IP6_HDR + 4 ||
+        memcmp(a + 12, b + 12, 2) != 0)
+        return false;
+    if (s->ip_at != ETH_HDR && memcmp(a + 16, b + 16, 2) != 0)
+        return false;
+    a += s->ip_at;
+    b += s->ip_at;
+    if (s->is_ip6)
+        return b[0] >> 4 == 6 && b[6] == a[6] && memcmp(a + 8, b + 8, 36) == 0;
+    return b[0] == a[0] && b[9] == a[9] && memcmp(a + 12, b + 12, 12) == 0;
+}
+
+static void peek(struct net *net, struct seen *s, struct pkt *p)
+{
+    if (is_of_seen(s, p)) {
+        p->hash = s->hash;
+        p->flags |= PKT_FLOW_HASH;
+        return;
+    }
+    net_peek(net, p);
+    if ((p->flags & PKT_FLOW_HASH) == 0)
+        return;
+    s->frame = p->data;
+    s->hash = p->hash;
+    s->ip_at = get16(p->data + 12) == ETH_TYPE_VLAN ? ETH_HDR + ETH_VLAN_TAG : ETH_HDR;
+    s->is_ip6 = p->data[s->ip_at] >> 4 == 6;
+}
+
 static bool same_ip(const struct place *a, const struct place *b)
 {
     if (a->is_ip6) /* version, class, label; next header, hop limit; addresses */
@@ -87,6 +129,29 @@ static bool same_flow(const struct open *o, const struct pkt *p, const struct pl
                        : memcmp(o->at.ip + 12, at->ip + 12, 8)) == 0;
 }
 
+/* From the Ethernet header to the flags of TCP, with an IPv4 header between them, but for its
+ * length, identification and checksum, the sequence number and PSH. */
+static bool same_front(const uint8_t *a, const uint8_t *b)
+{
+    static const uint8_t mask[] = {
+        255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, /* Ethernet */
+        255, 255, 0,   0,   0,   0,   255, 255, 255, 255, 0,   0,             /* IP, */
+        255, 255, 255, 255, 255, 255, 255, 255,                               /* addresses */
+        255, 255, 255, 255, 0,   0,   0,   0,   255, 255, 255, 255, 255, (uint8_t)~TCP_PSH,
+    };
+    uint64_t differ = 0;
+
+    for (unsigned i = 0; i < sizeof(mask); i += sizeof(uint64_t)) {
+        uint64_t x, y, m;
+
+        memcpy(&x, a + i, sizeof(x));
+        memcpy(&y, b + i, sizeof(y));
+        memcpy(&m, mask + i, sizeof(m));
+        differ |= (x ^ y) & m;
+    }
+    return differ == 0;
+}
+
 /* All but sequence number, PSH and checksum. */
 static bool same_headers(const struct open *o, const struct pkt *p, const struct place *at)
 {
@@ -99,12 +164,38 @@ static bool same_headers(const struct open *o, const struct pkt *p, const struct
                   at->hdr_len - at->ip_at - (uint32_t)(b - at->ip) - TCP_MIN) == 0;
 }
 
+/*
+ * The same at a glance, of the frames that are most: IPv4 without a tag. All of the headers, but
+ * for what may differ, is equal to that of @o's head. True: and @ret says where things are in @p.
+ */
+static bool is_alike(const struct open *o, const struct pkt *p, struct place *ret)
+{
+    enum { TCP_AT = ETH_HDR + IP4_HDR, WINDOW_AT = TCP_AT + 14, OPTIONS_AT = TCP_AT + TCP_MIN };
+    const uint8_t *a = o->head->data, *b = p->data;
+    const uint32_t hdr_len = o->at.hdr_len;
+    uint32_t total;
+
+    if (o->at.is_ip6 || o->at.ip_at != ETH_HDR || o->head->port != p->port || p->len <= hdr_len ||
+        !same_front(a, b) || memcmp(a + WINDOW_AT, b + WINDOW_AT, 2) != 0 ||
+        memcmp(a + OPTIONS_AT, b + OPTIONS_AT, hdr_len - OPTIONS_AT) != 0)
+        return false;
+    total = ETH_HDR + get16(b + ETH_HDR + 2);
+    if (total > p->len || total < hdr_len)
+        return false;
+    *ret = o->at;
+    ret->ip = b + ETH_HDR;
+    ret->tcp = b + TCP_AT;
+    ret->payload = total - hdr_len;
+    return true;
+}
+
 /* Sees to it that the port's word on the checksums is there, or ours. True: both are right. */
 static bool is_good(struct pkt *p, const struct place *at)
 {
     const uint16_t both = PKT_RX_IP_CSUM_GOOD | PKT_RX_L4_CSUM_GOOD;
     const uint32_t len = at->hdr_len - at->ip_at - (uint32_t)(at->tcp - at->ip) + at->payload;
-    struct ipaddr src, dst;
+    const size_t at_src = at->is_ip6 ? 8 : 12, n_addrs = at->is_ip6 ? 32 : 8;
+    uint64_t pseudo;
 
     if ((p->flags & (PKT_RX_IP_CSUM_BAD | PKT_RX_L4_CSUM_BAD)) != 0)
         return false;
@@ -119,11 +210,9 @@ static bool is_good(struct pkt *p, const struct place *at)
     }
     if ((p->flags & PKT_RX_L4_CSUM_GOOD) != 0)
         return true;
-    src = at->is_ip6 ? ipaddr_v6(at->ip + 8) : ipaddr_v4(get32(at->ip + 12));
-    dst = at->is_ip6 ? ipaddr_v6(at->ip + 24) : ipaddr_v4(get32(at->ip + 16));
-    p->flags |= cksum_is_good(cksum_add(cksum_pseudo(&src, &dst, IP4_PROTO_TCP, len), at->tcp, len))
-                    ? PKT_RX_L4_CSUM_GOOD
-                    : PKT_RX_L4_CSUM_BAD;
+    pseudo = cksum_pseudo_at(at->ip + at_src, n_addrs, IP4_PROTO_TCP, (uint16_t)len);
+    p->flags |=
+        cksum_is_good(cksum_add(pseudo, at->tcp, len)) ? PKT_RX_L4_CSUM_GOOD : PKT_RX_L4_CSUM_BAD;
     return (p->flags & PKT_RX_L4_CSUM_GOOD) != 0;
 }
 
@@ -137,14 +226,15 @@ static struct open *find_open(struct burst *b, const struct pkt *p, const struct
     return NULL;
 }
 
+/* Its headers are the same. */
 static bool goes_on(const struct open *o, struct pkt *p, const struct place *at)
 {
     const uint32_t before = o->next - get32(o->at.tcp + 4);
 
     return get32(at->tcp + 4) == o->next && at->payload > 0 && at->payload <= o->at.payload &&
            pkt_n(o->head) < PKT_TRAIN_MAX &&
-           before + at->payload <= UINT16_MAX - IP6_HDR - TCP_MAX && same_headers(o, p, at) &&
-           is_good(o->head, &o->at) && is_good(p, at);
+           before + at->payload <= UINT16_MAX - IP6_HDR - TCP_MAX && is_good(o->head, &o->at) &&
+           is_good(p, at);
 }
 
 static void couple(struct open *o, struct pkt *p, const struct place *at)
@@ -166,10 +256,24 @@ static void wait_for_more(struct burst *b, struct pkt *p, const struct place *at
 {
     struct open *o;
 
+    b->last = NULL;
     if (at->tcp[13] != TCP_ACK || at->payload == 0 || p->n_more > 0)
         return;
     o = b->n < GRO_FLOWS ? &b->open[b->n++] : &b->open[b->oldest++ % GRO_FLOWS];
     *o = (struct open){ p, p, *at, get32(at->tcp + 4) + at->payload };
+    b->last = o;
+}
+
+/* True: @p is in the train that was added to last. Otherwise nothing is known of it yet. */
+static bool take_next(struct burst *b, struct pkt *p)
+{
+    struct place at;
+
+    if (b->last == NULL || b->last->head == NULL || p->n_more > 0 || !is_alike(b->last, p, &at) ||
+        !goes_on(b->last, p, &at))
+        return false;
+    couple(b->last, p, &at);
+    return true;
 }
 
 /* True: it is in a train now. */
@@ -180,12 +284,14 @@ static bool take(struct burst *b, const struct punt *punt, struct pkt *p)
 
     if ((p->flags & PKT_FLOW_HASH) == 0 || !find(p, &at)) {
         b->n = 0; /* of whichever flow it is */
+        b->last = NULL;
         return false;
     }
     if (punt != NULL && punt_may_have_tcp(punt, get16(at.tcp + 2), get16(at.tcp)))
         return false;
     o = find_open(b, p, &at);
-    if (o != NULL && p->n_more == 0 && goes_on(o, p, &at)) {
+    if (o != NULL && p->n_more == 0 && same_headers(o, p, &at) && goes_on(o, p, &at)) {
+        b->last = o;
         couple(o, p, &at);
         return true;
     }
@@ -201,12 +307,16 @@ unsigned gro_merge(struct net *net, struct pkt **pkts, unsigned n)
     unsigned kept = 0;
 
     b.n = b.oldest = 0;
+    b.seen.frame = NULL;
+    b.last = NULL;
     for (unsigned i = 0; i < MIN(n, AHEAD); i++)
         __builtin_prefetch(pkts[i]->data);
     for (unsigned i = 0; i < n; i++) {
         if (i + AHEAD < n)
             __builtin_prefetch(pkts[i + AHEAD]->data);
-        net_peek(net, pkts[i]);
+        if (take_next(&b, pkts[i]))
+            continue;
+        peek(net, &b.seen, pkts[i]);
         if (!take(&b, net->punt, pkts[i]))
             pkts[kept++] = pkts[i];
     }

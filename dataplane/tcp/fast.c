@@ -1,28 +1,29 @@
 #include "dataplane/tcp/tcp_conn.h"
 
-static void deliver(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
-{
-    s->len = p->len;
-    tcp_recv_buf_segment(c, s);
-    tcp_deliver(c, p);
-    tcp_ack_owed(c, s->len);
-}
-
-/* Each packet of a train as if it had come alone, but for the ACK in it, which was the same. */
+/*
+ * Each packet of a train as if it had come alone, but for the ACK in it, which was the same, and
+ * the one that is owed for all of them.
+ */
 static void deliver_all(struct tcp_conn *c, struct tcp_seg *s, struct pkt *p)
 {
+    uint32_t longest = p->len;
+
+    s->len = longest;
+    tcp_recv_buf_segment(c, s);
     while (unlikely(p->n_more > 0)) {
         struct pkt *rest = pkt_uncouple(p);
 
-        deliver(c, s, p);
+        tcp_deliver(c, p);
         p = rest;
         if (c->snd_wl2 == s->ack)
             c->snd_wl1 = seq_max(c->snd_wl1, c->rcv_nxt);
         s->seq = c->rcv_nxt;
         s->len = p->len;
+        longest = MAX(longest, s->len);
         tcp_note_segment(c, s);
     }
-    deliver(c, s, p);
+    tcp_deliver(c, p);
+    tcp_ack_owed(c, longest);
 }
 
 /*

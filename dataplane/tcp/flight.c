@@ -50,16 +50,6 @@ void tcp_flight_put(struct tcp_conn *c)
 
 /* ---- one packet */
 
-uint32_t tcp_pkt_span(const struct pkt *p)
-{
-    return p->pay_len + (uint32_t)((p->marks & MARK_FIN) != 0);
-}
-
-uint32_t tcp_pkt_end(const struct pkt *p)
-{
-    return p->seq + tcp_pkt_span(p);
-}
-
 static void count(struct tally *t, const struct pkt *p)
 {
     t->bytes += tcp_pkt_span(p);
@@ -291,6 +281,48 @@ static void part_acked(struct tcp_conn *c, struct pkt *p, uint32_t ack)
     p->pay_len -= (uint16_t)part;
 }
 
+/* Was @p sent once, and is nothing else known of it? */
+static bool is_plain(const struct pkt *p)
+{
+    return (p->marks & ~MARK_APP_LIMITED) == MARK_SENT;
+}
+
+/*
+ * Plain packets at the front, where nothing behind them has arrived before: they were sent one
+ * after the other, so that what the last of them says of the path covers them all.
+ */
+static void run_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
+{
+    struct tcp_flight *fl = c->fl;
+    struct pkt *p = fl->head, *last;
+    struct tally run = { 0 };
+
+    if (p == NULL || !is_plain(p) || seq_gt(tcp_pkt_end(p), ack) ||
+        seq_gt(news->prior_fack, p->seq))
+        return;
+    note_rtt(c, p, &news->rtt_us);
+    news->original = news->original || seq_le(tcp_pkt_end(p), fl->high);
+    for (last = p; (p = last->next) != NULL && is_plain(p) && seq_le(tcp_pkt_end(p), ack); last = p)
+        ;
+    tcp_rate_delivered(c, last, news);
+    note_rack(c, last);
+    note_order(c, last, news->prior_fack);
+    while (fl->head != p) {
+        struct pkt *gone = fl->head;
+
+        count(&run, gone);
+        list_remove(&gone->by_time);
+        forget(fl, gone);
+        fl->head = gone->next;
+        pkt_unref(gone);
+    }
+    fl->delivered += run.bytes;
+    fl->delivered_pkts += run.pkts;
+    assert(fl->out.bytes >= run.bytes && fl->out.pkts >= run.pkts);
+    fl->out.bytes -= run.bytes;
+    fl->out.pkts -= run.pkts;
+}
+
 void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
 {
     struct tcp_flight *fl = c->fl;
@@ -299,6 +331,7 @@ void tcp_flight_acked(struct tcp_conn *c, uint32_t ack, struct tcp_news *news)
 
     news->acked = ack - c->snd_una;
     news->advanced = true;
+    run_acked(c, ack, news);
     while ((p = fl->head) != NULL && (p->marks & MARK_SENT) != 0 && seq_le(tcp_pkt_end(p), ack)) {
         if ((p->marks & MARK_SACKED) == 0) {
             delivered(c, p, news);

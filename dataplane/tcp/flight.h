@@ -26,14 +26,13 @@
  */
 #pragma once
 
-#include "dataplane/base/list.h"
+#include "dataplane/base/pkt.h"
 #include "dataplane/tcp/cc.h"
 #include "dataplane/tcp/opts.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct pkt;
 struct tcp_conn;
 
 /* struct pkt, ->marks */
@@ -145,8 +144,15 @@ struct tcp_flight *tcp_flight_get(struct tcp_conn *c);
 void tcp_flight_put(struct tcp_conn *c);
 
 /* Payload, and the FIN. */
-uint32_t tcp_pkt_span(const struct pkt *p);
-uint32_t tcp_pkt_end(const struct pkt *p);
+static inline uint32_t tcp_pkt_span(const struct pkt *p)
+{
+    return p->pay_len + (uint32_t)((p->marks & MARK_FIN) != 0);
+}
+
+static inline uint32_t tcp_pkt_end(const struct pkt *p)
+{
+    return p->seq + tcp_pkt_span(p);
+}
 
 /* What is in the network, as far as anybody can know. */
 static inline uint32_t tcp_flight_pipe(const struct tcp_flight *fl)

@@ -350,14 +350,14 @@ static void train_leave(struct tcp_conn *c)
 static bool train_takes(const struct tcp_conn *c, const struct pkt *p, const struct pkt *out)
 {
     const struct tcp_train *t = &c->tcp->train;
-    const bool has_blocks = c->holes != NULL || c->dsack.start != c->dsack.end;
 
     if (t->head == NULL || t->closed || p->seq != t->end || p->pay_len == 0)
         return false;
-    if (((out->flags ^ t->head->flags) & PKT_TX_ECT) != 0 || (p->pay_len < c->mss && has_blocks))
+    if (((out->flags ^ t->head->flags) & PKT_TX_ECT) != 0)
         return false;
-    return pkt_n(t->head) < net_dst_train_max(c->tcp->net, &c->dst) &&
-           t->end - t->h.seq + p->pay_len <= TRAIN_BYTES;
+    if (p->pay_len < c->mss && (c->holes != NULL || c->dsack.start != c->dsack.end))
+        return false;
+    return pkt_n(t->head) < t->most && t->end - t->h.seq + p->pay_len <= TRAIN_BYTES;
 }
 
 /*
@@ -377,6 +377,7 @@ static void train_add(struct tcp_conn *c, const struct pkt *p, struct pkt *out, 
         train_leave(c);
         t->h = header(c, p->seq, flags, p->pay_len);
         t->head = out;
+        t->most = net_dst_train_max(c->tcp->net, &c->dst);
     }
     t->last = out;
     t->end = p->seq + p->pay_len;
@@ -386,16 +387,19 @@ static void train_add(struct tcp_conn *c, const struct pkt *p, struct pkt *out, 
 /* Each segment of a train counts as if it had left alone. */
 static void train_note(struct tcp_conn *c, const struct pkt *p, uint8_t flags, bool again)
 {
-    struct tcp_hdr h;
+    struct tcp_hdr *h = &c->tcp->train.h;
+    const uint32_t seq = h->seq;
+    const uint8_t all = h->flags;
 
     if (likely(c->rec == 0 && c->tcp->recorders == NULL)) {
         tcp_estats_sent(c, p->pay_len);
         return;
     }
-    h = c->tcp->train.h;
-    h.seq = p->seq;
-    h.flags = flags | (h.flags & TCP_ECE);
-    note_sent(c, &h, p->pay_len, again);
+    h->seq = p->seq;
+    h->flags = flags | (all & TCP_ECE);
+    note_sent(c, h, p->pay_len, again);
+    h->seq = seq;
+    h->flags = all;
 }
 
 /* ---- and what is in them */
@@ -584,6 +588,53 @@ static bool send_new(struct tcp_conn *c, bool force)
     return send_segment(c, p);
 }
 
+/* Bytes of new segments that both windows let out. */
+static uint32_t window_room(const struct tcp_conn *c)
+{
+    const int32_t room = (int32_t)(c->snd_una + c->snd_wnd - c->snd_nxt);
+
+    return room > 0 ? MIN(cwnd_room(c), (uint32_t)room) : 0;
+}
+
+/* May whole new segments leave without a look at the clock, or at what else each may have to say?
+ */
+static bool may_run(struct tcp_conn *c)
+{
+    return !c->fl->cwr_owed && tcp_pacing_rate(c) == 0 && !is_paced_out(c);
+}
+
+/*
+ * Whole new segments that nothing holds back, and that are not the end of the queue: as send_new()
+ * would send them, but that windows are looked at once. What is left is for send_new(). True: there
+ * were some.
+ */
+static bool send_run(struct tcp_conn *c)
+{
+    struct tcp_flight *fl = c->fl;
+    uint32_t room = may_run(c) ? window_room(c) : 0;
+    struct pkt *p = fl->next, *out = NULL;
+
+    if (p == NULL)
+        return false;
+    for (; room >= c->mss && p != fl->tail && p->marks == 0 && p->pay_len == c->mss; p = p->next) {
+        out = carrier(c, p);
+        if (out == NULL)
+            return p != fl->next;
+        out->flags = c->ecn_on ? PKT_TX_ECT : 0;
+        train_add(c, p, out, TCP_ACK);
+        account_new(c, p);
+        tcp_flight_sent(c, p);
+        train_note(c, p, TCP_ACK, false);
+        fl->prr_out += c->mss;
+        room -= c->mss;
+    }
+    if (out == NULL)
+        return false;
+    fl->pace_at_us = 0;
+    c->last_tx_us = c->tcp->core->now_us;
+    return true;
+}
+
 bool tcp_send_new(struct tcp_conn *c)
 {
     struct pkt *p = c->fl->next;
@@ -723,6 +774,8 @@ static void send_all(struct tcp_conn *c, bool force)
         while (send_lost(c))
             resent = true;
         if (c->fl->lost_hint == NULL) {
+            sent_new = send_run(c);
+            force &= !sent_new;
             while (send_new(c, force)) {
                 sent_new = true;
                 force = false;

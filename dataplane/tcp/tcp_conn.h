@@ -318,7 +318,8 @@ struct tcp_train {
     struct pkt *head, *last; /* NULL: none is open */
     struct tcp_hdr h;        /* of the first, with FIN and PSH of the last */
     uint32_t end;
-    bool closed; /* nothing may follow */
+    uint32_t most; /* packets that it may have */
+    bool closed;   /* nothing may follow */
 };
 
 /* TIME_WAIT. */

@@ -15,9 +15,11 @@ enum transport_state {
 
 /* What differs between plain TCP and TLS. */
 struct transport_kind {
-    void (*on_open)(struct transport *t);       /* TCP is open */
-    void (*on_readable)(struct transport *t);   /* TCP has bytes */
-    void (*on_eof)(struct transport *t);        /* TCP's FIN */
+    void (*on_open)(struct transport *t);     /* TCP is open */
+    void (*on_readable)(struct transport *t); /* TCP has bytes */
+    void (*on_eof)(struct transport *t);      /* TCP's FIN */
+    /* TCP has ended in order, and is gone: is there something yet to read? Then that goes on. */
+    bool (*outlives)(struct transport *t);
     bool (*drained)(const struct transport *t); /* the peer's last byte was taken */
     uint64_t (*recv)(struct transport *t, struct pktq *to, uint64_t max);
     void (*send)(struct transport *t, struct pktq *q);

@@ -27,6 +27,12 @@ static void on_eof(struct transport *t)
     transport_check_eof(t);
 }
 
+/* TCP waits until all is read. */
+static bool outlives(struct transport *t)
+{
+    return false;
+}
+
 static uint64_t recv_plain(struct transport *t, struct pktq *to, uint64_t max)
 {
     uint64_t n = t->in.bytes;
@@ -70,6 +76,7 @@ const struct transport_kind transport_plain = {
     .on_open = on_open,
     .on_readable = on_readable,
     .on_eof = on_eof,
+    .outlives = outlives,
     .drained = drained,
     .recv = recv_plain,
     .send = send_plain,

@@ -28,6 +28,17 @@ static void on_eof(struct transport *t)
     want_read(t);
 }
 
+/* What was pulled from TCP may not be read yet, and what was, not taken. */
+static bool outlives(struct transport *t)
+{
+    if (t->state != TRANSPORT_OPEN || t->eof_told ||
+        (pktq_is_empty(&t->plain) && !tls_read_pending(t->tls, &t->in)))
+        return false;
+    t->tcp_eof = true;
+    want_read(t);
+    return true;
+}
+
 static bool drained(const struct transport *t)
 {
     return t->tls_eof && pktq_is_empty(&t->plain);
@@ -238,6 +249,7 @@ const struct transport_kind transport_secure_kind = {
     .on_open = on_open,
     .on_readable = on_readable,
     .on_eof = on_eof,
+    .outlives = outlives,
     .drained = drained,
     .recv = recv_secure,
     .send = send_secure,

@@ -65,6 +65,8 @@ static void on_closed(struct tcp_conn *c, int why)
     struct transport *t = of(c);
 
     t->tcp = NULL;
+    if (why == 0 && t->kind->outlives(t))
+        return;
     if (why != 0 && t->reason == NULL) {
         snprintf(t->all->words, sizeof(t->all->words), "%s%s",
                  t->state == TRANSPORT_CONNECTING ? "delayed connect error: " : "", strerror(-why));
@@ -173,6 +175,8 @@ void transport_check_eof(struct transport *t)
     if (!eof_is_due(t))
         return;
     t->eof_told = true;
+    if (t->tcp == NULL) /* it was only waited for this */
+        transport_fail(t, TRANSPORT_END_OK);
     t->ev->on_eof(t); /* last: the owner may let go */
 }
 

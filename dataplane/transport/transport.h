@@ -143,6 +143,7 @@ bool transport_is_secure(const struct transport *t);
 
 const struct ipport *transport_local(const struct transport *t);
 const struct ipport *transport_remote(const struct transport *t);
+/* NULL once it has ended, though what it has brought may still be read. */
 struct tcp_conn *transport_tcp(const struct transport *t);
 
 /* In on_closed: the words for %UPSTREAM_TRANSPORT_FAILURE_REASON%, "" if there is nothing to say.

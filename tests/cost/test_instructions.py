@@ -96,6 +96,11 @@ def test_a_request_costs_no_more_instructions_than_before(written, requests):
     compare(written, "request", TLS, lambda: requests[0])
 
 
+@pytest.mark.parametrize("name, args", [("bulk", ()), ("bulk-upload", ("--upload",))])
+def test_a_mib_costs_no_more_instructions_than_before(written, tmp_path, name, args):
+    compare(written, name, TLS, lambda: instructions.of_bulk(BUILD, tmp_path / "callgrind.out", *args))
+
+
 def test_a_request_costs_a_second_worker_no_more(requests):
     """Both are counted here and now, so that nothing that is written down matters."""
     one, two = requests

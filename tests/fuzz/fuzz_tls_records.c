@@ -204,7 +204,8 @@ static void end_feed(struct end *e, const uint8_t *bytes, size_t n, uint32_t seg
     }
 }
 
-static void end_write(struct end *e, const uint8_t *bytes, size_t n)
+/* Ours in packets of @seg bytes; @large: as if much had been written before. */
+static void end_write(struct end *e, const uint8_t *bytes, size_t n, uint32_t seg, bool large)
 {
     struct pktq plain;
 
@@ -214,7 +215,9 @@ static void end_write(struct end *e, const uint8_t *bytes, size_t n)
         return;
     }
     pktq_init(&plain);
-    pktq_append(&plain, e->core->pool, bytes, n, tls_plain_seg(e->ours));
+    pktq_append(&plain, e->core->pool, bytes, n, seg);
+    if (large && e->ours->keys != NULL)
+        e->ours->keys->n_small = TLS_SMALL_BYTES;
     require(tls_write(e->ours, &plain, &e->out) != TLS_FAILED, "we write");
 }
 
@@ -314,7 +317,7 @@ static const uint8_t *text(void)
     return bytes;
 }
 
-static void op_write(struct run *r, bool by_peer, uint32_t n)
+static void op_write(struct run *r, bool by_peer, uint32_t n, uint32_t seg, bool large)
 {
     n = 1 + n % 17000;
     if (r->n_written[!by_peer] + n > WIRE_MAX / 2 || (by_peer ? r->peer_closed : r->reader_closed))
@@ -322,7 +325,8 @@ static void op_write(struct run *r, bool by_peer, uint32_t n)
     r->n_written[!by_peer] += n;
     r->n_updates = 0;
     for (unsigned i = 0; i < 2; i++) {
-        end_write(by_peer ? &r->pair[i].peer : &r->pair[i].reader, text() + n % 1000, n);
+        end_write(by_peer ? &r->pair[i].peer : &r->pair[i].reader, text() + n % 1000, n, seg,
+                  large);
         answer(&r->pair[i]);
     }
 }
@@ -401,10 +405,10 @@ static void op(struct run *r, struct fuzz *f)
     switch (what % 12) {
     case 0:
     case 1:
-        op_write(r, true, what & 0x10 ? n : n % 300);
+        op_write(r, true, what & 0x10 ? n : n % 300, 1400, false);
         break;
     case 2:
-        op_write(r, false, what & 0x10 ? n : n % 300);
+        op_write(r, false, what & 0x10 ? n : n % 300, 1378 - (what >> 6) * 450u, what & 0x20);
         break;
     case 3:
     case 4:

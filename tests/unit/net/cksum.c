@@ -10,7 +10,7 @@ static uint16_t by_the_book(const uint8_t *at, size_t len)
     uint32_t sum = 0;
 
     for (size_t i = 0; i + 1 < len; i += 2)
-        sum += (uint32_t)(at[i] << 8 | at[i + 1]);
+        sum = (sum & 0xffff) + (sum >> 16) + (uint32_t)(at[i] << 8 | at[i + 1]);
     if (len % 2 != 0)
         sum += (uint32_t)at[len - 1] << 8;
     while (sum >> 16 != 0)
@@ -20,7 +20,7 @@ static uint16_t by_the_book(const uint8_t *at, size_t len)
 
 static void sums_are_those_of_the_book(void **state)
 {
-    uint8_t bytes[300], stored[2];
+    uint8_t bytes[700], stored[2];
 
     for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (uint8_t)(i * 251 + (i >> 3));
@@ -28,11 +28,31 @@ static void sums_are_those_of_the_book(void **state)
         for (size_t at = 0; at < 3; at++) {
             cksum_store(stored, cksum_finish(cksum_add(0, bytes + at, len)));
             assert_int_equal(get16(stored), by_the_book(bytes + at, len));
+            cksum_store(stored, cksum_finish(cksum_add_short(0, bytes + at, len)));
+            assert_int_equal(get16(stored), by_the_book(bytes + at, len));
         }
     }
     memset(bytes, 0xff, sizeof(bytes));
     cksum_store(stored, cksum_finish(cksum_add(0, bytes, sizeof(bytes))));
     assert_int_equal(get16(stored), by_the_book(bytes, sizeof(bytes)));
+}
+
+static void long_ones_are_as_well(void **state)
+{
+    static const uint8_t fills[] = { 0x00, 0x7f, 0x80, 0xff };
+    const size_t len = (3 << 20) + 77;
+    uint8_t *bytes = malloc(len + 1), stored[2];
+
+    assert_non_null(bytes);
+    for (unsigned i = 0; i < ARRAY_SIZE(fills); i++) {
+        memset(bytes, fills[i], len + 1);
+        bytes[1] = 1; /* not all zeros: a sum of none is another */
+        cksum_store(stored, cksum_finish(cksum_add(0, bytes + 1, len)));
+        assert_int_equal(get16(stored), by_the_book(bytes + 1, len));
+        assert_int_equal(cksum_fold(cksum_long(bytes + 1, len)),
+                         cksum_fold(cksum_long_plain(bytes + 1, len)));
+    }
+    free(bytes);
 }
 
 static void a_known_header_adds_up(void **state)
@@ -107,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_those_of_the_book),
+        cmocka_unit_test(long_ones_are_as_well),
         cmocka_unit_test(a_known_header_adds_up),
         cmocka_unit_test(the_pseudo_header_is_that_of_the_rfc),
         cmocka_unit_test(an_update_is_a_new_sum),

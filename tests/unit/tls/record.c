@@ -197,22 +197,50 @@ static struct pkt *pkt_at(struct opened *o, uint32_t headroom, uint32_t len)
     return p;
 }
 
+/* As if much had been written before. */
+static void go_large(struct opened *o)
+{
+    o->ours->session->keys->n_small = TLS_SMALL_BYTES;
+    o->ours->session->keys->sent_us = o->l.core.now_us;
+}
+
+/* What waits to go out is whole records, the largest of them with @ret bytes of plaintext, and
+ * each begins where a packet does, all of which are full but a record's last. Returns how many. */
+static unsigned look_at_records(const struct side *s, uint32_t *ret)
+{
+    unsigned n = 0;
+
+    *ret = 0;
+    for (const struct pkt *p = s->out.head; p != NULL; n++) {
+        uint32_t left = RECORD_HEADER + get16(p->data + 3);
+
+        assert_true(p->data[0] == SSL3_RT_APPLICATION_DATA);
+        assert_true(left <= RECORD_HEADER + RECORD_PLAIN_MAX + RECORD_TRAILER);
+        *ret = MAX(*ret, left - RECORD_HEADER - RECORD_TRAILER);
+        for (; left > 0; p = p->next) {
+            assert_non_null(p);
+            assert_int_equal(p->len, MIN(left, SEG));
+            left -= p->len;
+        }
+    }
+    return n;
+}
+
 /* Writes what is in @plain; the peer reads the same. */
 static void write_and_check(struct opened *o, struct pktq *plain, uint32_t n_packets)
 {
     const size_t len = plain->bytes;
     uint8_t *sent = malloc(len + 1), *got = malloc(len + 1);
+    uint32_t largest;
 
     pktq_peek(plain, sent, len);
     assert_int_equal(tls_write(o->ours->session, plain, &o->ours->out), TLS_OPEN);
     assert_true(pktq_is_empty(plain));
     if (n_packets > 0)
         assert_int_equal(o->ours->out.n, n_packets);
-    for (const struct pkt *p = o->ours->out.head; p != NULL; p = p->next) {
-        assert_true(p->len <= SEG);
-        assert_true(p->data[0] == SSL3_RT_APPLICATION_DATA);
-        assert_int_equal(get16(p->data + 3), p->len - RECORD_HEADER); /* it and nothing else */
-    }
+    (void)look_at_records(o->ours, &largest);
+    assert_true(o->ours->session->keys->n_small >= TLS_SMALL_BYTES ||
+                largest <= SEG - RECORD_HEADER - RECORD_TRAILER);
     link_run(&o->l);
     assert_int_equal(o->theirs->plain.bytes, len);
     pktq_peek(&o->theirs->plain, got, len);
@@ -333,17 +361,19 @@ static void a_head_and_a_short_body_are_one_record(void **state)
 /* Packets of any size at any place, some shared, some empty. */
 static void whatever_is_written_arrives_and_fits(void **state)
 {
-    for (unsigned i = 0; i < N_WHO * N_SUITES; i++) {
+    for (unsigned i = 0; i < 2 * N_WHO * N_SUITES; i++) {
         struct opened o;
 
-        opened_init(&o, (enum who)(i % N_WHO), i / N_WHO, &pki);
+        opened_init(&o, (enum who)(i % N_WHO), i / N_WHO % N_SUITES, &pki);
+        if (i >= N_WHO * N_SUITES)
+            go_large(&o);
         for (unsigned turn = 0; turn < 60; turn++) {
-            struct pkt *shared[8];
+            struct pkt *shared[40];
             unsigned n_shared = 0;
             struct pktq plain;
 
             pktq_init(&plain);
-            for (uint64_t n = core_random(&o.l.core) % 8; n > 0; n--) {
+            for (uint64_t n = core_random(&o.l.core) % (turn % 8 == 0 ? 40 : 8); n > 0; n--) {
                 const uint32_t headroom = (uint32_t)(core_random(&o.l.core) % 200);
                 const uint32_t most = core_random(&o.l.core) % 2 ? 1900 : 100;
                 struct pkt *p = pkt_at(&o, headroom, (uint32_t)(core_random(&o.l.core) % most));
@@ -360,6 +390,112 @@ static void whatever_is_written_arrives_and_fits(void **state)
         }
         opened_fini(&o);
     }
+}
+
+/* The last packet has to hold the trailer and a byte: for each length the peer reads the same. */
+static void a_large_record_of_any_length(void **state)
+{
+    struct opened o;
+
+    opened_init(&o, STOCK_CLIENT, 0, &pki);
+    for (uint32_t len = SEG - 30; len < 2 * SEG + 30; len += len % SEG == 40 ? SEG - 80 : 1) {
+        struct pktq plain;
+        uint32_t left = len;
+
+        go_large(&o);
+        pktq_init(&plain);
+        for (; left > 0; left -= MIN(left, 1000))
+            pktq_push(&plain, pkt_at(&o, PKT_HEADROOM, MIN(left, 1000)));
+        write_and_check(&o, &plain, 0);
+    }
+    opened_fini(&o);
+}
+
+static void write_zeros(struct opened *o, size_t len)
+{
+    static const uint8_t bytes[100000];
+
+    assert_true(len <= sizeof(bytes));
+    assert_int_equal(side_write(&o->l, o->ours, bytes, len), TLS_OPEN);
+}
+
+static void deliver_zeros(struct opened *o, size_t len)
+{
+    link_run(&o->l);
+    assert_int_equal(o->theirs->plain.bytes, len);
+    pktq_clear(&o->theirs->plain);
+}
+
+static void much_data_goes_in_large_records_until_there_is_a_pause(void **state)
+{
+    const uint32_t small = SEG - RECORD_HEADER - RECORD_TRAILER;
+    const uint32_t large = 11 * SEG - RECORD_HEADER - RECORD_TRAILER;
+
+    for (unsigned i = 0; i < N_WHO * N_SUITES; i++) {
+        struct opened o;
+        uint32_t len;
+
+        opened_init(&o, (enum who)(i % N_WHO), i / N_WHO, &pki);
+        for (unsigned n = 0; n < 2; n++) {
+            o.l.core.now_us += TLS_PAUSE_US + 1;
+            write_zeros(&o, TLS_SMALL_BYTES - 1);
+            assert_int_equal(look_at_records(o.ours, &len), TLS_SMALL_BYTES / small + 1);
+            assert_int_equal(len, small);
+            o.l.core.now_us += TLS_PAUSE_US;
+            write_zeros(&o, 1);
+            write_zeros(&o, 5 * large + 100);
+            deliver_zeros(&o, TLS_SMALL_BYTES + 5 * large + 100);
+            write_zeros(&o, 5 * large + 100); /* what is left at the end is not waited for */
+            assert_int_equal(look_at_records(o.ours, &len), 6);
+            assert_int_equal(len, large);
+            deliver_zeros(&o, 5 * large + 100);
+        }
+        opened_fini(&o);
+    }
+}
+
+/* A packet of the right size stays the one that leaves. */
+static void a_large_record_is_sealed_where_it_is(void **state)
+{
+    const struct pkt *packets[11];
+    struct pktq plain;
+    struct opened o;
+    unsigned n = 0;
+
+    opened_init(&o, STOCK_SERVER, 1, &pki);
+    go_large(&o);
+    pktq_init(&plain);
+    for (unsigned i = 0; i < 11; i++) {
+        const uint32_t around = i == 0 ? RECORD_HEADER : i == 10 ? RECORD_TRAILER : 0;
+        struct pkt *p = pkt_at(&o, PKT_HEADROOM, SEG - around);
+
+        packets[i] = p;
+        pktq_push(&plain, p);
+    }
+    assert_int_equal(tls_write(o.ours->session, &plain, &o.ours->out), TLS_OPEN);
+    for (const struct pkt *p = o.ours->out.head; p != NULL; p = p->next)
+        assert_ptr_equal(p, packets[n++]);
+    assert_int_equal(n, 11);
+    assert_int_equal(o.ours->session->keys->tx.seq, 1);
+    opened_fini(&o);
+}
+
+static void new_keys_between_large_records(void **state)
+{
+    static const uint8_t update[] = { SSL3_MT_KEY_UPDATE, 0, 0, 1, SSL_KEY_UPDATE_REQUESTED };
+    struct opened o;
+
+    opened_init(&o, OUR_CLIENT, 0, &pki);
+    for (unsigned i = 0; i < 3; i++) {
+        go_large(&o);
+        write_zeros(&o, 50000);
+        forge(&o, SSL3_RT_HANDSHAKE, update, sizeof(update));
+        assert_int_equal(read_forged(&o), TLS_OPEN);
+        o.n_forged = 0; /* the key is another */
+        write_zeros(&o, 50000);
+        deliver_zeros(&o, 100000);
+    }
+    opened_fini(&o);
 }
 
 static void nothing_makes_no_record(void **state)
@@ -494,6 +630,10 @@ static void do_everything(struct opened *o)
     static const uint8_t bytes[5000];
 
     side_write(&o->l, o->ours, bytes, sizeof(bytes));
+    if (tls_state(o->ours->session) == TLS_OPEN) {
+        go_large(o);
+        side_write(&o->l, o->ours, bytes, sizeof(bytes));
+    }
     side_write(&o->l, o->theirs, bytes, sizeof(bytes));
     link_run(&o->l);
     if (tls_state(o->ours->session) == TLS_OPEN)
@@ -561,6 +701,10 @@ int main(void)
         cmocka_unit_test(a_packet_without_room_is_copied),
         cmocka_unit_test(a_head_and_a_short_body_are_one_record),
         cmocka_unit_test(whatever_is_written_arrives_and_fits),
+        cmocka_unit_test(a_large_record_of_any_length),
+        cmocka_unit_test(much_data_goes_in_large_records_until_there_is_a_pause),
+        cmocka_unit_test(a_large_record_is_sealed_where_it_is),
+        cmocka_unit_test(new_keys_between_large_records),
         cmocka_unit_test(nothing_makes_no_record),
         cmocka_unit_test(a_record_alone_in_its_packet_stays_there),
         cmocka_unit_test(many_records_in_one_packet),
