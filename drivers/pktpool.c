@@ -7,6 +7,7 @@
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_pool_ops.h>
+#include <string.h>
 
 #define MEMPOOL_CACHE 256
 #define PRIV_SIZE                                                                                  \
@@ -95,6 +96,19 @@ static unsigned layout(const struct machine_conf *m)
     return RTE_MEMPOOL_F_NO_IOVA_CONTIG;
 }
 
+/*
+ * What was freed last is taken first, and is in the caches still: DPDK's usual ring would go round
+ * all packets, and find each in memory. Where the platform has a pool of its own it is that.
+ */
+static int choose_ops(struct rte_mempool *mp)
+{
+    const char *best = rte_mbuf_best_mempool_ops();
+
+    if (strcmp(best, "ring_mp_mc") == 0 && rte_mempool_set_ops_byname(mp, "lf_stack", NULL) == 0)
+        return 0;
+    return rte_mempool_set_ops_byname(mp, best, NULL);
+}
+
 static struct rte_mempool *new_mempool(const struct machine_conf *m, uint32_t worker)
 {
     struct rte_pktmbuf_pool_private priv = { .mbuf_data_room_size = RTE_MBUF_DEFAULT_BUF_SIZE,
@@ -108,7 +122,7 @@ static struct rte_mempool *new_mempool(const struct machine_conf *m, uint32_t wo
                                   MEMPOOL_CACHE, sizeof(priv), SOCKET_ID_ANY, layout(m));
     if (mp == NULL)
         return NULL;
-    if (rte_mempool_set_ops_byname(mp, rte_mbuf_best_mempool_ops(), NULL) < 0)
+    if (choose_ops(mp) < 0)
         goto err;
     rte_pktmbuf_pool_init(mp, &priv);
     if (rte_mempool_populate_default(mp) < 0)
