@@ -14,6 +14,7 @@ The kinds of measurement. Each visits one gateway, once, and returns figures by 
     held       the same with many connections that are idle between requests: memory, and p99 at a fixed rate
 """
 import contextlib
+import ctypes
 import dataclasses
 import shutil
 import threading
@@ -25,6 +26,7 @@ from . import instructions
 from . import load as D
 from . import place as P
 
+PR_SET_THP_DISABLE = 41
 PORTS = {"tls": G.TLS, "mtls": G.MTLS, "tcp": G.TCP, "plain": G.PLAIN, "tls-resumed": G.TLS_RESUMED,
          "mtls-resumed": G.MTLS_RESUMED}
 
@@ -144,6 +146,19 @@ def clients_held(run, scenario, name, n):
         (run.place.tmp / f"{name}.log").unlink()
 
 
+def in_small_pages(measurement):
+    """What is started meanwhile has no transparent hugepages: two MiB at once hide what a connection takes."""
+    def visit(*args):
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)  # children inherit it
+        try:
+            return measurement(*args)
+        finally:
+            prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0)
+    return visit
+
+
+@in_small_pages
 @with_gateway
 def memory(run, scenario, gateway):
     """What further clients add to the gateway's memory, when it has had what it needs once, from the first ones."""
