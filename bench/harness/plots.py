@@ -3,6 +3,7 @@ import statistics
 
 COLOURS = {"nginx": "#4c9f70", "haproxy": "#3b6ea5", "haproxy-h2": "#8fb3d9", "envoy": "#a05195", "envoy-h2": "#d3a4cc",
            "isthmus": "#e4572e"}
+IN_A_ROW = 4
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "p99.99")
 
 
@@ -22,8 +23,12 @@ def bars(plt, data, path, figure, name, title):
              and any(of(s["results"], g, figure) for g in s["results"])}
     if not shown:
         return
-    fig, axes = plt.subplots(1, len(shown), figsize=(1.5 + 2.8 * len(shown), 4), squeeze=False)
-    for axis, (scenario, s) in zip(axes[0], shown.items()):
+    columns = min(len(shown), IN_A_ROW)
+    rows = -(-len(shown) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(1.5 + 2.8 * columns, 4 * rows), squeeze=False)
+    for axis in axes.flat[len(shown):]:
+        axis.axis("off")
+    for axis, (scenario, s) in zip(axes.flat, shown.items()):
         for i, g in enumerate(g for g in s["results"] if of(s["results"], g, figure)):
             values = of(s["results"], g, figure)
             middle = statistics.median(values)
@@ -31,7 +36,8 @@ def bars(plt, data, path, figure, name, title):
                      yerr=[[middle - min(values)], [max(values) - middle]], capsize=3)
         axis.set_title(scenario, fontsize=9)
         axis.set_xticks([])
-    axes[0][0].set_ylabel(title)
+    for row in axes:
+        row[0].set_ylabel(title)
     axes[0][0].legend(fontsize=7)
     save(fig, path, name)
     plt.close(fig)

@@ -8,6 +8,7 @@ import statistics
 
 OURS = "isthmus"
 MILLION = 1000000
+SEGMENTS_OF_A_MIB = 725  # of 1448 bytes
 
 
 class Figures:
@@ -37,14 +38,19 @@ def verdict(met):
     return "met" if met else "missed"
 
 
-def cheaper(f, target, scenario, times, wanted=None, figure="cost"):
-    """Per CPU second at least so many times what the best peer does."""
-    wanted = wanted or f">= {times:g}x the best peer, per CPU second"
+LOADED = {"cost": "at a fixed rate", "cost_full": "saturated"}
+
+
+def cheaper(f, target, scenario, times, figure, packets=0):
+    """Per CPU second at least so many times what the best peer does. @packets: pairs, that the port costs anyway."""
+    target, wanted = f"{target}; {LOADED[figure]}", f">= {times:g}x the best peer, per CPU second"
     ours, best = f.get(scenario, OURS, figure), f.best(scenario, figure)
     if not ours or best is None:
         return not_measured(target, wanted, f"{scenario} did not run")
-    ratio = best[0] / ours
-    return [target, wanted, f"{ratio:.2f}x ({ours:.1f} us)", f"{best[1]} {best[0]:.1f} us", verdict(ratio >= times)]
+    ratio, port = best[0] / ours, packets * f.data["ceilings"].get("macswap_af_xdp_us", 0)
+    of_port = f", of which {port:.0f} for packets alone" if port else ""
+    return [target, wanted, f"{ratio:.2f}x ({ours:.1f} us{of_port})", f"{best[1]} {best[0]:.1f} us",
+            verdict(ratio >= times)]
 
 
 def floor(f, target, scenario, mutual):
@@ -160,13 +166,16 @@ def second_worker(f):
 def rows(data):
     f = Figures(data)
     return [
-        cheaper(f, "HTTP/1.1 keep-alive, TLS in, mTLS out, 1 KiB", "keepalive-1k", 3),
+        cheaper(f, "HTTP/1.1 keep-alive, TLS in, mTLS out, 1 KiB", "keepalive-1k", 3, "cost_full", 2),
+        cheaper(f, "the same", "keepalive-1k", 3, "cost", 2),
         over_memif(f, "the same over memif", "memif-1k"),
-        cheaper(f, "new TLS 1.3 connections", "new-tls", 1.5),
+        cheaper(f, "new TLS 1.3 connections", "new-tls", 1.5, "cost_full"),
+        cheaper(f, "the same", "new-tls", 1.5, "cost"),
         floor(f, "new TLS 1.3 connections", "new-tls", False),
-        cheaper(f, "new mTLS 1.3 connections", "new-mtls", 1.5),
+        cheaper(f, "new mTLS 1.3 connections", "new-mtls", 1.5, "cost"),
         floor(f, "new mTLS 1.3 connections", "new-mtls", True),
-        cheaper(f, "bodies of 1 MiB, TLS in, mTLS out", "bulk-download", 3),
+        cheaper(f, "bodies of 1 MiB, TLS in, mTLS out", "bulk-download", 3, "cost_full", SEGMENTS_OF_A_MIB),
+        cheaper(f, "the same", "bulk-download", 3, "cost", SEGMENTS_OF_A_MIB),
         bulk_over_memif(f, "the same over memif", "memif-bulk"),
         latency(f),
         idle_connections(f, "TLS", "idle-connections", 2.5),
