@@ -12,6 +12,7 @@ import time
 
 from . import place as P
 
+SIZES = {64: "", 1514: "_1514"}  # bytes of a frame, and how its figure is called
 AEAD = P.L.BUILD / "bench/isthmus-ceiling-aead"
 
 
@@ -59,12 +60,13 @@ def testpmd(place, name, ns, core, vdev, *mode):
                        "--total-num-mbufs=16384")
 
 
-def macswap(place, swap, send, seconds=5):
-    """Packets a second that come back, or None. @swap, @send: (namespace, port) of the two."""
+def macswap(place, swap, send, size, seconds):
+    """Packets of @size bytes a second that come back, or None. @swap, @send: (namespace, port) of the two."""
     a = testpmd(place, "macswap", swap[0], P.GATEWAY_CORE, swap[1], "--forward-mode=macswap")
     time.sleep(2)
     place.pin_napi()
-    b = testpmd(place, "sender", send[0], P.OTHER_CORE, send[1], "--forward-mode=io", "--tx-first", "--burst=128")
+    b = testpmd(place, "sender", send[0], P.OTHER_CORE, send[1], "--forward-mode=io", "--tx-first", "--burst=128",
+                f"--txpkts={size}")
     try:
         time.sleep(3 + seconds)
         rates = [int(r) for r in re.findall(r"Tx-pps:\s+(\d+)", place.log("macswap"))]
@@ -76,21 +78,22 @@ def macswap(place, swap, send, seconds=5):
     return statistics.median(rates) if rates else None  # it did not start: too few hugepages
 
 
-def packets(place):
+def packets(place, seconds):
+    """Microseconds of one that is received and sent: a short one, and one of the MTU."""
     place.steer(kernel=False)
     memif = f"socket={place.tmp}/testpmd.memif,socket-abstract=no"
     pairs = {
         "af_xdp": ((P.GATEWAY, "net_af_xdp0,iface=bgw0"), (P.CLIENT, "net_af_xdp0,iface=bc0")),
         "memif": ((P.GATEWAY, f"net_memif0,role=server,{memif}"), (P.GATEWAY, f"net_memif0,role=client,{memif}")),
     }
-    rates = {name: macswap(place, *pair) for name, pair in pairs.items()}
-    return {f"macswap_{name}_us": 1e6 / rate for name, rate in rates.items() if rate}
+    rates = {(name, size): macswap(place, *pair, size, seconds) for name, pair in pairs.items() for size in SIZES}
+    return {f"macswap_{name}{SIZES[size]}_us": 1e6 / rate for (name, size), rate in rates.items() if rate}
 
 
 def measure(place, quick):
     found = public_key(1 if quick else 3) | x25519_key_pair() | records()
     try:
-        return found | packets(place)
+        return found | packets(place, 2 if quick else 5)
     except RuntimeError as e:
         print(f"testpmd: {e}")
         return found

@@ -3,6 +3,7 @@ Two workers: on ports with one queue, where packets are handed to the worker tha
 and on memif ports with two queues, between two daemons.
 """
 import concurrent.futures
+import os
 import re
 
 import pytest
@@ -32,14 +33,30 @@ def transfer_many(lab):
         list(pool.map(lambda i: transfer(lab, i), range(TRANSFERS)))
 
 
+def stolen():
+    """Seconds that each core was not given, and was not idle either."""
+    with open("/proc/stat") as f:
+        return [int(line.split()[8]) / os.sysconf("SC_CLK_TCK") for line in f if re.match(r"cpu\d", line)]
+
+
+def evidence(lab, daemons, before):
+    """What to look at where a request took too long: in a daemon, on the wire, or in the machine?"""
+    told = [f"\nstolen from cores: {[round(b - a, 2) for a, b in zip(before, stolen())]} s"]
+    for p in daemons:
+        told += [f"{p.socket.name}: {line}" for line in lab.ctl(p, "stats").stdout.splitlines()
+                 if re.match(r"worker\.|tcp\.retrans|drop\.|port\.\w*drop", line) and not line.endswith(" 0")]
+    return "\n".join(told)
+
+
 def load(lab, *daemons):
     """Thirty-two clients for a while; both workers of every daemon carry some of them."""
+    before = stolen()
     wrk = lab.start("wrk", L.CLIENT, "wrk", "-c", 32, "-t", 1, "-d", 5, f"http://{GATEWAY}/")
     for p in daemons:
         L.wait_for("both workers to have sessions",
                    lambda: all(w["sessions"] > 0 for w in lab.ctl_json(p, "status")["workers"]), 4, every=0.1)
     wrk.wait(30)
-    said = lab.log("wrk")
+    said = lab.log("wrk") + evidence(lab, daemons, before)
     assert int(re.search(r"(\d+) requests in", said).group(1)) > 500, said
     assert "Socket errors" not in said and "Non-2xx" not in said, said
 
