@@ -3,7 +3,7 @@
  * that was sent is read, in either direction, and no record waits for ever for its end.
  */
 #include "dataplane/transport/kind.h"
-#include "tests/lib/pki.h"
+#include "tests/lib/pki_group.h"
 #include "tests/lib/test.h"
 #include "tests/lib/wire.h"
 #include "tls/inner.h"
@@ -15,8 +15,6 @@
 #define BYTES 1500000u
 #define PART 30000u
 #define PORT 443
-
-static struct test_pki pki;
 
 struct end {
     struct wire_node *node;
@@ -282,18 +280,6 @@ static void an_end_amid_a_record(void **state)
     }
 }
 
-static int setup(void **state)
-{
-    test_pki_init(&pki);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_pki_fini(&pki);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,5 +287,5 @@ int main(void)
         cmocka_unit_test(an_end_amid_a_record),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }

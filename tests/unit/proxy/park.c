@@ -3,7 +3,7 @@
 #include "dataplane/proxy/proxy_priv.h"
 #include "dataplane/transport/kind.h"
 #include "tests/lib/gateway.h"
-#include "tests/lib/pki.h"
+#include "tests/lib/pki_group.h"
 #include "tests/lib/test.h"
 
 #include <errno.h>
@@ -508,8 +508,6 @@ struct tls_client {
     size_t n;
 };
 
-static struct test_pki pki;
-
 static const char *tls_conf(void)
 {
     static const char text[] =
@@ -734,18 +732,6 @@ static void without_memory_a_tls_session_is_freed(void **state)
     tls_end(&g, &client);
 }
 
-static int make_pki(void **state)
-{
-    test_pki_init(&pki);
-    return 0;
-}
-
-static int free_pki(void **state)
-{
-    test_pki_fini(&pki);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -778,5 +764,5 @@ int main(void)
         cmocka_unit_test(without_memory_a_tls_session_is_freed),
     };
 
-    return cmocka_run_group_tests_name("park", tests, make_pki, free_pki);
+    return cmocka_run_group_tests_name("park", tests, pki_setup, pki_teardown);
 }

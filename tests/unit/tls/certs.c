@@ -1,24 +1,10 @@
 /* Certificates that were decoded, by all of their bytes. */
 #include "tls/certs.h"
-#include "tests/lib/pki.h"
+#include "tests/lib/pki_group.h"
 #include "tests/lib/test.h"
 #include "tls/inner.h"
 
 #include <string.h>
-
-static struct test_pki pki;
-
-static int setup(void **state)
-{
-    test_pki_init(&pki);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_pki_fini(&pki);
-    return 0;
-}
 
 static struct slice client_der(void)
 {
@@ -152,5 +138,5 @@ int main(void)
         cmocka_unit_test(there_is_room_for_so_many),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }

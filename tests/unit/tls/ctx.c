@@ -1,9 +1,7 @@
 /* What contexts share, and what they do not. */
-#include "tests/lib/pki.h"
+#include "tests/lib/pki_group.h"
 #include "tests/unit/tls/link.h"
 #include "tls/inner.h"
-
-static struct test_pki pki;
 
 static struct tls_conf cluster(const char *sni)
 {
@@ -173,10 +171,6 @@ int main(void)
         cmocka_unit_test(workers_share_what_a_cluster_says_for_itself),
         cmocka_unit_test(a_context_that_nobody_uses_is_swept),
     };
-    int rc;
 
-    test_pki_init(&pki);
-    rc = cmocka_run_group_tests_name("ctx", tests, NULL, NULL);
-    test_pki_fini(&pki);
-    return rc;
+    return cmocka_run_group_tests_name("ctx", tests, pki_setup, pki_teardown);
 }

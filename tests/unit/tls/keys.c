@@ -3,25 +3,12 @@
  * the trace's records out, byte for byte.
  */
 #include "tests/lib/hex.h"
+#include "tests/lib/pki_group.h"
 #include "tests/unit/tls/link.h"
 #include "tls/inner.h"
 
 #include <openssl/core_names.h>
 #include <openssl/kdf.h>
-
-static struct test_pki pki;
-
-static int setup(void **state)
-{
-    test_pki_init(&pki);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_pki_fini(&pki);
-    return 0;
-}
 
 #define CLIENT_SECRET "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5"
 #define SERVER_SECRET "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643"
@@ -506,5 +493,5 @@ int main(void)
         cmocka_unit_test(keys_that_openssl_derives_need_not_be_derived_again),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }

@@ -2,20 +2,7 @@
 #include "tests/unit/tls/opened.h"
 
 #include "dataplane/base/bytes.h"
-
-static struct test_pki pki;
-
-static int setup(void **state)
-{
-    test_pki_init(&pki);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_pki_fini(&pki);
-    return 0;
-}
+#include "tests/lib/pki_group.h"
 
 #define DATA SSL3_RT_APPLICATION_DATA
 #define ALERT SSL3_RT_ALERT
@@ -714,5 +701,5 @@ int main(void)
         cmocka_unit_test(who_only_reads_may_change_its_keys),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }

@@ -2,22 +2,9 @@
 #include "tests/unit/tls/opened.h"
 
 #include "dataplane/base/bytes.h"
+#include "tests/lib/pki_group.h"
 
 #include <stdlib.h>
-
-static struct test_pki pki;
-
-static int setup(void **state)
-{
-    test_pki_init(&pki);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_pki_fini(&pki);
-    return 0;
-}
 
 /* --- bytes --- */
 
@@ -713,5 +700,5 @@ int main(void)
         cmocka_unit_test(a_pool_of_few_packets),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }

@@ -1,10 +1,10 @@
 /* Resumption, seen by a stock OpenSSL client: our own client never resumes. */
+#include "tests/lib/pki_group.h"
 #include "tests/unit/tls/link.h"
 
 #include <pthread.h>
 #include <unistd.h>
 
-static struct test_pki pki;
 static SSL_CTX *stock;
 
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
@@ -20,7 +20,7 @@ static SSL_SESSION *newest;
 
 static int setup(void **state)
 {
-    test_pki_init(&pki);
+    pki_setup(state);
     stock = SSL_CTX_new(TLS_client_method());
     SSL_CTX_use_certificate(stock, pki.client_cert.x509);
     SSL_CTX_add1_chain_cert(stock, pki.inter.x509);
@@ -34,8 +34,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     SSL_CTX_free(stock);
-    test_pki_fini(&pki);
-    return 0;
+    return pki_teardown(state);
 }
 
 struct chain {

@@ -1,4 +1,5 @@
 /* Key pairs that the worker's OpenSSL makes, against the default provider. */
+#include "tests/lib/pki_group.h"
 #include "tests/unit/tls/link.h"
 #include "tls/inner.h"
 
@@ -6,20 +7,6 @@
 
 #define KEY_LEN 32
 #define PAIRS 32
-
-static struct test_pki pki;
-
-static int setup(void **state)
-{
-    test_pki_init(&pki);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_pki_fini(&pki);
-    return 0;
-}
 
 static void begin(struct link *l, struct side *side)
 {
@@ -102,5 +89,5 @@ int main(void)
         cmocka_unit_test(without_a_session_they_are_the_default_providers),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }
