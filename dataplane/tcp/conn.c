@@ -630,7 +630,10 @@ uint32_t tcp_send_room(const struct tcp_conn *c)
     return MIN(limit - used, lowat - unsent);
 }
 
-/* How much of @p moves into the last packet: little ones, and all that would be held back. */
+/*
+ * How much of @p moves into the last packet: what fits, as a packet costs more than to copy it; and
+ * all that would be held back.
+ */
 static uint32_t fits_into_last(const struct tcp_conn *c, const struct pkt *p)
 {
     const struct pkt *last = c->fl != NULL && c->fl->next != NULL ? c->fl->tail : NULL;
@@ -642,7 +645,7 @@ static uint32_t fits_into_last(const struct tcp_conn *c, const struct pkt *p)
     room = MIN(room, (uint32_t)c->mss - last->pay_len);
     if (c->tuning->nagle || c->tuning->cork)
         return MIN(room, p->len);
-    return p->len < TCP_COPY_BELOW && p->len <= room ? p->len : 0;
+    return p->len <= room ? p->len : 0;
 }
 
 static void queue(struct tcp_conn *c, struct pkt *p)

@@ -54,7 +54,7 @@ enum tcp_limit {
     TCP_MSS_DEFAULT = 536, /* RFC 9293, 3.7.1 */
     TCP_MSS_MIN = 48,      /* a peer may not make us send dust */
     TCP_MTU_MIN = 552,     /* nor may an ICMP message (RFC 5927, 7.2) */
-    TCP_COPY_BELOW = 256,  /* payloads shorter than this share a buffer */
+    TCP_COPY_BELOW = 256,  /* received payloads shorter than this share a buffer */
     TCP_DUP_ACKS = 3,      /* RFC 5681, 3.2 */
     TCP_QUICK_ACKS = 16,   /* segments acknowledged at once while the peer is in slow start */
     TCP_KEEPALIVE_PROBES = 9,

@@ -1,8 +1,6 @@
 /* Plain TCP: what comes is passed on. */
 #include "dataplane/transport/kind.h"
 
-#include <string.h>
-
 static void on_open(struct transport *t)
 {
     wheel_stop(&t->all->core->wheel, &t->deadline);
@@ -44,22 +42,8 @@ static uint64_t recv_plain(struct transport *t, struct pktq *to, uint64_t max)
     return n;
 }
 
-/* A head and its short body, in one segment: to copy that much costs less than a packet does. */
-static void pack_head(struct pktq *q, uint32_t seg)
-{
-    struct pkt *p = pktq_pop(q), *next;
-
-    while ((next = q->head) != NULL && !pkt_is_shared(p) && p->len + next->len <= seg &&
-           pkt_tailroom(p) >= next->len) {
-        memcpy(pkt_put(p, next->len), next->data, next->len);
-        pkt_free(pktq_pop(q));
-    }
-    pktq_push_head(q, p);
-}
-
 static void send_plain(struct transport *t, struct pktq *q)
 {
-    pack_head(q, tcp_mss(t->tcp));
     tcp_send(t->tcp, q);
 }
 

@@ -417,8 +417,10 @@ uint64_t transport_recv(struct transport *t, struct pktq *to, uint64_t max)
 
 void transport_send(struct transport *t, struct pktq *q)
 {
-    if (t->tcp == NULL || t->state == TRANSPORT_ENDED)
+    if (t->tcp == NULL || t->state == TRANSPORT_ENDED) {
         pktq_clear(q);
+        return;
+    }
     pktq_splice(&t->unsent, q);
     core_defer(t->all->core, &t->sending);
 }
