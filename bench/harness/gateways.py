@@ -50,6 +50,10 @@ class Gateway:
         """Seconds that it says it has worked, polling apart; none, where it does not say so."""
         return None
 
+    def stages(self, seconds):
+        """Begins to look where its time goes, for less than so long; what is returned waits, and tells shares by stage."""
+        return dict
+
     def stop(self):
         self.place.stop(self.proc)
 
@@ -265,6 +269,18 @@ class Isthmus(Gateway):
         cycles = self.counter("worker.busy_cycles")
         return None if cycles is None else cycles / P.cycles_a_second()
 
+    def stages(self, seconds):
+        looking = self.place.start("perf", P.GATEWAY, P.OTHER_CORE, *self.asking("--json", "perf", max(1, int(seconds) - 1)))
+
+        def found():
+            looking.wait(30)
+            self.place.procs.remove(looking)
+            text = self.place.log("perf")
+            (self.place.tmp / "perf.log").unlink()
+            rows = json.loads(text)["stages"] if text.startswith("{") else ()
+            return {r["stage"]: r["percent"] / 100 for r in rows}
+        return found
+
     def tls(self, mode, tickets=False):
         return (f'tls = {{ mode = "{mode}"; secret = "edge"; min_version = "1.3"; '
                 f'session_tickets = {str(tickets).lower()}; }};')
@@ -300,8 +316,11 @@ control = {{ socket = "{self.dir}/sock"; drain_time = "1s"; }};
                         self.listener("plain", PLAIN, "", http),
                         self.listener("tcp", TCP, self.tls("simple"), 'tcp = { cluster = "backend"; };'), *more])
 
+    def asking(self, *args):
+        return L.BUILD / "isthmusctl", "--socket", self.dir / "sock", *args
+
     def ctl(self, *args):
-        return L.sh(L.BUILD / "isthmusctl", "--socket", self.dir / "sock", *args, check=False).stdout
+        return L.sh(*self.asking(*args), check=False).stdout
 
     def reload(self):
         """Until it is published: `isthmusctl reload` does not wait for one that takes long."""

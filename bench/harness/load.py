@@ -26,6 +26,17 @@ OPENING = 2400  # seconds, at most, until a million connections are open
 
 
 @dataclasses.dataclass
+class Seen:
+    """What the gateway did in a measured window."""
+    gateway: cpu.Window    # its core's time,
+    other: cpu.Window      # and the other's
+    tasks: float           # share of its core that its threads had, and those that receive for it,
+    napi: float            # of which the latter,
+    turns: float | None    # that it says it has worked,
+    stages: dict           # and shares of that by stage; none, where it does not say so
+
+
+@dataclasses.dataclass
 class Load:
     port: int
     path: str = "/1k"
@@ -67,19 +78,23 @@ class Running:
         self.proc = place.start(name, P.CLIENT, P.OTHER_CORE, *args)
 
     def watch(self):
-        """Sleeps through the warm-up, then watches both cores, and the gateway's processes."""
+        """Sleeps through the warm-up, then watches both cores, and the gateway's processes. Returns a Seen."""
         time.sleep(self.load.warmup)
         gateway = self.place.gateway
-        tasks, turns = cpu.Tasks([*gateway.pids(), *self.place.kernel_threads()]), gateway.busy_turns()
+        tasks, napi = cpu.Tasks(gateway.pids()), cpu.Tasks(self.place.kernel_threads())
+        turns = gateway.busy_turns()
+        stages = gateway.stages(self.load.seconds)
         self.began = time.time()
         windows = [cpu.Window(n).start() for n in (P.GATEWAY_CORE, P.OTHER_CORE)]
         time.sleep(self.load.seconds)
         self.ended = time.time()
         seconds = self.ended - self.began
         windows = [w.stop() for w in windows]
-        threads = tasks.seconds() / seconds
+        receiving = napi.seconds() / seconds
+        threads = tasks.seconds() / seconds + receiving
         after = gateway.busy_turns()
-        return *windows, threads, None if turns is None or after is None else (after - turns) / seconds
+        worked = None if turns is None or after is None else (after - turns) / seconds
+        return Seen(*windows, threads, receiving, worked, stages())
 
     def wait(self, seconds=60, codes=(0,)):
         self.proc.wait(seconds)
@@ -90,14 +105,15 @@ class Running:
         return text
 
 
-def finish(result, gateway, other, tasks, turns):
-    """Shares of a core: @tasks is what the gateway's threads had, @turns what it says it has worked."""
+def finish(result, seen):
+    """Shares of a core beside what a generator has counted."""
     if result["requests"] == 0:
         raise RuntimeError(f"no answer within the window; {result['errors']} errors")
-    result["turns"] = turns
+    result["turns"], result["stages"] = seen.turns, seen.stages
     result["rate"] = result["requests"] / result["seconds"]
-    result["core0"], result["core1"] = gateway.as_dict(), other.as_dict()
-    result["busy"], result["busy_other"], result["tasks"] = gateway.share(), other.share(), tasks
+    result["core0"], result["core1"] = seen.gateway.as_dict(), seen.other.as_dict()
+    result["busy"], result["busy_other"], result["tasks"] = seen.gateway.share(), seen.other.share(), seen.tasks
+    result["napi"] = seen.napi
     return result
 
 
@@ -114,9 +130,9 @@ class Wrk:
         running = Running(place, load, "wrk", [
             "wrk", "-t", "1", "-c", load.connections, "-d", f"{max(1, round(total))}s", *headers,
             "-s", P.TOP / "bench/harness/wrk.lua", load.url(), "--", load.method, load.body])
-        windows = running.watch()
+        seen = running.watch()
         text = running.wait()
-        return finish(json.loads(re.search(r"RESULT (.*)", text).group(1)), *windows)
+        return finish(json.loads(re.search(r"RESULT (.*)", text).group(1)), seen)
 
 
 class H2load:
@@ -142,14 +158,14 @@ class H2load:
         log.unlink(missing_ok=True)
         running = Running(place, load, "h2load", self.args(load, log))
         if load.new_connections:
-            windows = running.watch()
+            seen = running.watch()
             running.wait()
         else:
             self.wait_all(log, running)
-            windows = running.watch()
+            seen = running.watch()
             time.sleep(0.5)  # what was asked at the end of the window is written down, too
             place.stop(running.proc)
-        return finish(self.read(log, running), *windows)
+        return finish(self.read(log, running), seen)
 
     @staticmethod
     def wait_all(log, running):
@@ -207,13 +223,13 @@ class Curl:
 
     def run(self, place, load):
         running = Running(place, load, "curl", self.args(place, load))
-        windows = running.watch()
+        seen = running.watch()
         text = running.wait(codes=(0, 28))  # 28: it was cut off
         rows = [line.split() for line in text.splitlines() if re.fullmatch(r"\d+ \d+ \S+ \d+", line)]
         done = sum(int(r[1 if load.body > 0 else 0]) for r in rows)
         seconds = max((float(r[2]) for r in rows), default=0.0)
         bad = load.connections - sum(r[3] in ("000", "100", "200") for r in rows)
-        return finish({"requests": done / load.part, "errors": bad, "seconds": seconds, "latency_us": {}}, *windows)
+        return finish({"requests": done / load.part, "errors": bad, "seconds": seconds, "latency_us": {}}, seen)
 
 
 class Churn:
@@ -230,9 +246,9 @@ class Churn:
         running = Running(place, load, "churn", [
             P.L.PYTHON, P.TOP / "bench/harness/churn.py", P.CLIENT_SIDE, load.port, load.host, cert, load.path,
             load.rate, load.warmup + load.seconds + 0.5, log, "resume" if load.resume else "full"])
-        windows = running.watch()
+        seen = running.watch()
         running.wait()
-        return finish(H2load.read(log, running), *windows)
+        return finish(H2load.read(log, running), seen)
 
 
 class IsthmusBench:
@@ -287,9 +303,9 @@ client = {{ target = [ {targets} ]; connections = {load.connections}; rate = {lo
             self.wait_line(running, "settling", OPENING)
             settled()
         self.wait_line(running, "warm-up" if settled is not None else "requests", 60)
-        windows = running.watch()
+        seen = running.watch()
         running.wait()
-        return finish(json.loads(out.read_text()), *windows)
+        return finish(json.loads(out.read_text()), seen)
 
     @staticmethod
     def wait_line(running, word, seconds):

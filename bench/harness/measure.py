@@ -77,8 +77,10 @@ def figures(prefix, result):
     names = ("rate", "errors", "busy", "busy_other", "tasks")
     kept = {f"{prefix}.{n}": result[n] for n in names}
     if result["turns"] is not None and result["rate"]:
-        kept[f"{prefix}.cost_turns"] = 1e6 * result["turns"] / result["rate"]
-    kept[f"{prefix}.cost_tasks"] = 1e6 * result["tasks"] / result["rate"] if result["rate"] else float("nan")
+        cost = kept[f"{prefix}.cost_turns"] = 1e6 * result["turns"] / result["rate"]
+        kept |= {f"{prefix}.stage.{name}": cost * share for name, share in result["stages"].items()}
+    for name in ("tasks", "napi"):
+        kept[f"{prefix}.cost_{name}"] = 1e6 * result[name] / result["rate"] if result["rate"] else float("nan")
     return kept | {f"{prefix}.{n}_us": v for n, v in result["latency_us"].items()}
 
 

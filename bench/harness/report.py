@@ -74,6 +74,31 @@ def scenario_text(name, s):
     return "\n".join([f"\n{name}: {s['settings']['title']}", table(rows), *wrong])
 
 
+def profile_rows(data):
+    """Isthmus' own account of each scenario: us of a request, by stage; then all, and what receiving threads had."""
+    for name, s in data["scenarios"].items():
+        if s["settings"]["kind"] not in ("requests", "churn", "memif"):
+            continue
+        for prefix, cost, words in (("full", "cost_full", "saturated"), ("fixed", "cost", "at a fixed rate")):
+            begin = f"{prefix}.stage."
+            figures = s["results"].get(targets.OURS, {"figures": {}})["figures"]
+            stages = {f[len(begin):]: median(s["results"], targets.OURS, f) for f in figures if f.startswith(begin)}
+            if stages:
+                more = {"turns": f"{prefix}.cost_turns", "NAPI": f"{prefix}.cost_napi", "CPU": cost}
+                yield f"{name}, {words}", stages | {k: median(s["results"], targets.OURS, f) for k, f in more.items()}
+
+
+def profile(data):
+    rows = list(profile_rows(data))
+    if not rows:
+        return []
+    names = list(dict.fromkeys(n for _, found in rows for n in found))
+    lines = [["", *names], *([words, *("-" if found.get(n) is None else f"{found[n]:,.1f}" for n in names)]
+                             for words, found in rows)]
+    return ["\nwhere it goes, Isthmus: us of a request by stage (isthmusctl perf), which are its turns; the kernel's NAPI "
+            "threads,\nwhich a turn's clock counts where they interrupt it; CPU time in all", table(lines)]
+
+
 def text(data):
     m, v = data["machine"], data["versions"]
     head = [f"{m['cpu']}, {m['cores']} cores, {m['memory_mib']} MiB, Linux {m['kernel']}; core 0 without a gateway: "
@@ -86,7 +111,7 @@ def text(data):
                                                                   for k, x in data["ceilings"].items())])]
     body = [scenario_text(n, s) for n, s in data["scenarios"].items()]
     rows = [["target", "wanted", "figure", "best peer", "verdict"], *targets.rows(data)]
-    return "\n".join(head + ceilings + body + ["\ntargets", table(rows)])
+    return "\n".join(head + ceilings + body + profile(data) + ["\ntargets", table(rows)])
 
 
 def path_of(data, directory):
