@@ -25,7 +25,7 @@ import lab as L  # noqa: E402  (it reads the prefix)
 
 CLIENT, GATEWAY, BACKEND = NAMESPACES = tuple(f"{PREFIX}-{n}" for n in ("client", "gateway", "backend"))
 GATEWAY_CORE, OTHER_CORE = 0, 1
-COALESCE = 50  # microseconds that packets wait for others: of the order of what NICs come with
+COALESCE = 128  # microseconds that packets wait for others: a step of net_dim, which adapts NICs to their load
 PRIORITY = -10  # of all that is measured, before whatever else the machine does
 CLIENT_SIDE, BACKEND_SIDE = "10.1.0.2", "10.2.0.2"  # the gateway's addresses
 BACKEND_ADDRESS = "10.2.0.1"
