@@ -17,6 +17,7 @@ from . import place as P
 L = P.L
 TLS, MTLS, TCP, TLS_RESUMED, MTLS_RESUMED, PLAIN = 443, 444, 445, 446, 447, 80
 HOSTS = 10000  # of a large configuration
+PROGRAM = ("meson.build", "config", "dataplane", "drivers", "tls", "bench/load", "bench/micro")
 HELD = (TLS, 1443, 2443, 3443)  # where many connections come in: their clients' addresses have ports for each
 
 
@@ -238,7 +239,10 @@ class Isthmus(Gateway):
     held = 0  # connections that it must have room for, if they are more than usual
 
     def version(self):
-        return L.sh("git", "-C", P.TOP, "describe", "--always", "--dirty", check=False).stdout.strip() or "?"
+        """The commit that last changed what is measured, or what measures in C: not scripts, tests and texts."""
+        def git(*args):
+            return L.sh("git", "-C", P.TOP, *args, "--", *PROGRAM, check=False).stdout.strip()
+        return (git("log", "-1", "--format=%h") or "?") + ("-dirty" if git("status", "--porcelain") else "")
 
     def command(self):
         return L.BUILD / "isthmusd", "-c", self.dir / "conf"

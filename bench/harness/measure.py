@@ -55,9 +55,18 @@ def load_of(run, scenario, **more):
                   **{"seconds": run.seconds, "warmup": run.warmup, **more, **told})
 
 
+def busy_share(run, core, threads):
+    """
+    Of the gateway's core, by two accounts: the core's, in which the kernel samples at its ticks what was not
+    idle, and may miss what happens between two of them; and that of the gateway's threads and those that receive
+    for it, which is exact, but without interrupts. The greater one; on a machine with neighbours the threads'.
+    """
+    return threads if run.by_threads else max(core - run.baseline, threads)
+
+
 def cost_us(run, result):
-    """CPU microseconds of one request: of the gateway's core, or (on a machine with neighbours) of its threads."""
-    busy = result["tasks"] if run.by_threads else max(0.0, result["busy"] - run.baseline)
+    """CPU microseconds of one request."""
+    busy = busy_share(run, result["busy"], result["tasks"])
     return 1e6 * busy / result["rate"] if result["rate"] > 0 else float("nan")
 
 
@@ -247,7 +256,7 @@ def idle(run, scenario, gateway):
     tasks = cpu.Tasks([*gateway.pids(), *run.place.kernel_threads()])
     window = cpu.over(P.GATEWAY_CORE, 2 * run.seconds)
     threads = tasks.seconds() / window.seconds
-    return {"share": threads if run.by_threads else max(0.0, window.share() - run.baseline), "threads": threads}
+    return {"share": busy_share(run, window.share(), threads), "threads": threads}
 
 
 def need_isthmus_bench():
