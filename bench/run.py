@@ -86,11 +86,13 @@ def rounds_of(s, a):
 def visit(run, s, gateway, found):
     """One gateway, once. What goes wrong with one is written down, and the others go on."""
     try:
-        for name, value in measure.KINDS[s["kind"]](run, s, gateway(run.place)).items():
-            found["figures"].setdefault(name, []).append(value)
+        figures = measure.KINDS[s["kind"]](run, s, gateway(run.place))
     except Exception as e:
         traceback.print_exc()
-        found["errors"].append(f"{type(e).__name__}: {e}"[:2000])
+        figures = e.found if isinstance(e, measure.Partial) else {}
+        found["errors"].append(f"{type(e).__name__}: {e}"[:300])
+    for name, value in figures.items():
+        found["figures"].setdefault(name, []).append(value)
 
 
 def measure_scenario(run, s, a):

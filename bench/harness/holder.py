@@ -20,9 +20,10 @@ def main(address, port, host, number, kind):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     request = f"GET /0 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    held, began = [], time.monotonic()
+    held, due = [], time.monotonic()
     while len(held) < int(number):
-        time.sleep(max(0.0, began + len(held) / A_SECOND - time.monotonic()))
+        time.sleep(max(0.0, due - time.monotonic()))
+        due = time.monotonic() + 1 / A_SECOND  # who was late does not catch up
         raw = socket.create_connection((address, int(port)), timeout=20)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the request waits for an ACK
         s = raw if kind == "plain" else context.wrap_socket(raw, server_hostname=host)

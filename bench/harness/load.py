@@ -282,7 +282,7 @@ machine = {{ workers = 1; cores = [ {P.OTHER_CORE} ]; memory = "192MiB";
 client = {{ target = [ {targets} ]; connections = {load.connections}; rate = {load.rate:.1f}; {wait}
   requests_per_connection = {int(load.new_connections)}; host = "{load.host}"; path = "{load.path}";
   method = "{load.method}"; request_body = {load.body};
-  duration = "{1000 * (load.warmup + load.seconds) + 500:.0f}ms"; warmup = "{2000 if load.settle else 500}ms";
+  duration = "{1000 * (load.warmup + load.seconds) + 1500:.0f}ms"; warmup = "{2000 if load.settle else 500}ms";
   tls = {{ mode = "{mode}"; min_version = "1.3"; sni = "{P.HOST}"; resume = {str(load.resume).lower()}; {cert}
     trusted_ca = "{place.edge}/root-cert.pem"; }}; }};
 """
@@ -300,19 +300,20 @@ client = {{ target = [ {targets} ]; connections = {load.connections}; rate = {lo
         running = Running(place, load, "isthmus-bench", [self.program, "-c", path, "--json", out])
 
         if settled is not None:
-            self.wait_line(running, "settling", OPENING)
+            self.wait_line(running, ("settling",), OPENING)
             settled()
-        self.wait_line(running, "warm-up" if settled is not None else "requests", 60)
+        self.wait_line(running, ("warm-up", "running"), 60)
         seen = running.watch()
         running.wait()
         return finish(json.loads(out.read_text()), seen)
 
     @staticmethod
-    def wait_line(running, word, seconds):
-        """Until it is in one of the lines that show life: their first word is what is going on."""
+    def wait_line(running, words, seconds):
+        """Until one of them is the first word of a line that shows life, which is what is going on: once a second."""
         def there():
-            return word in running.place.log(running.name) or running.proc.poll() is not None
-        P.L.wait_for(f"isthmus-bench to say {word}", there, seconds, every=0.2)
+            said = {line.split(" ", 1)[0] for line in running.place.log(running.name).splitlines()}
+            return not said.isdisjoint(words) or running.proc.poll() is not None
+        P.L.wait_for(f"isthmus-bench to say {words[-1]}", there, seconds, every=0.2)
         if running.proc.poll() is not None:
             raise RuntimeError(f"isthmus-bench ended: {running.place.log(running.name)[-1000:]}")
 

@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import dataclasses
 import shutil
+import subprocess
 import threading
 import time
 
@@ -27,8 +28,18 @@ from . import load as D
 from . import place as P
 
 PR_SET_THP_DISABLE = 41
+
+
 PORTS = {"tls": G.TLS, "mtls": G.MTLS, "tcp": G.TCP, "plain": G.PLAIN, "tls-resumed": G.TLS_RESUMED,
          "mtls-resumed": G.MTLS_RESUMED}
+
+
+class Partial(Exception):
+    """@found before a measurement failed, and why it did."""
+
+    def __init__(self, found, why):
+        super().__init__(why)
+        self.found = found
 
 
 @dataclasses.dataclass
@@ -132,7 +143,10 @@ def latency(run, scenario, gateway):
 def growth(run, scenario, gateway):
     found = {}
     for n in scenario["steps"]:
-        result = D.run(run.place, load_of(run, scenario | {"connections": n}, rate=rate_of(run, scenario)))
+        try:
+            result = D.run(run.place, load_of(run, scenario | {"connections": n}, rate=rate_of(run, scenario)))
+        except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as e:
+            raise Partial(found, f"with {n} connections: {e}") from e
         found |= {f"cost.{n}": cost_us(run, result)} | figures(f"at{n}", result)
     return found
 

@@ -80,6 +80,7 @@ def draw(data, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     bars(plt, data, path, "rate", "throughput", "requests a second, core 0 or core 1 full")
+    bars(plt, data, path, "cost_full", "cost-saturated", "CPU microseconds per request")
     bars(plt, data, path, "cost", "cost", "CPU microseconds per request")
     for name, picture in (("latency", curves), ("growth", growth)):
         results = data["scenarios"].get(name, {}).get("results", {})
