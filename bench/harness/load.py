@@ -298,13 +298,15 @@ client = {{ target = [ {targets} ]; connections = {load.connections}; rate = {lo
         path, out = place.tmp / "isthmus-bench.conf", place.tmp / "isthmus-bench.json"
         path.write_text(text)
         running = Running(place, load, "isthmus-bench", [self.program, "-c", path, "--json", out])
-
-        if settled is not None:
-            self.wait_line(running, ("settling",), OPENING)
-            settled()
-        self.wait_line(running, ("warm-up", "running"), 60)
-        seen = running.watch()
-        running.wait()
+        try:
+            if settled is not None:
+                self.wait_line(running, ("settling",), OPENING)
+                settled()
+            self.wait_line(running, ("warm-up", "running"), 60)
+            seen = running.watch()
+            running.wait()
+        finally:
+            place.stop(running.proc)  # the interface is its own until then
         return finish(json.loads(out.read_text()), seen)
 
     @staticmethod

@@ -28,8 +28,6 @@ from . import load as D
 from . import place as P
 
 PR_SET_THP_DISABLE = 41
-
-
 PORTS = {"tls": G.TLS, "mtls": G.MTLS, "tcp": G.TCP, "plain": G.PLAIN, "tls-resumed": G.TLS_RESUMED,
          "mtls-resumed": G.MTLS_RESUMED}
 
