@@ -184,9 +184,8 @@ def in_small_pages(measurement):
 @in_small_pages
 @with_gateway
 def memory(run, scenario, gateway):
-    """What further clients add to the gateway's memory, when it has had what it needs once, from others before."""
+    """What further clients add to the gateway's memory, when it has had what it needs once, from the first ones."""
     n = scenario["connections"]
-    D.run(run.place, load_of(run, {"port": "tls", "connections": 300}, seconds=1, warmup=0.5))
     with clients_held(run, scenario, "first", scenario["first"]):
         before = gateway.resident()
         with clients_held(run, scenario, "holder", n):
