@@ -304,6 +304,8 @@ client = {{ target = [ {targets} ]; connections = {load.connections}; rate = {lo
                 settled()
             self.wait_line(running, ("warm-up", "running"), 60)
             seen = running.watch()
+            if running.proc.poll() is not None:
+                raise RuntimeError("isthmus-bench was over before the window was: it was seen late")
             running.wait()
         finally:
             place.stop(running.proc)  # the interface is its own until then

@@ -62,8 +62,10 @@ def growth(plt, data, path):
     results = data["scenarios"].get("growth", {}).get("results", {})
     fig, axis = plt.subplots(figsize=(7, 4))
     for g in results:
+        rates = {int(f[2:-5]): statistics.median(v) for f, v in results[g]["figures"].items()
+                 if f.startswith("at") and f.endswith(".rate")}
         points = sorted((int(f[5:]), statistics.median(v)) for f, v in results[g]["figures"].items()
-                        if f.startswith("cost."))
+                        if f.startswith("cost.") and rates[int(f[5:])] > max(rates.values()) / 2)  # who answers
         if points:
             axis.plot(*zip(*points), marker="o", color=COLOURS.get(g), label=g)
     axis.set_xscale("log")
