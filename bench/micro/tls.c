@@ -55,10 +55,12 @@ static void open_end(struct end *e, const struct tls_ctx_conf *conf)
     }
 }
 
-static void open_ends(bool mutual)
+/* @tickets: the server gives them, and the client uses them; NULL: all handshakes are full. */
+static void open_ends(bool mutual, struct tls_tickets *tickets)
 {
     const enum tls_mode mode = mutual ? TLS_MODE_MUTUAL : TLS_MODE_SIMPLE;
     struct tls_conf s = { .mode = mode,
+                          .session_tickets = tickets != NULL,
                           .trust_domain = "cluster.local",
                           .min_version = TLS_VERSION_1_3,
                           .max_version = TLS_VERSION_1_3 };
@@ -72,10 +74,13 @@ static void open_ends(bool mutual)
                                               .is_server = true,
                                               .conf = &s,
                                               .secret = pki.server,
-                                              .trust = pki.server });
-    open_end(&client,
-             &(struct tls_ctx_conf){
-                 .name = "cluster", .conf = &c, .secret = pki.client, .trust = pki.client });
+                                              .trust = pki.server,
+                                              .tickets = tickets });
+    open_end(&client, &(struct tls_ctx_conf){ .name = "cluster",
+                                              .conf = &c,
+                                              .secret = pki.client,
+                                              .trust = pki.client,
+                                              .resumes = tickets != NULL });
 }
 
 static void close_ends(void)
@@ -156,16 +161,21 @@ static void hang_up(void)
     server_part(END, NULL, NULL);
 }
 
-static void handshakes(const char *name, bool mutual)
+static void handshakes(const char *name, bool mutual, bool resumed)
 {
     const unsigned n = ops > 0 ? ops : 300;
+    struct tls_tickets *tickets = resumed ? tls_tickets_new() : NULL;
     double best_c = 1e18, best_s = 1e18;
 
-    open_ends(mutual);
+    open_ends(mutual, tickets);
     for (unsigned r = 0; r < rounds; r++) {
         client.ns = server.ns = 0;
         for (unsigned i = 0; i < n; i++) {
             shake_hands();
+            if (resumed && r + i > 0 && !tls_peer(server.session)->resumed) {
+                fprintf(stderr, "%s: a full handshake\n", name);
+                exit(1);
+            }
             hang_up();
         }
         best_c = MIN(best_c, client.ns / n);
@@ -174,6 +184,7 @@ static void handshakes(const char *name, bool mutual)
     printf("%-12s %9.1f us   server %.1f us, client %.1f us\n", name, (best_c + best_s) / 1000,
            best_s / 1000, best_c / 1000);
     close_ends();
+    tls_tickets_free(tickets);
 }
 
 /* @len bytes from one end to the other, in packets as a body has them. */
@@ -204,7 +215,7 @@ static void records(const char *name, uint32_t len)
     const unsigned n = ops > 0 ? ops : len > 4096 ? 20000 : 100000;
     double best = 1e18;
 
-    open_ends(false);
+    open_ends(false, NULL);
     shake_hands();
     for (unsigned r = 0; r < rounds; r++) {
         double start = now_ns();
@@ -299,9 +310,13 @@ int main(int argc, char **argv)
     if (WANTED("x25519"))
         operation("x25519", exchange, EVP_PKEY_Q_keygen(NULL, NULL, "X25519"));
     if (WANTED("tls"))
-        handshakes("tls", false);
+        handshakes("tls", false, false);
     if (WANTED("mtls"))
-        handshakes("mtls", true);
+        handshakes("mtls", true, false);
+    if (WANTED("tls-resumed"))
+        handshakes("tls-resumed", false, true);
+    if (WANTED("mtls-resumed"))
+        handshakes("mtls-resumed", true, true);
     if (WANTED("record-256"))
         records("record-256", 256);
     if (WANTED("record-1426"))
