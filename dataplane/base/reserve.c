@@ -95,7 +95,8 @@ static size_t wanted(const struct reserve *r)
     const size_t used = atomic_load_explicit(&r->used, memory_order_relaxed);
     const size_t want = used + MIN(MAX(used / 4, AHEAD_MIN), AHEAD_MAX);
 
-    return MIN(round_up(want, want > HUGE ? HUGE : page_size()), r->size);
+    /* Where pages are huge, the whole one comes of itself. */
+    return MIN(round_up(want, page_size()), r->size);
 }
 
 static size_t prepare(struct reserve_ready *ready)

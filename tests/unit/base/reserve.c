@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
@@ -60,6 +61,24 @@ static void memory_is_ahead_of_what_is_used(void **state)
     reserve_fini(&r);
 }
 
+/* Where the kernel gives no huge pages, for want of them or as it is told so. */
+static void without_huge_pages_no_more_is_prepared(void **state)
+{
+    struct reserve r;
+
+    assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+    assert_int_equal(reserve_init(&r, 64 * MIB), 0);
+    for (size_t used = 0; used < 16 * MIB; used += 700 * KIB) {
+        const size_t want = used + MIN(MAX(used / 4, 512 * KIB), 2 * MIB);
+
+        reserve_use(&r, used);
+        assert_true(reserves_prepare() > 0);
+        assert_true(in_memory(&r, 0) >= want && in_memory(&r, 0) < want + 4096);
+    }
+    reserve_fini(&r);
+    assert_int_equal(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), 0);
+}
+
 static void a_small_one_is_prepared_to_its_end(void **state)
 {
     struct reserve r, s;
@@ -91,6 +110,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_memory_before_it_is_prepared),
         cmocka_unit_test(memory_is_ahead_of_what_is_used),
+        cmocka_unit_test(without_huge_pages_no_more_is_prepared),
         cmocka_unit_test(a_small_one_is_prepared_to_its_end),
         cmocka_unit_test(too_much_is_refused),
     };
