@@ -15,30 +15,45 @@ static uint32_t record_overhead(const SSL *ssl)
 }
 
 /*
- * OpenSSL says it is done. It has verified the chain and asked us (verify.c), unless the session
- * was resumed: then we ask again, in the present.
+ * OpenSSL has verified the chain and asked us (verify.c), unless the session was resumed: then we
+ * ask again, in the present. False: refused.
  */
-static enum tls_state completed(struct tls_session *s)
+static bool admit(struct tls_session *s, X509 *leaf)
 {
-    bool resumed = SSL_session_reused(s->ssl) == 1;
+    const bool demands_cert = s->ctx->who->policy.demands_cert;
     char why[POLICY_WHY_LEN];
 
-    if (s->ctx->who->policy.demands_cert && resumed && !verify_resumed(s->ssl, why)) {
+    if (demands_cert && SSL_session_reused(s->ssl) == 1 && !verify_resumed(s, leaf, why)) {
         session_counters(s)->fail_verify_san++;
-        return session_refuse(s, why);
+        session_refuse(s, why);
+        return false;
     }
-    if (s->ctx->who->policy.demands_cert && SSL_get0_peer_certificate(s->ssl) == NULL) {
+    if (demands_cert && leaf == NULL) {
         session_counters(s)->fail_verify_no_cert++;
-        return session_refuse(s, "no peer certificate");
+        session_refuse(s, "no peer certificate");
+        return false;
     }
-    if (!session_describe_peer(s)) {
+    if (!session_describe_peer(s, leaf)) {
         session_counters(s)->no_memory++;
-        return session_refuse(s, "out of memory, or names of the peer that cannot be read");
+        session_refuse(s, "out of memory, or names of the peer that cannot be read");
+        return false;
     }
+    return true;
+}
+
+/* OpenSSL says it is done. */
+static enum tls_state completed(struct tls_session *s)
+{
+    X509 *leaf = verify_peer(s);
+    bool ok = admit(s, leaf);
+
+    X509_free(leaf);
+    if (!ok)
+        return TLS_FAILED;
     s->overhead = record_overhead(s->ssl);
     s->n_idle = 0;
     session_counters(s)->handshakes++;
-    session_counters(s)->resumed += resumed;
+    session_counters(s)->resumed += s->peer.resumed;
     s->state = TLS_OPEN;
     if (s->ctx->resumption == NULL && keys_take_over(s)) {
         SSL_free(s->ssl);

@@ -199,8 +199,8 @@ enum tls_state session_alerted(struct tls_session *s, int alert);
 /* Ends it for a reason of our own. */
 enum tls_state session_refuse(struct tls_session *s, const char *why);
 
-/* Fills ->peer; false: no memory. */
-bool session_describe_peer(struct tls_session *s);
+/* Fills ->peer from its certificate, NULL if it has none; false: no memory. */
+bool session_describe_peer(struct tls_session *s, X509 *cert);
 
 /* handshake.c: one step; and what OpenSSL tells about its messages */
 enum tls_state handshake_step(struct tls_session *s);

@@ -195,10 +195,9 @@ static bool describe_cert(X509 *cert, struct cert_text *room, struct cert_facts 
     return true;
 }
 
-bool session_describe_peer(struct tls_session *s)
+bool session_describe_peer(struct tls_session *s, X509 *cert)
 {
     const char *sni = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
-    X509 *cert = SSL_get0_peer_certificate(s->ssl);
     char name[HOSTNAME_MAX + 1] = "", alpn[256] = "";
     const unsigned char *chosen;
     struct cert_facts facts;

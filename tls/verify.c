@@ -2,6 +2,7 @@
 
 #include "tls/certinfo.h"
 #include "tls/inner.h"
+#include "tls/ticket_data.h"
 
 #include <stdio.h>
 
@@ -364,33 +365,22 @@ int verify_ticket_sealed(SSL *ssl, void *arg)
 {
     const struct tls_session *s = SSL_get_app_data(ssl);
 
-    return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), &s->valid_until,
-                                           sizeof(s->valid_until));
-}
-
-/* The validity a ticket carries; false: it carries none, which ours never do. */
-static bool ticket_validity(SSL_SESSION *session, int64_t *ret)
-{
-    void *data;
-    size_t len;
-
-    if (SSL_SESSION_get0_ticket_appdata(session, &data, &len) != 1 || len != sizeof(*ret))
-        return false;
-    memcpy(ret, data, sizeof(*ret));
-    return true;
+    /* Of a client that has resumed nobody has verified anything: what its ticket said stays. */
+    if (SSL_session_reused(ssl) == 1)
+        return 1;
+    return ticket_data_put(SSL_get_session(ssl), s->valid_until, SSL_get0_peer_certificate(ssl));
 }
 
 SSL_TICKET_RETURN verify_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
                                        size_t name_len, SSL_TICKET_STATUS status, void *arg)
 {
     struct tls_session *s = SSL_get_app_data(ssl);
-    int64_t valid_until;
+    struct ticket_data d;
 
     if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     /* A peer whose chain has run out since begins from the start, and is told why it fails. */
-    if (!ticket_validity(session, &valid_until) ||
-        valid_until < (int64_t)(s->core->wall_us / 1000000))
+    if (!ticket_data_get(session, &d) || d.valid_until < (int64_t)(s->core->wall_us / 1000000))
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     /* A TLS 1.3 client uses a ticket once, so that nobody can link its visits (RFC 8446 C.4). */
     if (status == SSL_TICKET_SUCCESS_RENEW || SSL_version(ssl) == TLS1_3_VERSION)
@@ -398,18 +388,37 @@ SSL_TICKET_RETURN verify_ticket_opened(SSL *ssl, SSL_SESSION *session, const uns
     return SSL_TICKET_RETURN_USE;
 }
 
-bool verify_resumed(SSL *ssl, char why[POLICY_WHY_LEN])
+/* A reference of the certificate in a ticket; NULL: it cannot be read. */
+static X509 *ticket_cert(struct tls_session *s, struct slice der)
 {
-    struct tls_session *s = SSL_get_app_data(ssl);
-    X509 *leaf = SSL_get0_peer_certificate(ssl);
+    X509 *known = certs_find(s->ctx->lib->certs, der);
+    const unsigned char *at = (const unsigned char *)der.ptr;
 
-    if (s->ctx->is_server && !ticket_validity(SSL_get_session(ssl), &s->valid_until)) {
-        snprintf(why, POLICY_WHY_LEN, "a resumed session without its validity");
-        return false;
+    session_counters(s)->certs_known += known != NULL;
+    return known != NULL ? known : d2i_X509(NULL, &at, (long)der.len);
+}
+
+X509 *verify_peer(struct tls_session *s)
+{
+    struct ticket_data d;
+
+    if (s->ctx->is_server && SSL_session_reused(s->ssl) == 1 &&
+        ticket_data_get(SSL_get_session(s->ssl), &d)) {
+        s->valid_until = d.valid_until;
+        return d.cert.len > 0 ? ticket_cert(s, d.cert) : NULL;
     }
+    return SSL_get1_peer_certificate(s->ssl);
+}
+
+bool verify_resumed(struct tls_session *s, X509 *leaf, char why[POLICY_WHY_LEN])
+{
     if (leaf == NULL) {
         snprintf(why, POLICY_WHY_LEN, "a resumed session without a certificate");
         return false;
     }
-    return policy_accepts(&s->ctx->who->policy, leaf, why);
+    if (!policy_accepts(&s->ctx->who->policy, leaf, why))
+        return false;
+    if (cert_facts(leaf) == NULL)
+        certs_add(&s->ctx->lib->certs, leaf); /* verified by whoever gave the ticket */
+    return true;
 }

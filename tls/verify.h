@@ -12,7 +12,7 @@
  *
  * What is accepted and what was asked for is hashed into the context of sessions,
  * so that a ticket only resumes where the same verification would take place; the
- * end of validity of the chain travels in the ticket.
+ * end of validity of the chain and the certificate travel in the ticket.
  */
 #pragma once
 
@@ -55,10 +55,18 @@ bool policy_digest(const struct tls_policy *p, EVP_MD_CTX *md);
 /* SSL_CTX_set_cert_verify_callback() */
 int verify_callback(X509_STORE_CTX *store, void *arg);
 
-/* A session resumed: may its peer, verified in the past, still come in? */
-bool verify_resumed(SSL *ssl, char why[POLICY_WHY_LEN]);
+struct tls_session;
 
-/* SSL_CTX_set_session_ticket_cb(): validity into a ticket, and back. */
+/*
+ * A reference of the peer's certificate, once the handshake is over; NULL: it has shown none. Of a
+ * client that has resumed it is the ticket's, as is ->valid_until.
+ */
+X509 *verify_peer(struct tls_session *s);
+
+/* A session resumed: may @leaf's holder, verified in the past, still come in? */
+bool verify_resumed(struct tls_session *s, X509 *leaf, char why[POLICY_WHY_LEN]);
+
+/* SSL_CTX_set_session_ticket_cb(): ticket_data.h into a ticket, and back. */
 int verify_ticket_sealed(SSL *ssl, void *arg);
 SSL_TICKET_RETURN verify_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
                                        size_t name_len, SSL_TICKET_STATUS status, void *arg);

@@ -1,8 +1,11 @@
-/* Resumption, seen by a stock OpenSSL client: our own client never resumes. */
+/* Resumption, seen by a stock OpenSSL client, and what is in a ticket. */
+#include "tls/ticket_data.h"
 #include "tests/lib/pki_group.h"
 #include "tests/unit/tls/link.h"
+#include "tls/inner.h"
 
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 static SSL_CTX *stock;
@@ -290,6 +293,138 @@ static void a_ticket_ends_with_the_certificate(void **state)
     }
 }
 
+/* And so does what the client is given for it, as nobody has verified anything since. */
+static void a_renewed_ticket_ends_with_the_certificate(void **state)
+{
+    for (int is_12 = 0; is_12 <= 1; is_12++) {
+        struct chain chain = first_chain(is_12);
+        SSL_SESSION *ticket;
+        struct link l;
+
+        link_init(&l, (uint64_t)is_12);
+        use_chain(&l, &chain);
+        ticket = first_ticket(&l);
+        tls_tickets_rotate(chain.tickets); /* else TLS 1.2 would not renew */
+        assert_true(resumes(&l, ticket));
+        assert_true(resumes(&l, newest));
+        l.core.wall_us += UINT64_C(11) * 86400 * 1000000;
+        link_connect_raw(&l, stock, newest);
+        link_run(&l);
+        assert_int_equal(tls_state(l.server.session), TLS_FAILED);
+        assert_non_null(strstr(tls_error(l.server.session), "certificate has expired"));
+        done(&l, ticket, chain.tickets);
+    }
+}
+
+static struct slice client_der(void)
+{
+    const struct tls_cert *chain;
+
+    assert_int_equal(tls_secret_chain(pki.client, &chain), 2);
+    return chain[0].der;
+}
+
+static void a_certificate_is_once_in_a_ticket(void **state)
+{
+    for (int is_12 = 0; is_12 <= 1; is_12++) {
+        struct chain chain = first_chain(is_12);
+        const struct slice der = client_der();
+        SSL_SESSION *ticket;
+        struct link l;
+
+        link_init(&l, (uint64_t)is_12);
+        use_chain(&l, &chain);
+        ticket = first_ticket(&l);
+        for (int i = 0; i < 2; i++) {
+            const unsigned char *bytes;
+            size_t len;
+
+            SSL_SESSION_get0_ticket(newest, &bytes, &len);
+            assert_in_range(len, der.len + 1, 2 * der.len - 1);
+            tls_tickets_rotate(chain.tickets);
+            assert_true(resumes(&l, newest));
+        }
+        done(&l, ticket, chain.tickets);
+    }
+}
+
+/* The worker that is given it has never seen the client. */
+static void a_certificate_in_a_ticket_is_decoded_once(void **state)
+{
+    struct chain chain = first_chain(false);
+    struct link l, other;
+    SSL_SESSION *ticket;
+
+    link_init(&l, 1);
+    link_init(&other, 2);
+    use_chain(&l, &chain);
+    use_chain(&other, &chain);
+    ticket = first_ticket(&l);
+    assert_true(resumes(&l, ticket));
+    assert_int_equal(tls_counters(l.server.lib)->certs_known, 1);
+    assert_true(resumes(&other, newest));
+    assert_int_equal(tls_counters(other.server.lib)->certs_known, 0);
+    assert_true(resumes(&other, newest));
+    assert_int_equal(tls_counters(other.server.lib)->certs_known, 1);
+    link_fini(&other);
+    done(&l, ticket, chain.tickets);
+}
+
+static void data_comes_out_of_a_session_as_it_went_in(void **state)
+{
+    SSL_SESSION *session = SSL_SESSION_new();
+    struct ticket_data d;
+
+    assert_false(ticket_data_get(session, &d));
+    assert_true(ticket_data_put(session, 77, pki.client_cert.x509));
+    assert_true(ticket_data_get(session, &d));
+    assert_int_equal(d.valid_until, 77);
+    assert_true(slice_eq(d.cert, client_der()));
+    assert_true(ticket_data_put(session, -1, NULL));
+    assert_true(ticket_data_get(session, &d));
+    assert_int_equal(d.valid_until, -1);
+    assert_int_equal(d.cert.len, 0);
+    SSL_SESSION_set1_ticket_appdata(session, "1234567", 7);
+    assert_false(ticket_data_get(session, &d));
+    SSL_SESSION_free(session);
+}
+
+/* A client's session has its server's certificate: written by libssl, as none is at hand here. */
+static void a_certificate_is_found_in_a_session(void **state)
+{
+    struct chain chain = first_chain(false);
+    unsigned char *der = NULL;
+    struct slice front, back;
+    SSL_SESSION *ticket;
+    struct link l;
+    int len;
+
+    link_init(&l, 1);
+    use_chain(&l, &chain);
+    ticket = first_ticket(&l);
+    len = i2d_SSL_SESSION(ticket, &der);
+    assert_in_range(len, 500, 10000);
+    assert_true(
+        ticket_data_find_cert((struct slice){ (char *)der, (size_t)len }, &front, &back));
+    assert_ptr_equal(back.ptr + back.len, der + len);
+    assert_in_range(back.ptr - (front.ptr + front.len), 400, 2000);
+    assert_non_null(memmem(front.ptr + front.len, (size_t)(back.ptr - front.ptr) - front.len,
+                           "ns/default/sa/server", 20));
+    /* Cut short anywhere, or of another shape: refused, and nothing behind it is read (ASan). */
+    for (size_t n = 0; n < (size_t)len; n++) {
+        char *part = malloc(n > 0 ? n : 1);
+
+        memcpy(part, der, n);
+        assert_false(ticket_data_find_cert((struct slice){ part, n }, &front, &back));
+        free(part);
+    }
+    assert_false(ticket_data_find_cert(client_der(), &front, &back));
+    assert_false(ticket_data_find_cert(SLICE("\x30\x02\x02\x05"), &front, &back));
+    assert_false(ticket_data_find_cert(SLICE("\x30\x80\x02\x01\x01"), &front, &back));
+    OPENSSL_free(der);
+    done(&l, ticket, chain.tickets);
+}
+
 static void no_tickets_means_none(void **state)
 {
     for (int i = 0; i < 4; i++) {
@@ -412,6 +547,11 @@ int main(void)
         cmocka_unit_test(the_key_before_the_newest_still_opens),
         cmocka_unit_test(foreign_tickets_do_not_resume),
         cmocka_unit_test(a_ticket_ends_with_the_certificate),
+        cmocka_unit_test(a_renewed_ticket_ends_with_the_certificate),
+        cmocka_unit_test(a_certificate_is_once_in_a_ticket),
+        cmocka_unit_test(a_certificate_in_a_ticket_is_decoded_once),
+        cmocka_unit_test(data_comes_out_of_a_session_as_it_went_in),
+        cmocka_unit_test(a_certificate_is_found_in_a_session),
         cmocka_unit_test(no_tickets_means_none),
         cmocka_unit_test(workers_read_while_keys_rotate),
     };
