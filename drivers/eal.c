@@ -16,6 +16,7 @@
 #include <rte_interrupts.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,11 +61,32 @@ static void redirect_log(void)
     rte_openlog_stream(f);
 }
 
+/*
+ * "(0-2,7)": where the process may run, by taskset or systemd's CPUAffinity=, as EAL writes it.
+ * Without an answer of the kernel's all that are online.
+ */
+static char *allowed(struct args *a)
+{
+    char *text = arena_strdup(&a->arena, "");
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) < 0) /* more than CPU_SETSIZE */
+        return arena_printf(&a->arena, "(0-%ld)", sysconf(_SC_NPROCESSORS_ONLN) - 1);
+    for (int first = 0, last; first < CPU_SETSIZE; first = last + 1) {
+        last = first;
+        if (!CPU_ISSET(first, &set))
+            continue;
+        while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set))
+            last++;
+        text = arena_printf(&a->arena, "%s%s%d-%d", text, *text != '\0' ? "," : "", first, last);
+    }
+    return arena_printf(&a->arena, "(%s)", text);
+}
+
 /* "0@(0-N),1@3,2@5": the control thread floats, worker i is lcore i + 1. */
 static char *lcores(struct args *a, const struct machine_conf *conf)
 {
-    long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    char *all = arena_printf(&a->arena, "(0-%ld)", n_cpus - 1);
+    char *all = allowed(a);
     char *text = arena_printf(&a->arena, "0@%s", all);
 
     for (uint32_t i = 0; i < conf->n_workers; i++) {

@@ -8,8 +8,9 @@
  * in /run/dpdk, isthmus-PID, which the next process to start removes. One named by
  * machine.file_prefix stays for the next process of that name.
  *
- * The main lcore is the control thread, free to run on any CPU; lcores 1..n are
- * the workers, pinned to the cores that the configuration gives them.
+ * The main lcore is the control thread, free to run on any CPU that the process was
+ * started with (taskset, systemd's CPUAffinity=); lcores 1..n are the workers, pinned
+ * to the cores that the configuration gives them, be they among these or not.
  */
 #pragma once
 

@@ -4,6 +4,8 @@ Every device a port can be, in the real daemon. (`ring` is tests/wire/ring_worke
 """
 import hashlib
 import json
+import os
+from pathlib import Path
 
 import origin
 import pytest
@@ -44,6 +46,29 @@ def test_a_kernel_interface_is_a_port_with_and_without_hugepages(lab, device, hu
     assert hashlib.sha256(body.read_bytes()).hexdigest() == origin.digest(SIZE, 3)
     told = lab.curl("-T", body, "http://10.1.0.2/digest").stdout
     assert json.loads(told)["bytes"] == SIZE
+    assert lab.stop(gw) == 0
+
+
+def cpus_of_threads(p):
+    """Which each may run on, by the thread's name."""
+    where = {}
+    for task in Path(f"/proc/{p.pid}/task").iterdir():
+        where[(task / "comm").read_text().strip()] = os.sched_getaffinity(int(task.name))
+    return where
+
+
+@pytest.mark.parametrize("cpu", [0, 1])
+def test_the_control_thread_stays_where_the_process_was_started(lab, cpu):
+    if not {0, 1} <= os.sched_getaffinity(0):
+        pytest.skip("this takes CPUs 0 and 1, and they are not ours")
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})  # as taskset does, and systemd's CPUAffinity=
+    try:
+        gw = lab.gateway(plain(L.machine(lab.tmp, "gateway", L.GATEWAY_PORTS, extra="cores = [ 0 ];")))
+    finally:
+        os.sched_setaffinity(0, ours)
+    where = cpus_of_threads(gw)
+    assert (where["isthmusd"], where["rte-worker-1"]) == ({cpu}, {0}), where
     assert lab.stop(gw) == 0
 
 
