@@ -32,13 +32,11 @@ bool ticket_data_get(const SSL_SESSION *session, struct ticket_data *ret)
     void *data;
     size_t len;
 
-    if (SSL_SESSION_get0_ticket_appdata((SSL_SESSION *)session, &data, &len) != 1 ||
-        len < time_len)
+    if (SSL_SESSION_get0_ticket_appdata((SSL_SESSION *)session, &data, &len) != 1 || len < time_len)
         return false;
     memcpy(&ret->valid_until, data, time_len);
-    ret->cert = len > time_len
-                    ? (struct slice){ (const char *)data + time_len, len - time_len }
-                    : SLICE_NONE;
+    ret->cert = len > time_len ? (struct slice){ (const char *)data + time_len, len - time_len }
+                               : SLICE_NONE;
     return true;
 }
 

@@ -1,8 +1,8 @@
 /* Resumption, seen by a stock OpenSSL client, and what is in a ticket. */
-#include "tls/ticket_data.h"
 #include "tests/lib/pki_group.h"
 #include "tests/unit/tls/link.h"
 #include "tls/inner.h"
+#include "tls/ticket_data.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -404,8 +404,7 @@ static void a_certificate_is_found_in_a_session(void **state)
     ticket = first_ticket(&l);
     len = i2d_SSL_SESSION(ticket, &der);
     assert_in_range(len, 500, 10000);
-    assert_true(
-        ticket_data_find_cert((struct slice){ (char *)der, (size_t)len }, &front, &back));
+    assert_true(ticket_data_find_cert((struct slice){ (char *)der, (size_t)len }, &front, &back));
     assert_ptr_equal(back.ptr + back.len, der + len);
     assert_in_range(back.ptr - (front.ptr + front.len), 400, 2000);
     assert_non_null(memmem(front.ptr + front.len, (size_t)(back.ptr - front.ptr) - front.len,

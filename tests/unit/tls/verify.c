@@ -416,77 +416,6 @@ static void clients_know_whom_they_call(void **state)
     }
 }
 
-static void contexts_that_would_trust_anybody_are_refused(void **state)
-{
-    struct peer_id_conf bad_id = { "spiffe://clust", true };
-    const struct {
-        const char *words;
-        bool is_server;
-        struct tls_conf conf;
-        bool no_secret, no_trust;
-    } rows[] = {
-        { "trust_domain", true, { .mode = TLS_MODE_MUTUAL, .max_version = 1 }, false, false },
-        { "nothing says who", false, { .max_version = 1 }, false, false },
-        { "no trusted_ca", false, { .sni = "a", .max_version = 1 }, false, true },
-        { "no certificate to present", true, { .max_version = 1 }, true, false },
-        { "no certificate to present",
-          false,
-          { .mode = TLS_MODE_MUTUAL, .sni = "a", .max_version = 1 },
-          true,
-          false },
-        { "whole trust domain",
-          false,
-          { .n_peer_ids = 1, .peer_ids = &bad_id, .max_version = 1 },
-          false,
-          false },
-        { "not a host name", false, { .sni = "10.0.0.1:80", .max_version = 1 }, false, false },
-        { "cipher_list",
-          false,
-          { .sni = "a", .cipher_list = "NONSENSE", .max_version = 1 },
-          false,
-          false },
-        { "cipher_list",
-          false,
-          { .sni = "a", .cipher_list = "aNULL", .max_version = 1 },
-          false,
-          false },
-        { "cipher_list",
-          false,
-          { .sni = "a", .cipher_list = "ECDHE-ECDSA-ARIA128-GCM-SHA256", .max_version = 1 },
-          false,
-          false },
-        { "cipher_list",
-          false,
-          { .sni = "a", .cipher_list = "ECDHE-ECDSA-CAMELLIA128-SHA256", .max_version = 1 },
-          false,
-          false },
-        { "cipher_list",
-          false,
-          { .sni = "a", .cipher_list = "DHE-RSA-AES128-GCM-SHA256", .max_version = 1 },
-          false,
-          false },
-        { "min_version is above", false, { .sni = "a", .min_version = 1 }, false, false },
-    };
-
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct tls_lib *lib = tls_lib_new();
-        struct cfg_err err = { "" };
-
-        assert_null(tls_ctx_new(lib,
-                                &(struct tls_ctx_conf){
-                                    .name = "x",
-                                    .is_server = rows[i].is_server,
-                                    .conf = &rows[i].conf,
-                                    .secret = rows[i].no_secret ? NULL : pki.server,
-                                    .trust = rows[i].no_trust ? NULL : pki.server,
-                                },
-                                &err));
-        if (strstr(err.text, rows[i].words) == NULL)
-            fail_msg("row %zu: %s", i, err.text);
-        tls_lib_free(lib);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -499,7 +428,6 @@ int main(void)
         cmocka_unit_test(a_client_without_a_certificate_is_refused_by_name),
         cmocka_unit_test(the_whole_chain_is_presented),
         cmocka_unit_test(clients_know_whom_they_call),
-        cmocka_unit_test(contexts_that_would_trust_anybody_are_refused),
     };
 
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
