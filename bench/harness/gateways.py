@@ -35,7 +35,7 @@ class Gateway:
 
     def start(self, hosts=0):
         """@hosts: so many virtual hosts and clusters besides."""
-        self.hosts, self.place.gateway = hosts, self
+        self.hosts, self.variants, self.place.gateway = hosts, [], self
         self.place.steer(self.kernel)
         self.write()
         self.proc = self.place.start(self.name, P.GATEWAY, P.GATEWAY_CORE, *self.command())
@@ -62,15 +62,19 @@ class Gateway:
         (self.dir / "conf").write_text(self.conf())
 
     def change(self):
-        """Writes a configuration that is a little different, for reload()."""
-        self.hosts -= 1
-        self.write()
+        """Writes a configuration that is a little different, for reload(): two take turns, and are made at the first."""
+        if not self.variants:
+            before = self.conf()
+            self.hosts -= 1
+            self.variants = [self.conf(), before]
+        (self.dir / "conf").write_text(self.variants[0])
+        self.variants.reverse()
 
     def reload(self):
         """Returns when workers have the new configuration: those of a kernel gateway are new processes."""
         before = set(self.pids())
         self.proc.send_signal(self.reload_signal)
-        L.wait_for(f"{self.name} to reload", lambda: set(self.pids()) - before, 120, every=0.005)
+        L.wait_for(f"{self.name} to reload", lambda: set(self.pids()) - before, 30, every=0.005)
 
     def memory(self):
         """Bytes of everything that its processes hold, hugepages with it."""
@@ -226,6 +230,14 @@ listen tcp
 """
 
     reload_signal = signal.SIGUSR2
+
+    def reload(self):
+        """Its master does not hear what it is told before it says that it is done with this."""
+        def done():
+            return self.place.log(self.name).count("Loading success")
+        before = done()
+        super().reload()
+        L.wait_for(f"{self.name} to have reloaded", lambda: done() > before, 30, every=0.005)
 
 
 class HaproxyH2(Haproxy):

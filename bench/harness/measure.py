@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import dataclasses
 import shutil
+import statistics
 import subprocess
 import threading
 import time
@@ -193,30 +194,38 @@ def memory(run, scenario, gateway):
 
 
 class Reloading(threading.Thread):
-    """Asks a gateway to reload, after a while; says how long that took."""
+    """
+    Lets a gateway reload, after a while, again and again, with pauses of a tenth, as often as it can in a while;
+    ->seconds: what each took that came to its end.
+    """
 
-    def __init__(self, gateway, delay):
+    def __init__(self, gateway, delay, seconds):
         super().__init__(daemon=True)
-        self.gateway, self.delay, self.seconds = gateway, delay, float("nan")
+        self.gateway, self.delay, self.lasts, self.seconds = gateway, delay, seconds, []
+        gateway.change()
         self.start()
 
     def run(self):
         time.sleep(self.delay)
-        began = time.monotonic()
-        self.gateway.reload()
-        self.seconds = time.monotonic() - began
+        end = time.monotonic() + self.lasts
+        while not self.seconds or time.monotonic() + self.seconds[-1] < end:
+            began = time.monotonic()
+            self.gateway.reload()
+            self.seconds.append(time.monotonic() - began)
+            self.gateway.change()
+            time.sleep(self.seconds[-1] / 10)
 
 
 @with_gateway
 def reload(run, scenario, gateway):
-    """Load at a fixed rate, first in peace and then while it reloads."""
+    """Load at a fixed rate, first in peace and then while it reloads all the time."""
     load = load_of(run, scenario, rate=scenario["rate"])
     quiet = D.run(run.place, load)
-    gateway.change()
-    reloading = Reloading(gateway, load.warmup + load.seconds / 4)
+    reloading = Reloading(gateway, load.warmup, load.seconds)
     result = D.run(run.place, load)
     reloading.join(120)
-    return {"ms": 1e3 * reloading.seconds, "lost": result["errors"],
+    return {"ms": 1e3 * statistics.median(reloading.seconds), "reloads": len(reloading.seconds),
+            "reloading": min(1, sum(reloading.seconds) / load.seconds), "lost": result["errors"],
             "p99_ratio": result["latency_us"]["p99"] / quiet["latency_us"]["p99"]
             } | figures("quiet", quiet) | figures("reload", result)
 

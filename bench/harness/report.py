@@ -12,6 +12,7 @@ from . import targets
 
 UNITS = {"rate": ("requests/s", 1, 0), "cost": ("CPU us/request", 1, 1), "cost_full": ("CPU us/request, full", 1, 1),
          "p99": ("p99 us", 1, 0), "kib": ("KiB/connection", 1, 1), "ms": ("ms", 1, 0), "lost": ("lost", 1, 0),
+         "reloads": ("reloads", 1, 0), "reloading": ("% of the time", 100, 0),
          "grown_mib": ("its memory grew, MiB", 1, 1), "instructions": ("instructions/request", 1, 0),
          "instructions_2": ("of each of two", 1, 0), "ratio": ("times", 1, 3),
          "p99_ratio": ("p99, times", 1, 2), "share": ("% of the core", 100, 2), "threads": ("% its threads", 100, 2),
