@@ -9,7 +9,8 @@ import pytest
 import lab as L
 from test_seeing import GATEWAY, MIB, Place, fields
 
-BAD_WIRE = ("--seed", "7", "--loss", "2", "--reorder", "1", "--delay", "10")
+# Only what comes from the gateway overtakes: where a frame and its answer both skip the delay, the round trip is none.
+BAD_WIRE = ("--seed", "7", "--loss", "2", "--reorder-ba", "1", "--delay", "10")
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +54,8 @@ def test_both_views_of_a_connection_over_a_bad_wire_agree(bad):
     assert bad.conns("--verbose", "10.9.9.9:1") == []
 
 
-def test_a_download_over_a_bad_wire_leaves_recordings_that_tshark_reads(bad):
-    bad.download(4 * MIB)
-    kept = [f for f in bad.json("flights", "losses repaired")["flights"] if f["again"] > 0]
-    assert kept, bad.text("flights")
-    flight = max(kept, key=lambda f: f["again"])
+def check_recording(bad, flight):
+    """One flight against tshark's opinion of it; how many of what was sent again tshark could judge."""
     file = bad.lab.tmp / "flight.pcapng"
     assert bad.text("flight", flight["flight"], "--pcapng", file) == ""
     packets = fields(file, "tcp.seq_raw", "tcp.len", "tcp.flags.syn", "frame.comment", "ip.src")
@@ -71,9 +69,20 @@ def test_a_download_over_a_bad_wire_leaves_recordings_that_tshark_reads(bad):
     seen = [p for p in again if (p[0], p[1]) in first]
     told = fields(file, "tcp.seq_raw", display="tcp.analysis.retransmission || tcp.analysis.fast_retransmission "
                   "|| tcp.analysis.spurious_retransmission || tcp.analysis.out_of_order")
-    assert seen and {p[0] for p in seen} <= {t[0] for t in told}
+    assert {p[0] for p in seen} <= {t[0] for t in told}
     assert fields(file, "frame.number", display="ip.checksum.status == 0 || tcp.checksum.status == 0") == []
     assert fields(file, "frame.number", display="_ws.malformed") == []
+    return len(seen)
+
+
+def test_a_download_over_a_bad_wire_leaves_recordings_that_tshark_reads(bad):
+    bad.download(4 * MIB)
+    kept = [f for f in bad.json("flights", "losses repaired")["flights"] if f["again"] > 0]
+    assert kept, bad.text("flights")
+    kept.sort(key=lambda f: -f["again"])
+    # After a timeout a recording may be of copies alone, more than it has room for: then another has to tell.
+    assert any(check_recording(bad, f) > 0 for f in kept), kept
+    flight = kept[0]
     text = bad.text("flight", flight["flight"])
     assert text.count(", again") == flight["again"]
     assert re.search(r"^\d\d:\d\d:\d\d\.\d{6}  +\+0\.\d{6} 10\.1\.0\.2:80 > 10\.1\.0\.1:\d+: Flags \[\.\], seq \d+:\d+, ack ",
