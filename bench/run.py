@@ -37,7 +37,7 @@ GATEWAYS = {g.name: g for g in (gateways.Nginx, gateways.Haproxy, gateways.Hapro
 def arguments():
     p = argparse.ArgumentParser(prog="./run bench", description="Isthmus beside nginx, HAProxy and Envoy.")
     p.add_argument("--quick", action="store_true",
-                   help="about ten minutes: short windows, fewer rounds and scenarios")
+                   help="under ten minutes: short windows, fewer rounds and scenarios")
     p.add_argument("--only", type=lambda s: s.split(","), default=list(ORDER), metavar="SCENARIO,...")
     p.add_argument("--gateways", type=lambda s: s.split(","), metavar="NAME,...",
                    help=f"of {', '.join(GATEWAYS)}; quick leaves out {', '.join(SECOND)}")

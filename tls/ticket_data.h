@@ -7,9 +7,9 @@
  *
  * OpenSSL would keep the certificate in the session itself, and decode it, public key and all,
  * whenever it reads one: when a ticket comes, and also when it makes one, as it then reads what it
- * has just written. Of a resumed mutual handshake that was half, and a fourth of a full one that
- * gives a ticket. From here it is looked for among those the worker knows (certs.h), by all of its
- * bytes.
+ * has just written. Of a server's part of a resumed mutual handshake that was 3.0 of 5.1 million
+ * instructions, and 1.4 of 4.7 of a full one that gives a ticket. From here it is looked for among
+ * those the worker knows (certs.h), by all of its bytes.
  *
  * OpenSSL has no hook for what a session is written as. But libssl asks for i2d_SSL_SESSION()
  * through the dynamic linker, which finds ours first: it writes what libssl's does, without the

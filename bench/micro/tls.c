@@ -55,8 +55,8 @@ static void open_end(struct end *e, const struct tls_ctx_conf *conf)
     }
 }
 
-/* @tickets: the server gives them, and the client uses them; NULL: all handshakes are full. */
-static void open_ends(bool mutual, struct tls_tickets *tickets)
+/* @tickets: the server gives them; NULL: it gives none. @resumes: the client uses them. */
+static void open_ends(bool mutual, struct tls_tickets *tickets, bool resumes)
 {
     const enum tls_mode mode = mutual ? TLS_MODE_MUTUAL : TLS_MODE_SIMPLE;
     struct tls_conf s = { .mode = mode,
@@ -80,7 +80,7 @@ static void open_ends(bool mutual, struct tls_tickets *tickets)
                                               .conf = &c,
                                               .secret = pki.client,
                                               .trust = pki.client,
-                                              .resumes = tickets != NULL });
+                                              .resumes = resumes });
 }
 
 static void close_ends(void)
@@ -161,13 +161,16 @@ static void hang_up(void)
     server_part(END, NULL, NULL);
 }
 
-static void handshakes(const char *name, bool mutual, bool resumed)
+enum with { NO_TICKETS, TICKETS, RESUMED };
+
+static void handshakes(const char *name, bool mutual, enum with with)
 {
     const unsigned n = ops > 0 ? ops : 300;
-    struct tls_tickets *tickets = resumed ? tls_tickets_new() : NULL;
+    const bool resumed = with == RESUMED;
+    struct tls_tickets *tickets = with != NO_TICKETS ? tls_tickets_new() : NULL;
     double best_c = 1e18, best_s = 1e18;
 
-    open_ends(mutual, tickets);
+    open_ends(mutual, tickets, resumed);
     for (unsigned r = 0; r < rounds; r++) {
         client.ns = server.ns = 0;
         for (unsigned i = 0; i < n; i++) {
@@ -215,7 +218,7 @@ static void records(const char *name, uint32_t len)
     const unsigned n = ops > 0 ? ops : len > 4096 ? 20000 : 100000;
     double best = 1e18;
 
-    open_ends(false, NULL);
+    open_ends(false, NULL, false);
     shake_hands();
     for (unsigned r = 0; r < rounds; r++) {
         double start = now_ns();
@@ -310,13 +313,17 @@ int main(int argc, char **argv)
     if (WANTED("x25519"))
         operation("x25519", exchange, EVP_PKEY_Q_keygen(NULL, NULL, "X25519"));
     if (WANTED("tls"))
-        handshakes("tls", false, false);
+        handshakes("tls", false, NO_TICKETS);
     if (WANTED("mtls"))
-        handshakes("mtls", true, false);
+        handshakes("mtls", true, NO_TICKETS);
+    if (WANTED("tls-ticket"))
+        handshakes("tls-ticket", false, TICKETS);
+    if (WANTED("mtls-ticket"))
+        handshakes("mtls-ticket", true, TICKETS);
     if (WANTED("tls-resumed"))
-        handshakes("tls-resumed", false, true);
+        handshakes("tls-resumed", false, RESUMED);
     if (WANTED("mtls-resumed"))
-        handshakes("mtls-resumed", true, true);
+        handshakes("mtls-resumed", true, RESUMED);
     if (WANTED("record-256"))
         records("record-256", 256);
     if (WANTED("record-1426"))

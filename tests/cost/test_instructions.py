@@ -38,7 +38,7 @@ CASES = [
     ("tcp-1000-software", ("isthmus-micro-tcp", "--software", "--rounds", "{}", "1000"), 100, (), ()),
     *((name, ("isthmus-micro-tls", "--ops", "{}", name), 10, TLS, ()) for name in ("tls", "mtls")),
     *((name + "-server", ("isthmus-micro-tls", "--ops", "{}", name), 10, TLS, SERVER)
-      for name in ("tls", "mtls", "tls-resumed", "mtls-resumed")),
+      for name in ("tls", "mtls", "tls-ticket", "mtls-ticket", "tls-resumed", "mtls-resumed")),
     *((name, ("isthmus-micro-tls", "--ops", "{}", name), 1000, TLS, ()) for name in ("record-256", "record-1426")),
     ("bulk-64k", ("isthmus-micro-tls", "--ops", "{}", "bulk-64k"), 100, TLS, ()),
 ]
