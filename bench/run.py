@@ -29,7 +29,7 @@ EACH_TIME = ("began", "took", "scenarios", "baseline", "by_threads", "load_avera
 ORDER = ("keepalive-1k", "memif-1k", "memif-bulk", "new-tls", "new-mtls", "bulk-download", "latency", "growth",
          "idle-connections", "idle-plain", "reload", "idle", "second-worker", "resumed-tls", "resumed-mtls",
          "keepalive-0", "keepalive-10k", "tcp", "bulk-upload", "bulk-download-1g", "bulk-upload-1g", "slow", "noisy",
-         "million")
+         "generators", "million")
 GATEWAYS = {g.name: g for g in (gateways.Nginx, gateways.Haproxy, gateways.HaproxyH2, envoy.Envoy, envoy.EnvoyH2,
                                 gateways.Isthmus)}
 

@@ -149,6 +149,8 @@ class H2load:
         if load.new_connections:  # each connection has one request; so many are opened each tenth of a second
             n = int(load.rate * total)
             return base + ["-n", n, "-c", n, "-r", max(1, round(load.rate / 10)), "--rate-period=100ms", load.url()]
+        if load.rate == 0:  # as fast as they come: run() can, and is asked so by the scenario `generators` alone
+            return base + ["-D", round(total), "-c", load.connections, load.url()]
         total += 10 + load.connections / 50  # as shaking hands takes time; it is ended when enough was seen
         n = (int(load.rate * total / load.connections) + 1) * load.connections
         return base + ["-n", n, "-c", load.connections, f"--rps={load.rate / load.connections:.3f}", load.url()]
@@ -157,7 +159,7 @@ class H2load:
         log = place.tmp / "h2load.requests"
         log.unlink(missing_ok=True)
         running = Running(place, load, "h2load", self.args(load, log))
-        if load.new_connections:
+        if load.new_connections or load.rate == 0:
             seen = running.watch()
             running.wait()
         else:

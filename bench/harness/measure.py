@@ -11,6 +11,7 @@ The kinds of measurement. Each visits one gateway, once, and returns figures by 
     idle       share of the core without any load
     memif      requests without a kernel in the way
     workers    instructions of a request, of one worker and of two
+    generators of load, one beside the other
     held       the same with many connections that are idle between requests: memory, and p99 at a fixed rate
 """
 import contextlib
@@ -230,6 +231,29 @@ def reload(run, scenario, gateway):
             } | figures("quiet", quiet) | figures("reload", result)
 
 
+@with_gateway
+def generators(run, scenario, gateway):
+    """
+    The same server asked by each of them: as fast as it answers, and at half of that. What a packet to the client
+    costs the server must be the same, too: it is received as isthmus-bench has it, by a thread and with GRO.
+    """
+    found, load = {}, load_of(run, scenario)
+
+    def ask(kind, load):
+        run.place.receive_by_thread(*D.IsthmusBench.wire[:2])
+        return kind().run(run.place, load)
+    for kind in (D.Wrk, D.H2load, D.IsthmusBench):
+        result = ask(kind, load)
+        found |= {f"full.{kind.name}": result["rate"], f"server.{kind.name}": cost_us(run, result),
+                  f"errors.{kind.name}": result["errors"]} | figures(f"{kind.name}.full", result)
+    half = dataclasses.replace(load, rate=found["full.wrk"] / 2)
+    for kind in (D.H2load, D.IsthmusBench):
+        result = ask(kind, half)
+        found |= {f"p50.{kind.name}": result["latency_us"]["p50"], f"p99.{kind.name}": result["latency_us"]["p99"],
+                  f"half.{kind.name}": result["rate"]} | figures(f"{kind.name}.half", result)
+    return found | {"asked": half.rate}
+
+
 def slow_clients(run, scenario):
     """A program: so many clients ask for a body, and take a little of it at a time."""
     n = scenario["others"]
@@ -353,4 +377,5 @@ def held(run, scenario, gateway):
 
 
 KINDS = {"requests": requests, "churn": churn, "latency": latency, "growth": growth, "memory": memory,
-         "reload": reload, "beside": beside, "idle": idle, "memif": memif, "workers": workers, "held": held}
+         "reload": reload, "beside": beside, "generators": generators, "idle": idle, "memif": memif,
+         "workers": workers, "held": held}

@@ -170,9 +170,13 @@ class Place:
     def lend(self, ns, dev, near, address):
         """The far interface to a load generator (or server) with its own TCP: it receives on the other core."""
         self.ns(ns, "ip", "addr", "flush", "dev", dev)
+        self.receive_by_thread(ns, dev)
+        self.ns(GATEWAY, "ethtool", "-K", near, "tx", "off", "gso", "off", "tso", "off", check=False)
+
+    def receive_by_thread(self, ns, dev):
+        """Its packets go to a thread of NAPI on the other core, at once, where RPS is work of the core that sent them."""
         self.ns(ns, "ethtool", "-K", dev, "gro", "on")
         self._write(ns, f"/sys/class/net/{dev}/threaded", 1)
-        self.ns(GATEWAY, "ethtool", "-K", near, "tx", "off", "gso", "off", "tso", "off", check=False)
         for pid in self.kernel_threads(f"napi/{dev}-"):
             os.sched_setaffinity(pid, {OTHER_CORE})
             os.setpriority(os.PRIO_PROCESS, pid, PRIORITY)

@@ -24,6 +24,10 @@ BY_CONNECTIONS = {"cost": ("CPU us", 1, 1), "gib": ("memory GiB", 1, 2), "each":
                   "p99": ("p99 us", 1, 0), "opening": ("s to open", 1, 0)}
 
 
+BY_GENERATOR = {"full": ("requests/s", 1, 0), "server": ("CPU us/request", 1, 1), "p50": ("p50 us at half", 1, 0),
+                "p99": ("p99 us at half", 1, 0)}
+
+
 def median(results, gateway, figure):
     """None, where there is none."""
     values = results.get(gateway, {}).get("figures", {}).get(figure)
@@ -58,10 +62,13 @@ def cell(values, unit):
 
 
 def unit_of(figure):
-    name, _, connections = figure.partition(".")
-    if name in BY_CONNECTIONS and connections.isdigit():
+    name, _, by = figure.partition(".")
+    if name in BY_CONNECTIONS and by.isdigit():
         unit, factor, digits = BY_CONNECTIONS[name]
-        return f"{unit}, {connections} conns", factor, digits
+        return f"{unit}, {by} conns", factor, digits
+    if name in BY_GENERATOR and by in (kind.name for kind in load.GENERATORS):
+        unit, factor, digits = BY_GENERATOR[name]
+        return f"{by}: {unit}", factor, digits
     return UNITS.get(figure)
 
 
