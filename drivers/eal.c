@@ -62,7 +62,7 @@ static void redirect_log(void)
 }
 
 /*
- * "(0-2,7)": where the process may run, by taskset or systemd's CPUAffinity=, as EAL writes it.
+ * "(0-2,7-7)": where the process may run, by taskset or systemd's CPUAffinity=, as EAL reads it.
  * Without an answer of the kernel's all that are online.
  */
 static char *allowed(struct args *a)
