@@ -333,14 +333,19 @@ static bool verify_chain(struct tls_session *s, X509_STORE_CTX *store)
 }
 
 /* Its holder is accepted: who comes again need not have it decoded again. */
-static void remember(struct tls_lib *lib, X509_STORE_CTX *store)
+static void remember(struct tls_lib *lib, X509 *cert)
+{
+    if (cert_facts(cert) == NULL)
+        certs_add(&lib->certs, cert);
+}
+
+static void remember_chain(struct tls_lib *lib, X509_STORE_CTX *store)
 {
     STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(store);
     const int n = MIN(sk_X509_num(chain), TLS_CHAIN_MAX);
 
     for (int i = 0; i < n; i++)
-        if (cert_facts(sk_X509_value(chain, i)) == NULL)
-            certs_add(&lib->certs, sk_X509_value(chain, i));
+        remember(lib, sk_X509_value(chain, i));
 }
 
 int verify_callback(X509_STORE_CTX *store, void *arg)
@@ -355,7 +360,7 @@ int verify_callback(X509_STORE_CTX *store, void *arg)
         X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED); /* alert: bad_certificate */
         return refuse_identity(s, why);
     }
-    remember(s->ctx->lib, store);
+    remember_chain(s->ctx->lib, store);
     return 1;
 }
 
@@ -402,12 +407,11 @@ X509 *verify_peer(struct tls_session *s)
 {
     struct ticket_data d;
 
-    if (s->ctx->is_server && SSL_session_reused(s->ssl) == 1 &&
-        ticket_data_get(SSL_get_session(s->ssl), &d)) {
-        s->valid_until = d.valid_until;
-        return d.cert.len > 0 ? ticket_cert(s, d.cert) : NULL;
-    }
-    return SSL_get1_peer_certificate(s->ssl);
+    if (!s->ctx->is_server || SSL_session_reused(s->ssl) != 1)
+        return SSL_get1_peer_certificate(s->ssl);
+    if (!ticket_data_get(SSL_get_session(s->ssl), &d) || d.cert.len == 0)
+        return NULL;
+    return ticket_cert(s, d.cert);
 }
 
 bool verify_resumed(struct tls_session *s, X509 *leaf, char why[POLICY_WHY_LEN])
@@ -418,7 +422,6 @@ bool verify_resumed(struct tls_session *s, X509 *leaf, char why[POLICY_WHY_LEN])
     }
     if (!policy_accepts(&s->ctx->who->policy, leaf, why))
         return false;
-    if (cert_facts(leaf) == NULL)
-        certs_add(&s->ctx->lib->certs, leaf); /* verified by whoever gave the ticket */
+    remember(s->ctx->lib, leaf); /* it was verified when the ticket was given, perhaps by another */
     return true;
 }

@@ -59,7 +59,7 @@ struct tls_session;
 
 /*
  * A reference of the peer's certificate, once the handshake is over; NULL: it has shown none. Of a
- * client that has resumed it is the ticket's, as is ->valid_until.
+ * client that has resumed it is the ticket's.
  */
 X509 *verify_peer(struct tls_session *s);
 
