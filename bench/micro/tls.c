@@ -288,6 +288,16 @@ static void exchange(EVP_PKEY *theirs)
     EVP_PKEY_free(ours);
 }
 
+static const struct {
+    const char *name;
+    bool mutual;
+    enum with with;
+} kinds[] = {
+    { "tls", false, NO_TICKETS },      { "mtls", true, NO_TICKETS },
+    { "tls-ticket", false, TICKETS },  { "mtls-ticket", true, TICKETS },
+    { "tls-resumed", false, RESUMED }, { "mtls-resumed", true, RESUMED },
+};
+
 int main(int argc, char **argv)
 {
     const char *only;
@@ -312,18 +322,9 @@ int main(int argc, char **argv)
     }
     if (WANTED("x25519"))
         operation("x25519", exchange, EVP_PKEY_Q_keygen(NULL, NULL, "X25519"));
-    if (WANTED("tls"))
-        handshakes("tls", false, NO_TICKETS);
-    if (WANTED("mtls"))
-        handshakes("mtls", true, NO_TICKETS);
-    if (WANTED("tls-ticket"))
-        handshakes("tls-ticket", false, TICKETS);
-    if (WANTED("mtls-ticket"))
-        handshakes("mtls-ticket", true, TICKETS);
-    if (WANTED("tls-resumed"))
-        handshakes("tls-resumed", false, RESUMED);
-    if (WANTED("mtls-resumed"))
-        handshakes("mtls-resumed", true, RESUMED);
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (WANTED(kinds[i].name))
+            handshakes(kinds[i].name, kinds[i].mutual, kinds[i].with);
     if (WANTED("record-256"))
         records("record-256", 256);
     if (WANTED("record-1426"))

@@ -87,6 +87,14 @@ static SSL_SESSION *first_ticket(struct link *l)
     return newest;
 }
 
+/* A link to @chain, and the ticket of its first connection. */
+static SSL_SESSION *begin(struct link *l, const struct chain *chain, uint64_t seed)
+{
+    link_init(l, seed);
+    use_chain(l, chain);
+    return first_ticket(l);
+}
+
 static void done(struct link *l, SSL_SESSION *ticket, struct tls_tickets *tickets)
 {
     SSL_SESSION_free(ticket);
@@ -110,12 +118,9 @@ static void a_ticket_resumes_with_the_same_peer(void **state)
 {
     for (int is_12 = 0; is_12 <= 1; is_12++) {
         struct chain chain = first_chain(is_12);
-        SSL_SESSION *ticket;
         struct link l;
+        SSL_SESSION *ticket = begin(&l, &chain, (uint64_t)is_12);
 
-        link_init(&l, (uint64_t)is_12);
-        use_chain(&l, &chain);
-        ticket = first_ticket(&l);
         assert_true(resumes(&l, ticket));
         assert_int_equal(tls_counters(l.server.lib)->handshakes, 2);
         assert_int_equal(tls_counters(l.server.lib)->resumed, 1);
@@ -240,12 +245,9 @@ static void the_key_before_the_newest_still_opens(void **state)
 {
     for (int is_12 = 0; is_12 <= 1; is_12++) {
         struct chain chain = first_chain(is_12);
-        SSL_SESSION *ticket;
         struct link l;
+        SSL_SESSION *ticket = begin(&l, &chain, (uint64_t)is_12);
 
-        link_init(&l, (uint64_t)is_12);
-        use_chain(&l, &chain);
-        ticket = first_ticket(&l);
         tls_tickets_rotate(chain.tickets);
         assert_true(resumes(&l, ticket));
         assert_ptr_not_equal(newest, ticket); /* and brought a ticket of the newest key */
@@ -273,45 +275,40 @@ static void foreign_tickets_do_not_resume(void **state)
     done(&l, ticket, other);
 }
 
-/* The peer's chain runs out while the ticket is still good: it must verify anew, and cannot. */
+/* The peer's chain runs out while @ticket is still good: it must verify anew, and cannot. */
+static void ends_with_the_certificate(struct link *l, SSL_SESSION *ticket)
+{
+    l->core.wall_us += UINT64_C(11) * 86400 * 1000000;
+    link_connect_raw(l, stock, ticket);
+    link_run(l);
+    assert_int_equal(tls_state(l->server.session), TLS_FAILED);
+    assert_non_null(strstr(tls_error(l->server.session), "certificate has expired"));
+}
+
 static void a_ticket_ends_with_the_certificate(void **state)
 {
     for (int is_12 = 0; is_12 <= 1; is_12++) {
         struct chain chain = first_chain(is_12);
-        SSL_SESSION *ticket;
         struct link l;
+        SSL_SESSION *ticket = begin(&l, &chain, (uint64_t)is_12);
 
-        link_init(&l, (uint64_t)is_12);
-        use_chain(&l, &chain);
-        ticket = first_ticket(&l);
-        l.core.wall_us += UINT64_C(11) * 86400 * 1000000;
-        link_connect_raw(&l, stock, ticket);
-        link_run(&l);
-        assert_int_equal(tls_state(l.server.session), TLS_FAILED);
-        assert_non_null(strstr(tls_error(l.server.session), "certificate has expired"));
+        ends_with_the_certificate(&l, ticket);
         done(&l, ticket, chain.tickets);
     }
 }
 
-/* And so does what the client is given for it, as nobody has verified anything since. */
+/* So does what a client is given for its ticket, as nobody has verified anything since. */
 static void a_renewed_ticket_ends_with_the_certificate(void **state)
 {
     for (int is_12 = 0; is_12 <= 1; is_12++) {
         struct chain chain = first_chain(is_12);
-        SSL_SESSION *ticket;
         struct link l;
+        SSL_SESSION *ticket = begin(&l, &chain, (uint64_t)is_12);
 
-        link_init(&l, (uint64_t)is_12);
-        use_chain(&l, &chain);
-        ticket = first_ticket(&l);
         tls_tickets_rotate(chain.tickets); /* else TLS 1.2 would not renew */
         assert_true(resumes(&l, ticket));
         assert_true(resumes(&l, newest));
-        l.core.wall_us += UINT64_C(11) * 86400 * 1000000;
-        link_connect_raw(&l, stock, newest);
-        link_run(&l);
-        assert_int_equal(tls_state(l.server.session), TLS_FAILED);
-        assert_non_null(strstr(tls_error(l.server.session), "certificate has expired"));
+        ends_with_the_certificate(&l, newest);
         done(&l, ticket, chain.tickets);
     }
 }
@@ -329,12 +326,9 @@ static void a_certificate_is_once_in_a_ticket(void **state)
     for (int is_12 = 0; is_12 <= 1; is_12++) {
         struct chain chain = first_chain(is_12);
         const struct slice der = client_der();
-        SSL_SESSION *ticket;
         struct link l;
+        SSL_SESSION *ticket = begin(&l, &chain, (uint64_t)is_12);
 
-        link_init(&l, (uint64_t)is_12);
-        use_chain(&l, &chain);
-        ticket = first_ticket(&l);
         for (int i = 0; i < 2; i++) {
             const unsigned char *bytes;
             size_t len;
@@ -395,13 +389,10 @@ static void a_certificate_is_found_in_a_session(void **state)
     struct chain chain = first_chain(false);
     unsigned char *der = NULL;
     struct slice front, back;
-    SSL_SESSION *ticket;
     struct link l;
+    SSL_SESSION *ticket = begin(&l, &chain, 1);
     int len;
 
-    link_init(&l, 1);
-    use_chain(&l, &chain);
-    ticket = first_ticket(&l);
     len = i2d_SSL_SESSION(ticket, &der);
     assert_in_range(len, 500, 10000);
     assert_true(ticket_data_find_cert((struct slice){ (char *)der, (size_t)len }, &front, &back));
