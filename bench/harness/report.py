@@ -23,7 +23,6 @@ UNITS = {"rate": ("requests/s", 1, 0), "cost": ("CPU us/request", 1, 1), "cost_f
 BY_CONNECTIONS = {"cost": ("CPU us", 1, 1), "gib": ("memory GiB", 1, 2), "each": ("bytes each", 1, 0),
                   "p99": ("p99 us", 1, 0), "opening": ("s to open", 1, 0)}
 
-
 BY_GENERATOR = {"full": ("requests/s", 1, 0), "server": ("CPU us/request", 1, 1), "p50": ("p50 us at half", 1, 0),
                 "p99": ("p99 us at half", 1, 0)}
 
