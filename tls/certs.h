@@ -4,10 +4,10 @@
  * Peers in a mesh come again and again with the same certificates, and OpenSSL 3.0 decodes each
  * of them anew: of a mutual handshake that was a quarter, for the public key above all. So a
  * worker keeps the certificates of those chains that it has verified, or that a ticket says were
- * (ticket_data.h), and whose holder it has accepted; strangers cannot wash them away. One is found by all of its bytes, and is then the
- * same object that it was, with what else was found out about it. Nothing is decided here: the
- * chain's time and who the peer is are looked at each time (verify.c), and that it holds the key
- * is proved each time.
+ * (ticket_data.h), and whose holder it has accepted; strangers cannot wash them away. One is found
+ * by all of its bytes, and is then the same object that it was, with what else was found out about
+ * it. Nothing is decided here: the chain's time and who the peer is are looked at each time
+ * (verify.c), and that it holds the key is proved each time, or was for its ticket.
  *
  * OpenSSL has no hook for this. But libssl asks libcrypto for d2i_X509() through the dynamic
  * linker, which finds ours first. Ours knows certificates only while a session is at hand
