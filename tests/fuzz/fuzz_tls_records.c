@@ -306,6 +306,7 @@ struct run {
     size_t n_written[2]; /* by peer, by reader */
     unsigned n_updates;
     bool peer_closed, reader_closed;
+    bool has_moved; /* bytes of the wires, for one that was lost or came */
 };
 
 static const uint8_t *text(void)
@@ -355,25 +356,33 @@ static void op_close(struct run *r, bool by_peer)
 /*
  * What waits on the wire, bytes of another key apart, is the same on both: so is a place in it.
  * What stands there afterwards is another byte on both, too: one that is lost before its like, or
- * comes before it, at the end of a record does no damage, once in 256 times, on one of them.
+ * comes before it, at the end of a record does no damage, once in 256 times, on one of them. For
+ * the same reason the last byte is not lost (one that comes later may be its like), and when bytes
+ * have moved there is no more damage, which could mend it.
  */
 static void op_damage(struct run *r, uint32_t at, uint8_t with, uint32_t how)
 {
+    const size_t n_wire = r->pair[0].n_wire;
+
+    require(r->pair[1].n_wire == n_wire, "as much waits on both wires");
+    if (r->has_moved || n_wire == 0 || n_wire + 64 > WIRE_MAX)
+        return;
+    at %= n_wire;
+    if (at == n_wire - 1)
+        how = 0;
+    r->has_moved = how != 0;
     for (unsigned i = 0; i < 2; i++) {
         struct pair *p = &r->pair[i];
-        uint8_t *place, was;
+        uint8_t *place = p->wire + at;
+        const uint8_t was = *place;
 
-        if (p->n_wire == 0 || p->n_wire + 64 > WIRE_MAX)
-            return;
-        place = p->wire + at % p->n_wire;
-        was = *place;
         if (how == 0) {
             *place ^= with;
         } else if (how == 1) { /* lost */
-            memmove(place, place + 1, p->n_wire - (size_t)(place + 1 - p->wire));
+            memmove(place, place + 1, n_wire - at - 1);
             p->n_wire--;
         } else { /* come from nowhere */
-            memmove(place + 1, place, p->n_wire - (size_t)(place - p->wire));
+            memmove(place + 1, place, n_wire - at);
             *place = with;
             p->n_wire++;
         }
