@@ -4,6 +4,7 @@
 #include "config/file/file.h"
 #include "dataplane/base/log.h"
 #include "dataplane/daemon.h"
+#include "tls/memory.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -56,6 +57,8 @@ static int run(const char *path)
     static struct daemon d;
     struct cfg_err err = { "" };
 
+    if (!tls_memory_start())
+        log_warning("tls", "OpenSSL's objects stay with the C library's allocator");
     /* Private keys are in this memory: no core dump, no ptrace by others. */
     prctl(PR_SET_DUMPABLE, 0);
     signal(SIGPIPE, SIG_IGN);

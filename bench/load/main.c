@@ -6,6 +6,7 @@
  */
 #include "bench/load/report.h"
 #include "dataplane/base/log.h"
+#include "tls/memory.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -135,6 +136,7 @@ int main(int argc, char **argv)
         fputs(usage, a.help ? stdout : stderr);
         return a.help ? 0 : 2;
     }
+    (void)tls_memory_start();
     prctl(PR_SET_DUMPABLE, 0); /* private keys may be in this memory */
     log_set_level(LOG_LVL_WARNING);
     c = load_conf_read(a.path, a.sets, a.n_sets, &err);

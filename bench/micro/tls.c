@@ -9,6 +9,7 @@
  */
 #include "tests/lib/pki.h"
 #include "tests/lib/pool.h"
+#include "tls/memory.h"
 #include "tls/session.h"
 #include "tls/ticket.h"
 
@@ -311,6 +312,7 @@ int main(int argc, char **argv)
     }
     only = argc > 1 ? argv[1] : NULL;
 
+    (void)tls_memory_start();
     test_pki_init(&pki);
     test_pool_init(&tp, 0);
     core_init(&core, 0, &tp.pool, 1000000, (uint64_t)time(NULL) * 1000000);
