@@ -4,8 +4,8 @@
 #include "dataplane/base/hash.h"
 #include "tls/certinfo.h"
 #include "tls/inner.h"
+#include "tls/next.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -176,24 +176,16 @@ void certs_free(struct certs *c)
 
 typedef X509 *d2i_fn(X509 **to, const unsigned char **der, long len);
 
-static d2i_fn *libcrypto_d2i;
-
-static void find_libcrypto(void)
-{
-    *(void **)&libcrypto_d2i = dlsym(RTLD_NEXT, "d2i_X509");
-}
-
 static X509 *decode(X509 **to, const unsigned char **der, long len)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static _Atomic(void *) next;
+    d2i_fn *fn = (d2i_fn *)next_function(&next, "d2i_X509");
 
-    pthread_once(&once, find_libcrypto);
-    return libcrypto_d2i != NULL ? libcrypto_d2i(to, der, len) : NULL;
+    return fn != NULL ? fn(to, der, len) : NULL;
 }
 
 /* Only where an object is there to be filled: the peer's certificates, in a handshake. */
-__attribute__((visibility("default"))) X509 *d2i_X509(X509 **to, const unsigned char **der,
-                                                      long len)
+NEXT_EXPORT X509 *d2i_X509(X509 **to, const unsigned char **der, long len)
 {
     struct tls_session *s = schedule_whose();
     X509 *known = NULL;

@@ -61,6 +61,8 @@ static enum tls_state completed(struct tls_session *s)
     } else {
         keys_drop(s);
     }
+    if (s->ssl != NULL)
+        SSL_clear_mode(s->ssl, SSL_MODE_ASYNC); /* records need no helper */
     schedule_forget(&s->ctx->lib->schedule);
     return TLS_OPEN;
 }
@@ -69,11 +71,16 @@ enum tls_state handshake_step(struct tls_session *s)
 {
     int rc, why;
 
+    if (s->waits)
+        return TLS_HANDSHAKING;
+    s->is_answered = false;
     ERR_clear_error();
     rc = SSL_do_handshake(s->ssl);
     if (rc == 1 && !s->no_memory)
         return completed(s);
     why = SSL_get_error(s->ssl, rc);
+    if (why == SSL_ERROR_WANT_ASYNC && s->waits)
+        return TLS_HANDSHAKING;
     if (why == SSL_ERROR_ZERO_RETURN && !s->no_memory)
         return session_refuse(s, "the peer closed during the handshake");
     if (why != SSL_ERROR_WANT_READ || s->no_memory)

@@ -6,6 +6,7 @@
  *   ctx, ticket, verify                  what sessions have in common; who is accepted
  *   session                              one session: made, freed, failed, described
  *   handshake, bio                       it agrees with its peer: OpenSSL, over our packets
+ *   helper                               and lets another core do the sums
  *   provider, schedule, x25519           what its OpenSSL can do, and what of that is ours
  *   keys, record, aead                   and carries bytes: records of our own, of TLS 1.3
  *   record_openssl                       or OpenSSL's, of TLS 1.2
@@ -19,6 +20,7 @@
 #include "tls/aead.h"
 #include "tls/certs.h"
 #include "tls/chains.h"
+#include "tls/helper.h"
 #include "tls/hostname.h"
 #include "tls/provider.h"
 #include "tls/schedule.h"
@@ -67,6 +69,7 @@ struct tls_lib {
     EVP_MD *sha256;
     struct schedule schedule;
     struct aead *aead;
+    struct tls_desk *desk;                    /* NULL: the worker has no helper */
     struct tls_base *bases[TLS_BASE_BUCKETS]; /* the control thread's */
     _Atomic bool has_unused;                  /* bases that no context holds any more */
     _Atomic uint32_t n_ctx; /* contexts are put by their worker and by the control thread */
@@ -170,7 +173,10 @@ struct tls_session {
     uint16_t n_idle; /* handshake messages since the last plaintext */
     bool no_memory;  /* the pool was empty: set by bio.c */
     bool close_sent;
-    bool was_refused; /* verify.c has written ->error and counted */
+    bool was_refused;  /* verify.c has written ->error and counted */
+    bool waits;        /* for a helper: OpenSSL is in the middle of its handshake */
+    bool is_answered;  /* it need not any more */
+    bool is_abandoned; /* it was freed while it waited */
     uint32_t seg;
     uint32_t overhead;     /* of a record; 0: not known before OPEN */
     uint64_t n_read;       /* bytes of ciphertext taken */
@@ -180,6 +186,7 @@ struct tls_session {
     struct core *core;
     struct tls_ctx *ctx;
     struct pktq *in, *out; /* the caller's, for the length of a call */
+    void *owner;
     struct tls_peer peer;
     char *peer_text; /* the strings of ->peer */
     char error[192];
@@ -198,6 +205,9 @@ enum tls_state session_alerted(struct tls_session *s, int alert);
 
 /* Ends it for a reason of our own. */
 enum tls_state session_refuse(struct tls_session *s, const char *why);
+
+/* It was freed while it waited, and need not wait any more: its handshake ends, and it is freed. */
+void session_clear_away(struct tls_session *s);
 
 /* Fills ->peer from its certificate, NULL if it has none; false: no memory. */
 bool session_describe_peer(struct tls_session *s, X509 *cert);

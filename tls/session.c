@@ -25,6 +25,8 @@ static bool start(struct tls_session *s)
     SSL_set_bio(s->ssl, bio, bio);
     SSL_set_app_data(s->ssl, s);
     SSL_set_msg_callback_arg(s->ssl, s);
+    if (s->ctx->lib->desk != NULL)
+        SSL_set_mode(s->ssl, SSL_MODE_ASYNC);
     if (s->ctx->is_server)
         SSL_set_accept_state(s->ssl);
     else
@@ -59,10 +61,23 @@ struct tls_session *tls_session_new(struct tls_ctx *ctx, struct core *core, uint
     return NULL;
 }
 
+void session_clear_away(struct tls_session *s)
+{
+    ERR_clear_error();
+    schedule_at_hand(s);
+    (void)SSL_do_handshake(s->ssl); /* helper.c makes it fail, and so its job ends */
+    schedule_at_hand(NULL);
+    tls_session_free(s);
+}
+
 void tls_session_free(struct tls_session *s)
 {
     if (s == NULL)
         return;
+    if (s->waits) { /* what the helper has of it is in use */
+        s->is_abandoned = true;
+        return;
+    }
     resume_end(s);
     SSL_free(s->ssl);
     keys_drop(s);
@@ -147,6 +162,21 @@ const char *tls_error(const struct tls_session *s)
 enum tls_state tls_state(const struct tls_session *s)
 {
     return s->state;
+}
+
+bool tls_waits(const struct tls_session *s)
+{
+    return s->waits;
+}
+
+void tls_set_owner(struct tls_session *s, void *owner)
+{
+    s->owner = owner;
+}
+
+void *tls_owner(const struct tls_session *s)
+{
+    return s->owner;
 }
 
 struct tls_ctx *tls_session_ctx(const struct tls_session *s)
@@ -281,7 +311,7 @@ enum tls_state tls_read(struct tls_session *s, struct pktq *in, struct pktq *pla
 bool tls_read_pending(const struct tls_session *s, const struct pktq *in)
 {
     if (s->state != TLS_OPEN)
-        return !pktq_is_empty(in);
+        return !s->waits && (s->is_answered || !pktq_is_empty(in));
     return s->ssl == NULL ? record_waits(in) : !pktq_is_empty(in) || SSL_pending(s->ssl) > 0;
 }
 

@@ -14,6 +14,8 @@
  *
  * HANDSHAKING -> OPEN -> CLOSED (close_notify read) ; FAILED from anywhere.
  *
+ * A handshake may wait for a helper (tls/helper.h): tls_waits(), and tls_read() does nothing.
+ *
  * Certificates are judged at core->wall_us. When the packet pool is empty in the
  * middle of a record, the session FAILs: half a record cannot be taken back.
  *
@@ -95,6 +97,12 @@ struct tls_peer {
 };
 const struct tls_peer *tls_peer(struct tls_session *s);
 
+/* A helper computes for its handshake: it goes on when tls_lib_answered() says so. */
+bool tls_waits(const struct tls_session *s);
+/* For who hears of that: whose it is. */
+void tls_set_owner(struct tls_session *s, void *owner);
+void *tls_owner(const struct tls_session *s);
+
 struct tls_ctx *tls_session_ctx(const struct tls_session *s);
 
 /* Counters of one worker (struct core has none of TLS: pass the block in). */
@@ -104,6 +112,8 @@ struct tls_ctx *tls_session_ctx(const struct tls_session *s);
     X(contexts, "contexts of OpenSSL made: one for all clusters and chains that agree in it")      \
     X(certs_known, "certificates of peers that had been decoded before")                           \
     X(chains_known, "certificate chains that had been verified before")                            \
+    X(helped, "public-key operations that a helper has computed")                                  \
+    X(not_helped, "public-key operations that a helper had no room for")                           \
     X(handshake_failed, "handshakes failed")                                                       \
     X(fail_verify_no_cert, "peers refused: no certificate")                                        \
     X(fail_verify_error, "peers refused: the chain does not verify")                               \

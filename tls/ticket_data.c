@@ -1,12 +1,11 @@
 #include "tls/ticket_data.h"
 
 #include "dataplane/base/compiler.h"
+#include "tls/next.h"
 #include "tls/schedule.h"
 
-#include <dlfcn.h>
 #include <openssl/asn1.h>
 #include <openssl/x509.h>
-#include <pthread.h>
 #include <string.h>
 
 bool ticket_data_put(SSL_SESSION *session, int64_t valid_until, X509 *cert)
@@ -91,19 +90,12 @@ static int write_fields(struct slice front, struct slice back, unsigned char **t
 
 typedef int i2d_fn(const SSL_SESSION *session, unsigned char **to);
 
-static i2d_fn *libssl_i2d;
-
-static void find_libssl(void)
-{
-    *(void **)&libssl_i2d = dlsym(RTLD_NEXT, "i2d_SSL_SESSION");
-}
-
 static int encode(const SSL_SESSION *session, unsigned char **to)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static _Atomic(void *) next;
+    i2d_fn *fn = (i2d_fn *)next_function(&next, "i2d_SSL_SESSION");
 
-    pthread_once(&once, find_libssl);
-    return libssl_i2d != NULL ? libssl_i2d(session, to) : -1;
+    return fn != NULL ? fn(session, to) : -1;
 }
 
 static int encode_without_cert(const SSL_SESSION *session, unsigned char **to)
@@ -122,8 +114,7 @@ static int encode_without_cert(const SSL_SESSION *session, unsigned char **to)
     return len;
 }
 
-__attribute__((visibility("default"))) int i2d_SSL_SESSION(const SSL_SESSION *session,
-                                                           unsigned char **to)
+NEXT_EXPORT int i2d_SSL_SESSION(const SSL_SESSION *session, unsigned char **to)
 {
     struct ticket_data d;
 

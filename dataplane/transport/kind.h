@@ -60,6 +60,7 @@ struct transport {
 struct transports {
     struct core *core;
     struct tcp *tcp;
+    struct tls_lib *lib; /* NULL: none of its handshakes waits for a helper */
     struct slab slab;
     struct list handshakes; /* transports with a handshake step to do */
     struct list records;    /* open ones with ciphertext to read */

@@ -2,6 +2,8 @@
  */
 #include "dataplane/transport/kind.h"
 
+#include "tls/helper.h"
+
 #define PULL_MAX (32 * 1024)  /* ciphertext taken from TCP at once */
 #define PLAIN_MAX (16 * 1024) /* plaintext that waits for its owner: beyond, reading stops */
 #define LINGER_US 1000000     /* for an alert to get out */
@@ -107,6 +109,8 @@ static void handshake_step(struct transport *t)
     struct pktq out;
     enum tls_state state;
 
+    if (tls_waits(t->tls))
+        return;
     pktq_init(&out);
     pull(t);
     state = read_tls(t, &out);
@@ -123,6 +127,8 @@ static void handshake_step(struct transport *t)
         broken_off(t, "TLS error: closed during the handshake");
         return;
     case TLS_HANDSHAKING:
+        if (tls_waits(t->tls))
+            return; /* go_on() comes back */
         if (t->tcp_eof && tcp_recv_waiting(t->tcp) == 0) {
             broken_off(t, "TLS error: closed during the handshake");
             return;
@@ -207,6 +213,16 @@ static uint32_t seg(const struct transport *t)
     return t->tls != NULL ? tls_plain_seg(t->tls) : 1024;
 }
 
+/* NULL: no memory. */
+static struct tls_session *new_session(struct transport *t, struct tls_ctx *ctx)
+{
+    struct tls_session *s = tls_session_new(ctx, t->all->core, tcp_mss(t->tcp));
+
+    if (s != NULL)
+        tls_set_owner(s, t);
+    return s;
+}
+
 /* The client's handshake begins. */
 static void on_open(struct transport *t)
 {
@@ -215,7 +231,7 @@ static void on_open(struct transport *t)
 
     pktq_init(&out);
     t->state = TRANSPORT_SECURING;
-    t->tls = tls_session_new(t->ctx, t->all->core, tcp_mss(t->tcp));
+    t->tls = new_session(t, t->ctx);
     if (t->tls == NULL) {
         t->reason = "TLS error: no memory";
         stage_leave(stages_of(t), was);
@@ -233,7 +249,7 @@ static void on_open(struct transport *t)
 bool transport_secure(struct transport *t, struct tls_ctx *ctx)
 {
     assert(t->kind == &transport_plain && t->state == TRANSPORT_OPEN);
-    t->tls = tls_session_new(ctx, t->all->core, tcp_mss(t->tcp));
+    t->tls = new_session(t, ctx);
     if (t->tls == NULL)
         return false;
     t->ctx = tls_ctx_get(ctx);
@@ -264,11 +280,21 @@ bool transports_pending(const struct transports *ts)
     return !list_is_empty(&ts->handshakes) || !list_is_empty(&ts->records);
 }
 
+/* Whose operations have come back from the helper: a few at most, no more than its desk holds. */
+static void go_on(struct transports *ts)
+{
+    struct tls_session *s;
+
+    while (ts->lib != NULL && (s = tls_lib_answered(ts->lib)) != NULL)
+        want_read(tls_owner(s));
+}
+
 unsigned transports_run(struct transports *ts, unsigned handshakes)
 {
     struct list now = LIST_INIT(now), *l;
     unsigned n = 0;
 
+    go_on(ts);
     /* What is queued meanwhile has its turn in the next one. */
     list_splice_tail(&now, &ts->records);
     while ((l = list_pop_head(&now)) != NULL) {

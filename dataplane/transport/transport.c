@@ -5,6 +5,7 @@
 #include "dataplane/transport/kind.h"
 
 #include "dataplane/base/own.h"
+#include "tls/helper.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -105,10 +106,17 @@ struct transports *transports_new(struct core *core, struct tcp *tcp, uint32_t m
     return ts;
 }
 
+void transports_use_tls(struct transports *ts, struct tls_lib *lib)
+{
+    ts->lib = lib;
+}
+
 void transports_free(struct transports *ts)
 {
     if (ts == NULL)
         return;
+    if (ts->lib != NULL)
+        tls_lib_settle(ts->lib);
     slab_fini(&ts->slab);
     free(ts);
 }

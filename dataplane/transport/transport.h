@@ -68,6 +68,10 @@ struct transport_parked {
 struct transports *transports_new(struct core *core, struct tcp *tcp, uint32_t max);
 void transports_free(struct transports *ts);
 
+/* Handshakes with contexts of @lib may wait for its helper (tls/helper.h), and go on when that has
+ * computed. */
+void transports_use_tls(struct transports *ts, struct tls_lib *lib);
+
 /* Once a turn: TLS work that is waiting, at most @handshakes handshake steps. Returns how much was
  * done. */
 unsigned transports_run(struct transports *ts, unsigned handshakes);

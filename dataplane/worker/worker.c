@@ -159,6 +159,8 @@ struct worker *worker_new(const struct worker_conf *conf)
     w->net = new_net(w);
     w->tcp = w->net != NULL ? new_tcp(w) : NULL;
     w->transports = w->tcp != NULL ? transports_new(&w->core, w->tcp, max) : NULL;
+    if (w->transports != NULL)
+        transports_use_tls(w->transports, conf->lib);
     w->http = http_new(&w->core, max);
     if (w->transports == NULL || w->http == NULL)
         goto err_worker;

@@ -1,5 +1,8 @@
 #include "tests/unit/tls/link.h"
 
+#include <sched.h>
+#include <stdlib.h>
+
 static void side_init(struct side *s)
 {
     s->lib = tls_lib_new();
@@ -18,6 +21,71 @@ static void side_clear(struct side *s)
     pktq_clear(&s->plain);
 }
 
+/* --- the helper --- */
+
+static void nothing(void *unused)
+{
+}
+
+static void *help(void *arg)
+{
+    struct link *l = arg;
+
+    while (!l->helper_stops)
+        if (!tls_desk_work(l->client.desk) & !tls_desk_work(l->server.desk))
+            sched_yield();
+    return NULL;
+}
+
+static void side_use_desk(struct side *s)
+{
+    s->desk = tls_desk_new(&(struct tls_desk_conf){ .on_asked = nothing, .on_answered = nothing });
+    assert_non_null(s->desk);
+    tls_lib_use_desk(s->lib, s->desk);
+}
+
+void link_use_desks(struct link *l)
+{
+    side_use_desk(&l->client);
+    side_use_desk(&l->server);
+}
+
+static void helper_start(struct link *l)
+{
+    link_use_desks(l);
+    assert_int_equal(pthread_create(&l->helper, NULL, help, l), 0);
+    l->has_helper = true;
+}
+
+static void side_clear_desk(struct link *l, struct side *s)
+{
+    while (!l->has_helper && tls_desk_work(s->desk))
+        ;
+    tls_lib_settle(s->lib);
+}
+
+static void helper_stop(struct link *l)
+{
+    if (l->client.desk == NULL)
+        return;
+    side_clear_desk(l, &l->client);
+    side_clear_desk(l, &l->server);
+    if (l->has_helper) {
+        l->helper_stops = true;
+        pthread_join(l->helper, NULL);
+    }
+    tls_desk_free(l->client.desk);
+    tls_desk_free(l->server.desk);
+}
+
+/* Is it worth while to look again? */
+static bool is_helped(struct link *l, struct side *s)
+{
+    const bool waits = tls_lib_n_asked(s->lib) > 0;
+
+    return tls_lib_answered(s->lib) != NULL || (waits && l->has_helper);
+}
+
 void link_init(struct link *l, uint64_t seed)
 {
     *l = (struct link){ .max_part = 700 };
@@ -27,6 +95,8 @@ void link_init(struct link *l, uint64_t seed)
     l->core.rng = seed * 2 + 1;
     side_init(&l->client);
     side_init(&l->server);
+    if (getenv("ISTHMUS_HELPER") != NULL)
+        helper_start(l);
 }
 
 void link_disconnect(struct link *l)
@@ -42,6 +112,7 @@ void link_disconnect(struct link *l)
 void link_fini(struct link *l)
 {
     link_disconnect(l);
+    helper_stop(l);
     assert_int_equal(tls_n_sessions(l->client.lib), 0);
     assert_int_equal(tls_n_sessions(l->server.lib), 0);
     tls_ctx_put(l->client.ctx);
@@ -105,12 +176,12 @@ void link_connect_raw_server(struct link *l, SSL_CTX *ctx)
 static bool deliver(struct link *l, struct pktq *from, struct pktq *to)
 {
     uint8_t bytes[4096];
-    uint64_t n = 1 + core_random(&l->core) % MIN(l->max_part, sizeof(bytes));
     uint32_t max = l->tp.max, fail_at = l->tp.fail_at;
+    uint64_t n;
 
-    n = pktq_peek(from, bytes, n);
-    if (n == 0)
+    if (pktq_is_empty(from))
         return false;
+    n = pktq_peek(from, bytes, 1 + core_random(&l->core) % MIN(l->max_part, sizeof(bytes)));
     pktq_consume(from, n);
     l->tp.max = l->tp.fail_at = 0;
     assert_true(pktq_append(to, &l->tp.pool, bytes, n, 1 + core_random(&l->core) % SEG));
@@ -121,7 +192,7 @@ static bool deliver(struct link *l, struct pktq *from, struct pktq *to)
 
 static bool read_side(struct link *l, struct side *s)
 {
-    uint64_t before = s->in.bytes + s->plain.bytes;
+    const uint64_t before = s->in.bytes + s->plain.bytes, out = s->out.bytes;
 
     for (;;) {
         enum tls_state was = tls_state(s->session);
@@ -132,7 +203,7 @@ static bool read_side(struct link *l, struct side *s)
             tls_state(s->session) == was)
             break;
     }
-    return s->in.bytes + s->plain.bytes != before;
+    return s->in.bytes + s->plain.bytes != before || s->out.bytes != out;
 }
 
 static bool run_raw(struct link *l)
@@ -179,6 +250,7 @@ void link_run(struct link *l)
             moved |= read_side(l, &l->client);
         if (l->server.session != NULL)
             moved |= read_side(l, &l->server);
+        moved |= is_helped(l, &l->client) | is_helped(l, &l->server);
     }
 }
 

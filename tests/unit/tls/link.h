@@ -3,16 +3,22 @@
  *
  * A side is one of our sessions, or (raw) a stock OpenSSL, for what our own
  * sessions would never do. link_fini() checks that every packet came home.
+ *
+ * With ISTHMUS_HELPER in the environment both sides have a desk, and a thread works at both: every
+ * program that is made of this runs a second time so.
  */
 #pragma once
 
 #include "tests/lib/pki.h"
 #include "tests/lib/pool.h"
 #include "tests/lib/test.h"
+#include "tls/helper.h"
 #include "tls/session.h"
 #include "tls/ticket.h"
 
 #include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #define SEG 1400
@@ -21,6 +27,7 @@ struct side {
     struct tls_lib *lib;
     struct tls_ctx *ctx;
     struct tls_session *session;
+    struct tls_desk *desk;      /* NULL: without a helper */
     struct pktq in, out, plain; /* delivered, not yet delivered to the other side, decrypted */
 };
 
@@ -32,12 +39,17 @@ struct link {
     bool raw_is_server;
     BIO *raw_in, *raw_out;
     uint64_t max_part; /* bytes delivered at once: 1 to this */
+    pthread_t helper;
+    _Atomic bool has_helper, helper_stops;
 };
 
 void link_init(struct link *l, uint64_t seed);
 void link_fini(struct link *l);
 
 struct tls_ctx *make_ctx(struct side *side, const struct tls_ctx_conf *conf);
+
+/* Both sides have desks, and the test is the helper: tls_desk_work(). Before there are sessions. */
+void link_use_desks(struct link *l);
 
 /* Both sessions anew; the contexts stay. */
 void link_connect(struct link *l);
