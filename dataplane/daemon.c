@@ -7,6 +7,7 @@
 #include "dataplane/commands.h"
 #include "dataplane/kernel.h"
 #include "dataplane/net/net.h"
+#include "dataplane/worker/helper.h"
 #include "drivers/eal.h"
 #include "tls/ticket.h"
 
@@ -296,6 +297,7 @@ SCOPE(use_scope, WORKER_GAUGES, GAUGE_ROW, "use", "isthmus_use");
 SCOPE(pool_scope, POOL_GAUGES, GAUGE_ROW, "use", "isthmus_use");
 SCOPE(tcp_scope, TCP_COUNTERS, ROW, "tcp", "isthmus_tcp");
 SCOPE(tls_scope, TLS_COUNTERS, ROW, "tls", "isthmus_tls");
+SCOPE(helper_scope, HELPER_COUNTERS, ROW, "helper", "isthmus_helper");
 SCOPE(http_scope, HTTP_COUNTERS, ROW, "http_codec", "isthmus_http_codec");
 SCOPE(port_scope, PORT_COUNTERS, ROW, "port", "isthmus_port");
 
@@ -370,6 +372,38 @@ static int start_workers(struct daemon *d, struct cfg_err *err)
     return 0;
 }
 
+static void wake_worker(void *w)
+{
+    worker_wake(w);
+}
+
+static int start_helpers(struct daemon *d, struct cfg_err *err)
+{
+    const struct machine_conf *m = &d->first->machine;
+
+    for (uint32_t i = 0; i < m->n_helpers; i++) {
+        d->helpers[i] = helper_new(m, i);
+        if (d->helpers[i] == NULL)
+            return cfg_err_set(err, &m->where, "no memory for helper %u", i);
+        stats_show(d->stats, &helper_scope, "", i,
+                   (const uint64_t *)helper_counters(d->helpers[i]));
+        d->n_helpers++;
+    }
+    for (uint32_t i = 0; d->n_helpers > 0 && i < m->n_workers; i++) {
+        d->desks[i] = helper_desk(d->helpers[helper_of(m, i)], wake_worker, d->gateway.workers[i]);
+        if (d->desks[i] == NULL)
+            return cfg_err_set(err, &m->where, "no memory for a helper of worker %u", i);
+        tls_lib_use_desk(d->libs[i], d->desks[i]);
+    }
+    for (uint32_t i = 0; i < d->n_helpers; i++) {
+        const int rc = helper_start(d->helpers[i]);
+
+        if (rc < 0)
+            return cfg_err_set(err, &m->where, "helper %u does not start: %s", i, strerror(-rc));
+    }
+    return 0;
+}
+
 static void start_loop(struct daemon *d)
 {
     static const int numbers[] = { SIGHUP, SIGUSR1, SIGTERM, SIGINT };
@@ -425,7 +459,7 @@ int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err)
         goto err_daemon;
     d->ports = ports_open(m, d->pools, err);
     if (d->ports == NULL || kernel_side_start(d, &d->kernel, err) < 0 ||
-        start_workers(d, err) < 0 || start_configuration(d, err) < 0 ||
+        start_workers(d, err) < 0 || start_helpers(d, err) < 0 || start_configuration(d, err) < 0 ||
         kernel_side_follow(d->kernel, err) < 0)
         goto err_daemon;
 
@@ -484,6 +518,17 @@ static void stop_workers(struct daemon *d)
     }
 }
 
+/* After the workers, which have waited for what was on their desks. */
+static void stop_helpers(struct daemon *d)
+{
+    for (uint32_t i = 0; i < d->n_helpers; i++)
+        helper_stop(d->helpers[i]);
+    for (uint32_t i = 0; i < MACHINE_MAX_WORKERS; i++)
+        tls_desk_free(d->desks[i]);
+    for (uint32_t i = 0; i < d->n_helpers; i++)
+        helper_free(d->helpers[i]);
+}
+
 static void close_handle(uv_handle_t *h, void *unused)
 {
     if (!uv_is_closing(h))
@@ -497,6 +542,7 @@ void daemon_stop(struct daemon *d)
     commands_close(d->commands); /* first: what it shows goes now */
     kernel_side_close(d->kernel);
     stop_workers(d);
+    stop_helpers(d);
     if (d->gateway.quiesce != NULL)
         gateway_fini(&d->gateway);
     if (d->ports != NULL)

@@ -19,7 +19,9 @@
 struct watch;
 struct file_rest;
 struct commands;
+struct helper;
 struct kernel_side;
+struct tls_desk;
 
 enum daemon_state { DAEMON_RUNNING, DAEMON_DRAINING, DAEMON_STOPPING };
 
@@ -35,6 +37,9 @@ struct daemon {
     struct kernel_side *kernel; /* NULL: no port has a kernel_interface */
     struct pktpool *pools[MACHINE_MAX_WORKERS];
     struct tls_lib *libs[MACHINE_MAX_WORKERS];
+    uint32_t n_helpers;
+    struct helper *helpers[MACHINE_MAX_WORKERS];
+    struct tls_desk *desks[MACHINE_MAX_WORKERS]; /* of each worker that has a helper */
     struct tls_tickets *tickets;
     struct stats *stats;
     struct logfiles *logfiles;

@@ -3,6 +3,7 @@
 #include "dataplane/daemon.h"
 #include "dataplane/http/codec.h"
 #include "dataplane/net/net.h"
+#include "dataplane/worker/helper.h"
 #include "drivers/eal.h"
 
 #include <stdlib.h>
@@ -16,6 +17,11 @@ struct reading {
     uint64_t stage[N_STAGES];
 };
 
+/* And one helper. */
+struct helper_reading {
+    uint64_t tsc, busy, operations;
+};
+
 struct perfs {
     struct daemon *daemon;
     struct list waiting;
@@ -26,6 +32,7 @@ struct perf {
     uv_timer_t timer;
     struct cmd_call *call;
     struct reading before[MACHINE_MAX_WORKERS];
+    struct helper_reading helpers_before[MACHINE_MAX_WORKERS];
 };
 
 static uint64_t load(const uint64_t *v)
@@ -44,6 +51,15 @@ static void read_worker(const struct worker *w, struct reading *r)
     r->pkts = load(&net->pkts_in) + load(&net->pkts_out);
     for (unsigned i = 0; i < N_STAGES; i++)
         r->stage[i] = load(&w->core.stages.cycles[i]);
+}
+
+static void read_helper(const struct helper *h, struct helper_reading *r)
+{
+    const struct helper_counters *c = helper_counters(h);
+
+    r->tsc = eal_cycles();
+    r->busy = load(&c->busy_cycles);
+    r->operations = load(&c->operations);
 }
 
 static double ratio(uint64_t a, uint64_t b)
@@ -67,6 +83,30 @@ static json_t *worker_row(const struct worker *w, const struct reading *a, const
                      (json_int_t)(b->pkts - a->pkts), "cycles", (json_int_t)busy,
                      "cycles_per_request", rounded(ratio(busy, requests)), "cycles_per_packet",
                      rounded(ratio(busy, b->pkts - a->pkts)));
+}
+
+static json_t *helper_row(uint32_t i, const struct helper_reading *a,
+                          const struct helper_reading *b)
+{
+    const uint64_t busy = b->busy - a->busy, operations = b->operations - a->operations;
+
+    return json_pack("{s:i, s:o, s:I, s:o}", "helper", (int)i, "busy_percent",
+                     rounded(100 * ratio(busy, b->tsc - a->tsc)), "operations",
+                     (json_int_t)operations, "cycles_per_operation",
+                     rounded(ratio(busy, operations)));
+}
+
+static json_t *helper_rows(const struct daemon *d, const struct perf *p)
+{
+    json_t *rows = json_array();
+
+    for (uint32_t i = 0; i < d->n_helpers; i++) {
+        struct helper_reading now;
+
+        read_helper(d->helpers[i], &now);
+        json_array_append_new(rows, helper_row(i, &p->helpers_before[i], &now));
+    }
+    return rows;
 }
 
 static const char *const names[] = {
@@ -128,8 +168,9 @@ static void tell(uv_timer_t *t)
         add_difference(&sum, &p->before[i], &now);
         json_array_append_new(workers, worker_row(w, &p->before[i], &now));
     }
-    cmd_reply(p->call, json_pack("{s:I, s:o, s:o}", "hz", (json_int_t)eal_hz(), "workers", workers,
-                                 "stages", stage_rows(&sum)));
+    cmd_reply(p->call,
+              json_pack("{s:I, s:o, s:o, s:o}", "hz", (json_int_t)eal_hz(), "workers", workers,
+                        "helpers", helper_rows(d, p), "stages", stage_rows(&sum)));
     list_remove(&p->link);
     uv_close((uv_handle_t *)t, forget);
 }
@@ -158,6 +199,8 @@ static void run_perf(struct cmd_call *call)
     list_push_tail(&all->waiting, &p->link);
     for (uint32_t i = 0; i < d->gateway.n_workers; i++)
         read_worker(d->gateway.workers[i], &p->before[i]);
+    for (uint32_t i = 0; i < d->n_helpers; i++)
+        read_helper(d->helpers[i], &p->helpers_before[i]);
     uv_timer_init(&d->loop, &p->timer);
     uv_timer_start(&p->timer, tell, seconds * 1000, 0);
 }

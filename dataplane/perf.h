@@ -3,7 +3,8 @@
  *
  * Reads twice, some seconds apart, what every worker counts (worker.h, base/stage.h), and tells the
  * difference: how busy it was, cycles for a request and for a packet, and how they divide into
- * stages. The stages are those of the turns that were looked at, and stand for all.
+ * stages. The stages are those of the turns that were looked at, and stand for all. Of helpers
+ * (worker/helper.h), how busy they were, and with how many operations.
  */
 #pragma once
 

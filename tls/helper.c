@@ -99,22 +99,28 @@ struct tls_session *tls_lib_answered(struct tls_lib *lib)
         s->is_answered = true;
         if (!s->is_abandoned)
             return s;
-        session_clear_away(s);
+        session_break_off(s);
+        tls_session_free(s);
     }
     return NULL;
 }
 
 void tls_lib_settle(struct tls_lib *lib)
 {
-    while (tls_lib_n_asked(lib) > 0)
-        if (tls_lib_answered(lib) == NULL)
+    while (tls_lib_n_asked(lib) > 0) {
+        struct tls_session *s = tls_lib_answered(lib);
+
+        if (s != NULL)
+            session_break_off(s);
+        else
             sched_yield();
+    }
 }
 
 enum outcome {
     NOT_ASKED,
     COMPUTED,
-    ABANDONED, /* its session was freed: the handshake is to end */
+    ABANDONED, /* the handshake is to end */
 };
 
 /* Within a handshake's job. */

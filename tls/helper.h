@@ -58,6 +58,8 @@ struct tls_session *tls_lib_answered(struct tls_lib *lib);
 /* Operations that have not come back yet. */
 uint32_t tls_lib_n_asked(const struct tls_lib *lib);
 
-/* Worker, at its end, when its sessions were freed: waits for what has not come back. The helper
- * still runs. */
+/*
+ * Worker, at its end, on its own thread, as a job cannot go on in another: waits for what has not
+ * come back, and ends those handshakes, whose sessions have failed then. The helper still runs.
+ */
 void tls_lib_settle(struct tls_lib *lib);

@@ -176,7 +176,7 @@ struct tls_session {
     bool was_refused;  /* verify.c has written ->error and counted */
     bool waits;        /* for a helper: OpenSSL is in the middle of its handshake */
     bool is_answered;  /* it need not any more */
-    bool is_abandoned; /* it was freed while it waited */
+    bool is_abandoned; /* nobody cares for its handshake any more, which is to end */
     uint32_t seg;
     uint32_t overhead;     /* of a record; 0: not known before OPEN */
     uint64_t n_read;       /* bytes of ciphertext taken */
@@ -206,8 +206,8 @@ enum tls_state session_alerted(struct tls_session *s, int alert);
 /* Ends it for a reason of our own. */
 enum tls_state session_refuse(struct tls_session *s, const char *why);
 
-/* It was freed while it waited, and need not wait any more: its handshake ends, and it is freed. */
-void session_clear_away(struct tls_session *s);
+/* Of one that has waited, and need not any more: its handshake ends here. */
+void session_break_off(struct tls_session *s);
 
 /* Fills ->peer from its certificate, NULL if it has none; false: no memory. */
 bool session_describe_peer(struct tls_session *s, X509 *cert);

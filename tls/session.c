@@ -61,15 +61,6 @@ struct tls_session *tls_session_new(struct tls_ctx *ctx, struct core *core, uint
     return NULL;
 }
 
-void session_clear_away(struct tls_session *s)
-{
-    ERR_clear_error();
-    schedule_at_hand(s);
-    (void)SSL_do_handshake(s->ssl); /* helper.c makes it fail, and so its job ends */
-    schedule_at_hand(NULL);
-    tls_session_free(s);
-}
-
 void tls_session_free(struct tls_session *s)
 {
     if (s == NULL)
@@ -150,6 +141,19 @@ enum tls_state session_failed(struct tls_session *s)
         session_counters(s)->records_failed++;
     say(s, "%s", code != 0 ? ERR_reason_error_string(code) : "unknown error");
     return fail(s);
+}
+
+void session_break_off(struct tls_session *s)
+{
+    s->is_abandoned = true;
+    s->is_answered = false;
+    ERR_clear_error();
+    schedule_at_hand(s);
+    (void)SSL_do_handshake(s->ssl); /* its operations fail (helper.c), and so its job ends */
+    schedule_at_hand(NULL);
+    say(s, "broken off");
+    s->state = TLS_FAILED;
+    ERR_clear_error();
 }
 
 const char *tls_error(const struct tls_session *s)

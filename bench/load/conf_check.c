@@ -57,6 +57,8 @@ static int check_machine(const struct machine_conf *m, struct cfg_err *err)
         return cfg_err_set(err, &m->where,
                            "nothing is given to the kernel here: leave out "
                            "kernel_interface and punt");
+    if (m->n_helpers > 0)
+        return cfg_err_set(err, &m->where, "helpers are a gateway's: leave out helpers");
     return 0;
 }
 

@@ -123,21 +123,32 @@ static int read_punt_port(struct reader *r, const config_setting_t *s, void *ele
 }
 
 /* Cores alone say how many workers there are; a number alone leaves the cores to the kernel. */
-static int check_machine(struct reader *r, const config_setting_t *s, void *obj)
+/* @names: the setting of @cores, of @n threads, which are counted by the setting @count. */
+static int check_cores(struct reader *r, const config_setting_t *s, const char *names,
+                       const char *count, int32_t *cores, uint32_t n)
 {
-    const config_setting_t *cores = config_setting_get_member(s, "cores");
-    const config_setting_t *workers = config_setting_get_member(s, "workers");
-    struct machine_conf *m = obj;
+    const config_setting_t *given = config_setting_get_member(s, names);
+    const config_setting_t *counted = config_setting_get_member(s, count);
 
-    if (cores == NULL) {
-        for (uint32_t i = 0; i < m->n_workers; i++)
-            m->cores[i] = -1;
+    if (given == NULL) {
+        for (uint32_t i = 0; i < n; i++)
+            cores[i] = -1;
         return 0;
     }
-    if (workers != NULL && config_setting_get_int(workers) != config_setting_length(cores))
-        return field_err(r, cores, "names %d cores for %d workers", config_setting_length(cores),
-                         config_setting_get_int(workers));
+    if (counted != NULL && config_setting_get_int(counted) != config_setting_length(given))
+        return field_err(r, given, "names %d cores for %d %s", config_setting_length(given),
+                         config_setting_get_int(counted), count);
     return 0;
+}
+
+static int check_machine(struct reader *r, const config_setting_t *s, void *obj)
+{
+    struct machine_conf *m = obj;
+    int rc = check_cores(r, s, "cores", "workers", m->cores, m->n_workers);
+
+    if (rc == 0)
+        rc = check_cores(r, s, "helper_cores", "helpers", m->helper_cores, m->n_helpers);
+    return rc;
 }
 
 static const char *const devices[] = { "pci",   "af_xdp", "af_packet", "tap",
@@ -346,6 +357,13 @@ static const struct field machine_fields[] = {
     FIELD_MANY("cores", FIELD_EACH, M, cores, n_workers, .max = MACHINE_MAX_WORKERS,
                .each = read_core, .form = "numbers",
                .help = "CPU of each worker. Absent: the kernel places them."),
+    FIELD_AS("helpers", FIELD_NUMBER, M, n_helpers, .max = MACHINE_MAX_WORKERS,
+             .def_text = "0, or one for each of `helper_cores`",
+             .help = "Threads that compute the public-key operations of TLS handshakes for the "
+                     "workers; not more than there are workers. 0: workers compute them."),
+    FIELD_MANY("helper_cores", FIELD_EACH, M, helper_cores, n_helpers, .max = MACHINE_MAX_WORKERS,
+               .each = read_core, .form = "numbers",
+               .help = "CPU of each helper, none of a worker's. Absent: the kernel places them."),
     FIELD(FIELD_WORD, M, idle, .words = idle_modes, .def = IDLE_ADAPTIVE,
           .help = "What a worker does when there is nothing to do: sleep a little (`adaptive`), or "
                   "poll on (`spin`)."),

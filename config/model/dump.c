@@ -175,6 +175,8 @@ static json_t *dump_machine(const struct machine_conf *m)
 
     set_number(to, "workers", m->n_workers);
     SET_EACH(to, "cores", m->cores, m->n_workers, dump_core);
+    set_number(to, "helpers", m->n_helpers);
+    SET_EACH(to, "helper_cores", m->helper_cores, m->n_helpers, dump_core);
     set_text(to, "idle", m->idle == IDLE_SPIN ? "spin" : "adaptive");
     set_bool(to, "hugepages", m->hugepages);
     set_number(to, "memory_mb", m->memory_mb);

@@ -161,6 +161,11 @@ const char *machine_conf_diff(const struct machine_conf *a, const struct machine
     for (uint32_t i = 0; i < a->n_workers; i++)
         if (a->cores[i] != b->cores[i])
             return "cores";
+    if (a->n_helpers != b->n_helpers)
+        return "helpers";
+    for (uint32_t i = 0; i < a->n_helpers; i++)
+        if (a->helper_cores[i] != b->helper_cores[i])
+            return "helper_cores";
     if (a->idle != b->idle)
         return "idle";
     if (a->hugepages != b->hugepages)

@@ -89,7 +89,9 @@ struct fixed_route_conf {
 
 struct machine_conf {
     uint32_t n_workers;
-    int32_t cores[MACHINE_MAX_WORKERS]; /* CPU of each worker; -1: any */
+    int32_t cores[MACHINE_MAX_WORKERS];        /* CPU of each worker; -1: any */
+    uint32_t n_helpers;                        /* 0: workers compute all of their handshakes */
+    int32_t helper_cores[MACHINE_MAX_WORKERS]; /* CPU of each helper; -1: any */
     enum idle_mode idle;
     bool hugepages;
     uint32_t memory_mb;

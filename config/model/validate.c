@@ -340,13 +340,39 @@ static int check_kernel(const struct machine_conf *m, struct cfg_err *err)
     return 0;
 }
 
+/* Is one of the @n of @cores the core @core? */
+static bool has_core(const int32_t *cores, uint32_t n, int32_t core)
+{
+    for (uint32_t i = 0; core >= 0 && i < n; i++)
+        if (cores[i] == core)
+            return true;
+    return false;
+}
+
+static int check_cores(const struct machine_conf *m, struct cfg_err *err)
+{
+    for (uint32_t i = 0; i < m->n_workers; i++)
+        if (has_core(m->cores, i, m->cores[i]))
+            return cfg_err_set(err, &m->where, "core %d is given to two workers", m->cores[i]);
+    if (m->n_helpers > m->n_workers)
+        return cfg_err_set(err, &m->where, "more helpers (%u) than workers to help (%u)",
+                           m->n_helpers, m->n_workers);
+    for (uint32_t i = 0; i < m->n_helpers; i++) {
+        const int32_t core = m->helper_cores[i];
+
+        if (has_core(m->cores, m->n_workers, core))
+            return cfg_err_set(err, &m->where, "core %d is given to a worker and to a helper",
+                               core);
+        if (has_core(m->helper_cores, i, core))
+            return cfg_err_set(err, &m->where, "core %d is given to two helpers", core);
+    }
+    return 0;
+}
+
 static int check_machine(const struct machine_conf *m, struct cfg_err *err)
 {
     UNIQUE("port", m->ports, m->n_ports);
-    for (uint32_t i = 0; i < m->n_workers; i++)
-        for (uint32_t k = 0; k < i; k++)
-            if (m->cores[i] >= 0 && m->cores[i] == m->cores[k])
-                return cfg_err_set(err, &m->where, "core %d is given to two workers", m->cores[i]);
+    TRY(check_cores(m, err));
     for (uint32_t i = 0; i < m->n_ports; i++)
         TRY(check_port(m, &m->ports[i], err));
     for (uint32_t i = 0; i < m->n_routes; i++)

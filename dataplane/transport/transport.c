@@ -5,7 +5,6 @@
 #include "dataplane/transport/kind.h"
 
 #include "dataplane/base/own.h"
-#include "tls/helper.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -115,8 +114,6 @@ void transports_free(struct transports *ts)
 {
     if (ts == NULL)
         return;
-    if (ts->lib != NULL)
-        tls_lib_settle(ts->lib);
     slab_fini(&ts->slab);
     free(ts);
 }

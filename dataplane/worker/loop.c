@@ -4,6 +4,7 @@
 #include "dataplane/net/net.h"
 #include "dataplane/worker/loop.h"
 #include "drivers/eal.h"
+#include "tls/helper.h"
 
 #include <sys/prctl.h>
 
@@ -249,6 +250,7 @@ unsigned worker_turn(struct worker *w)
 
 void worker_end(struct worker *w)
 {
+    tls_lib_settle(w->conf.lib);
     quiesce_offline(w->conf.quiesce, w->core.id);
 }
 

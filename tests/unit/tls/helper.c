@@ -190,6 +190,36 @@ static void a_session_may_go_while_it_waits(void **state)
     }
 }
 
+/* A worker that stops leaves no handshake half way: nobody else could end it. */
+static void at_the_workers_end_handshakes_end(void **state)
+{
+    struct tls_session *s[3];
+    struct pktq out;
+    struct link l;
+
+    begin(&l, false, true);
+    pktq_init(&out);
+    for (unsigned i = 0; i < ARRAY_SIZE(s); i++) {
+        s[i] = tls_session_new(l.client.ctx, &l.core, SEG);
+        tls_connect(s[i], &out);
+        assert_true(tls_waits(s[i]));
+    }
+    tls_session_free(s[0]);
+    while (tls_desk_work(l.client.desk))
+        ;
+    tls_lib_settle(l.client.lib);
+    assert_int_equal(tls_lib_n_asked(l.client.lib), 0);
+    assert_int_equal(tls_n_sessions(l.client.lib), 2);
+    for (unsigned i = 1; i < ARRAY_SIZE(s); i++) {
+        assert_int_equal(tls_state(s[i]), TLS_FAILED);
+        assert_string_equal(tls_error(s[i]), "TLS error: broken off");
+        tls_session_free(s[i]);
+    }
+    assert_int_equal(tls_counters(l.client.lib)->handshake_failed, 0);
+    assert_true(pktq_is_empty(&out));
+    link_fini(&l);
+}
+
 /* Who finds the desk full does it itself, and is done as well. */
 static void a_full_desk_is_no_hindrance(void **state)
 {
@@ -262,6 +292,7 @@ int main(void)
         cmocka_unit_test(nothing_is_read_meanwhile),
         cmocka_unit_test(its_owner_is_told_by_the_session),
         cmocka_unit_test(a_session_may_go_while_it_waits),
+        cmocka_unit_test(at_the_workers_end_handshakes_end),
         cmocka_unit_test(a_full_desk_is_no_hindrance),
         cmocka_unit_test(only_handshakes_ask),
         cmocka_unit_test(a_handshake_leaves_room_on_its_stack),
