@@ -4,11 +4,13 @@
  * usage: isthmus-micro-tls [--ops N] [NAME]
  *
  * A handshake's row is both sides together, then each of them; a record's is one sealed and one
- * opened. The first three public-key operations below are OpenSSL's alone: the floor of a
- * handshake. --ops: N of each, once, for a tool that counts instructions (tests/cost).
+ * opened. With "helped" the server's public-key operations are a helper's, and not in its part. The
+ * first three public-key operations below are OpenSSL's alone: the floor of a handshake. --ops: N
+ * of each, once, for a tool that counts instructions (tests/cost).
  */
 #include "tests/lib/pki.h"
 #include "tests/lib/pool.h"
+#include "tls/helper.h"
 #include "tls/memory.h"
 #include "tls/session.h"
 #include "tls/ticket.h"
@@ -29,6 +31,7 @@ static struct test_pki pki;
 
 struct end {
     struct tls_lib *lib;
+    struct tls_desk *desk; /* NULL: without a helper */
     struct tls_ctx *ctx;
     struct tls_session *session;
     double ns; /* of its work in a handshake */
@@ -84,12 +87,43 @@ static void open_ends(bool mutual, struct tls_tickets *tickets, bool resumes)
                                               .resumes = resumes });
 }
 
+static void close_end(struct end *e)
+{
+    tls_ctx_put(e->ctx);
+    tls_lib_free(e->lib);
+    tls_desk_free(e->desk);
+    e->desk = NULL;
+}
+
 static void close_ends(void)
 {
-    tls_ctx_put(client.ctx);
-    tls_ctx_put(server.ctx);
-    tls_lib_free(client.lib);
-    tls_lib_free(server.lib);
+    close_end(&client);
+    close_end(&server);
+}
+
+static void nobody_waits(void *unused)
+{
+}
+
+static void open_desk(struct end *e)
+{
+    const struct tls_desk_conf conf = { .on_asked = nobody_waits, .on_answered = nobody_waits };
+
+    e->desk = tls_desk_new(&conf);
+    if (e->desk == NULL)
+        abort();
+    tls_lib_use_desk(e->lib, e->desk);
+}
+
+/* The helper's part, which is nobody's here. */
+static void help(struct end *e)
+{
+    if (e->desk == NULL)
+        return;
+    while (tls_desk_work(e->desk))
+        ;
+    while (tls_lib_answered(e->lib) != NULL)
+        ;
 }
 
 /*
@@ -144,8 +178,12 @@ static void shake_hands(void)
     pktq_init(&to_client);
     client_part(BEGIN, NULL, &to_server);
     server_part(BEGIN, NULL, NULL);
-    while (tls_read_pending(server.session, &to_server) ||
-           tls_read_pending(client.session, &to_client)) {
+    for (;;) {
+        help(&client);
+        help(&server);
+        if (!tls_read_pending(server.session, &to_server) &&
+            !tls_read_pending(client.session, &to_client))
+            break;
         server_part(READ, &to_server, &to_client);
         client_part(READ, &to_client, &to_server);
     }
@@ -162,16 +200,18 @@ static void hang_up(void)
     server_part(END, NULL, NULL);
 }
 
-enum with { NO_TICKETS, TICKETS, RESUMED };
+enum with { NO_TICKETS, TICKETS, RESUMED, HELPED };
 
 static void handshakes(const char *name, bool mutual, enum with with)
 {
     const unsigned n = ops > 0 ? ops : 300;
     const bool resumed = with == RESUMED;
-    struct tls_tickets *tickets = with != NO_TICKETS ? tls_tickets_new() : NULL;
+    struct tls_tickets *tickets = with == TICKETS || resumed ? tls_tickets_new() : NULL;
     double best_c = 1e18, best_s = 1e18;
 
     open_ends(mutual, tickets, resumed);
+    if (with == HELPED)
+        open_desk(&server);
     for (unsigned r = 0; r < rounds; r++) {
         client.ns = server.ns = 0;
         for (unsigned i = 0; i < n; i++) {
@@ -297,6 +337,7 @@ static const struct {
     { "tls", false, NO_TICKETS },      { "mtls", true, NO_TICKETS },
     { "tls-ticket", false, TICKETS },  { "mtls-ticket", true, TICKETS },
     { "tls-resumed", false, RESUMED }, { "mtls-resumed", true, RESUMED },
+    { "tls-helped", false, HELPED },   { "mtls-helped", true, HELPED },
 };
 
 int main(int argc, char **argv)

@@ -20,7 +20,8 @@
  * and transport_release() are the owner's last word, no event follows.
  *
  * TLS work is done in transports_run(), a bounded number of handshake steps a
- * turn, so that a burst of clients cannot stall the others.
+ * turn, so that a burst of clients cannot stall the others. A handshake that waits for a helper
+ * takes none.
  *
  * Owned by one worker.
  */
