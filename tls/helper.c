@@ -99,7 +99,6 @@ struct tls_session *tls_lib_answered(struct tls_lib *lib)
         s->is_answered = true;
         if (!s->is_abandoned)
             return s;
-        session_break_off(s);
         tls_session_free(s);
     }
     return NULL;

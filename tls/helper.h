@@ -50,8 +50,9 @@ bool tls_desk_work(struct tls_desk *d);
 void tls_lib_use_desk(struct tls_lib *lib, struct tls_desk *d);
 
 /*
- * Worker, every turn: a session whose operation has come back, and whose handshake goes on with the
- * next tls_read(), even without anything new to read. NULL: none.
+ * Worker, every turn: a session whose operation has come back. The caller goes on with it at once,
+ * by tls_read(), even without anything new to read, or frees it. NULL: none has. Those that are
+ * not asked for wait on the desk.
  */
 struct tls_session *tls_lib_answered(struct tls_lib *lib);
 

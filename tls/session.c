@@ -69,6 +69,8 @@ void tls_session_free(struct tls_session *s)
         s->is_abandoned = true;
         return;
     }
+    if (s->is_answered) /* its job has not ended, and would stay for ever */
+        session_break_off(s);
     resume_end(s);
     SSL_free(s->ssl);
     keys_drop(s);

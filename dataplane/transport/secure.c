@@ -8,10 +8,11 @@
 #define PLAIN_MAX (16 * 1024) /* plaintext that waits for its owner: beyond, reading stops */
 #define LINGER_US 1000000     /* for an alert to get out */
 
-/* Queues what there is to read. Doing so twice changes nothing. */
+/* Queues what there is to read. Doing so twice changes nothing; who waits for a helper reads later.
+ */
 static void want_read(struct transport *t)
 {
-    if (list_is_linked(&t->work))
+    if (list_is_linked(&t->work) || tls_waits(t->tls))
         return;
     if (t->state == TRANSPORT_SECURING)
         list_push_tail(&t->all->handshakes, &t->work);
@@ -109,8 +110,6 @@ static void handshake_step(struct transport *t)
     struct pktq out;
     enum tls_state state;
 
-    if (tls_waits(t->tls))
-        return;
     pktq_init(&out);
     pull(t);
     state = read_tls(t, &out);
@@ -128,7 +127,7 @@ static void handshake_step(struct transport *t)
         return;
     case TLS_HANDSHAKING:
         if (tls_waits(t->tls))
-            return; /* go_on() comes back */
+            return; /* go_on() comes back to it */
         if (t->tcp_eof && tcp_recv_waiting(t->tcp) == 0) {
             broken_off(t, "TLS error: closed during the handshake");
             return;
@@ -280,21 +279,23 @@ bool transports_pending(const struct transports *ts)
     return !list_is_empty(&ts->handshakes) || !list_is_empty(&ts->records);
 }
 
-/* Whose operations have come back from the helper: a few at most, no more than its desk holds. */
-static void go_on(struct transports *ts)
+/* Handshakes whose operations have come back from the helper, @most of them. Returns how many. */
+static unsigned go_on(struct transports *ts, unsigned most)
 {
     struct tls_session *s;
+    unsigned n = 0;
 
-    while (ts->lib != NULL && (s = tls_lib_answered(ts->lib)) != NULL)
-        want_read(tls_owner(s));
+    for (; ts->lib != NULL && n < most && (s = tls_lib_answered(ts->lib)) != NULL; n++)
+        handshake_step(tls_owner(s));
+    return n;
 }
 
 unsigned transports_run(struct transports *ts, unsigned handshakes)
 {
     struct list now = LIST_INIT(now), *l;
-    unsigned n = 0;
+    unsigned n = go_on(ts, handshakes);
 
-    go_on(ts);
+    handshakes -= n;
     /* What is queued meanwhile has its turn in the next one. */
     list_splice_tail(&now, &ts->records);
     while ((l = list_pop_head(&now)) != NULL) {
