@@ -250,7 +250,8 @@ unsigned worker_turn(struct worker *w)
 
 void worker_end(struct worker *w)
 {
-    tls_lib_settle(w->conf.lib);
+    if (w->conf.lib != NULL)
+        tls_lib_settle(w->conf.lib);
     quiesce_offline(w->conf.quiesce, w->core.id);
 }
 

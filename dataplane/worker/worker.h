@@ -78,7 +78,7 @@ struct worker_conf {
     const struct snapshot *snapshot; /* machine settings; its reference is held by the caller */
     struct ports *ports;
     struct pktpool *pool;
-    struct tls_lib *lib;
+    struct tls_lib *lib; /* NULL: nobody speaks TLS */
     struct quiesce *quiesce;
     struct published *published;
     struct punt *punt;    /* of all workers; NULL: nothing is the kernel's */

@@ -282,7 +282,7 @@ static void a_handshake_leaves_room_on_its_stack(void **state)
     const unsigned most = most_of_a_stack();
 
     assert_true(n_stacks > 0);
-    print_message("%u bytes of a stack of %u\n", most, JOB_STACK);
+    print_message("# %u bytes of a stack of %u\n", most, JOB_STACK);
     assert_true(most > 1000);
     assert_true(most < JOB_STACK * 3 / 4);
 }

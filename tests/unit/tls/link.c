@@ -31,9 +31,12 @@ static void *help(void *arg)
 {
     struct link *l = arg;
 
-    while (!l->helper_stops)
-        if (!tls_desk_work(l->client.desk) & !tls_desk_work(l->server.desk))
+    while (!l->helper_stops) {
+        const bool client = tls_desk_work(l->client.desk), server = tls_desk_work(l->server.desk);
+
+        if (!client && !server)
             sched_yield();
+    }
     return NULL;
 }
 
@@ -250,7 +253,8 @@ void link_run(struct link *l)
             moved |= read_side(l, &l->client);
         if (l->server.session != NULL)
             moved |= read_side(l, &l->server);
-        moved |= is_helped(l, &l->client) | is_helped(l, &l->server);
+        moved |= is_helped(l, &l->client);
+        moved |= is_helped(l, &l->server);
     }
 }
 
