@@ -159,7 +159,7 @@ def test_the_end_comes_in_the_middle(place):
         place.wrk()
         L.wait_for("handshakes", lambda: place.stat("tls.handshakes") > 500, 60)
         place.gw.send_signal(signal.SIGTERM)
-        time.sleep(0.02)
+        L.wait_for("it to drain", lambda: "draining" in place.lab.log("gateway"))
         assert place.lab.stop(place.gw) == 0  # the second: now
 
 
