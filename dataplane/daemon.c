@@ -214,10 +214,23 @@ void daemon_reopen_logs(struct daemon *d)
     log_info("daemon", "the access logs are opened again");
 }
 
+/* What signals have asked for since the last tick, once: they may come faster than it is done. */
+static void do_asked(struct daemon *d)
+{
+    struct cfg_err err = { "" };
+
+    if (d->reload_asked)
+        daemon_reload(d, &err);
+    if (d->reopen_asked)
+        daemon_reopen_logs(d);
+    d->reload_asked = d->reopen_asked = false;
+}
+
 static void on_tick(uv_timer_t *t)
 {
     struct daemon *d = t->data;
 
+    do_asked(d);
     reserves_prepare();
     write_logs(d);
     read_answers(d);
@@ -241,14 +254,13 @@ static void on_tick(uv_timer_t *t)
 static void on_signal(uv_signal_t *s, int number)
 {
     struct daemon *d = s->data;
-    struct cfg_err err = { "" };
 
     switch (number) {
     case SIGHUP:
-        daemon_reload(d, &err);
+        d->reload_asked = true;
         return;
     case SIGUSR1:
-        daemon_reopen_logs(d);
+        d->reopen_asked = true;
         return;
     default:
         if (d->state == DAEMON_STOPPING)
@@ -404,10 +416,24 @@ static int start_helpers(struct daemon *d, struct cfg_err *err)
     return 0;
 }
 
+static const int numbers[] = { SIGHUP, SIGUSR1, SIGTERM, SIGINT };
+
+/*
+ * Threads inherit what is blocked when they are made: a worker is never interrupted. The control
+ * thread is while it runs; who has asked for the end can ask again, and it still comes in order.
+ */
+static void signals(int how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
+        sigaddset(&set, numbers[i]);
+    (void)pthread_sigmask(how, &set, NULL);
+}
+
 static void start_loop(struct daemon *d)
 {
-    static const int numbers[] = { SIGHUP, SIGUSR1, SIGTERM, SIGINT };
-
     uv_loop_init(&d->loop);
     uv_timer_init(&d->loop, &d->tick);
     d->tick.data = d;
@@ -444,6 +470,7 @@ int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err)
     if (file_read(conf_path, &d->first, err) < 0)
         return -EINVAL;
     m = &d->first->machine;
+    signals(SIG_BLOCK);
     start_loop(d);
     d->stats = stats_new(m->n_workers);
     d->logfiles = logfiles_new();
@@ -483,7 +510,9 @@ err_daemon:
 
 void daemon_run(struct daemon *d)
 {
+    signals(SIG_UNBLOCK);
     uv_run(&d->loop, UV_RUN_DEFAULT);
+    signals(SIG_BLOCK);
 }
 
 /* Answered or not: every letter comes back to who sent it. */

@@ -27,6 +27,7 @@ enum daemon_state { DAEMON_RUNNING, DAEMON_DRAINING, DAEMON_STOPPING };
 
 struct daemon {
     enum daemon_state state;
+    bool reload_asked, reopen_asked; /* by signals, to be done by the next tick */
     const char *conf_path;
     uv_loop_t loop;
     uv_timer_t tick;
@@ -61,7 +62,8 @@ struct daemon {
 /* In order; on failure everything is walked back and @err says why. */
 NODISCARD int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err);
 
-/* Until it was told to stop. */
+/* Until it was told to stop. Signals interrupt it here alone: what comes while it starts waits,
+ * what comes while it stops is too late. */
 void daemon_run(struct daemon *d);
 void daemon_stop(struct daemon *d);
 

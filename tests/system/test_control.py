@@ -671,6 +671,46 @@ def test_the_end_comes_while_letters_are_out(own, how):
         s.close()
 
 
+def test_signals_may_come_faster_than_they_are_done(own):
+    done = threading.Event()
+
+    def version():
+        return own.json("status")["configuration"]["version"]
+
+    def storm():
+        while not done.is_set():
+            own.gw.send_signal(signal.SIGHUP)
+            own.gw.send_signal(signal.SIGUSR1)
+    sender = threading.Thread(target=storm)
+    sender.start()
+    try:
+        first = version()
+        L.wait_for("ten reloads", lambda: version() > first + 10)
+        assert own.get("/") == "origin\n"
+    finally:
+        done.set()
+        sender.join()
+
+
+def test_signals_while_it_ends_change_nothing(own):
+    """It is told again and again, and still gives back all that it has."""
+    own.lab.ctl(own.gw, "stop")  # nobody is connected: at once
+    while own.gw.poll() is None:
+        own.gw.send_signal(signal.SIGTERM)
+        own.gw.send_signal(signal.SIGHUP)
+    own.gone()
+
+
+def test_signals_interrupt_the_control_thread_alone(own):
+    ours = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT}
+    blocked = {}
+    for task in Path(f"/proc/{own.gw.pid}/task").iterdir():
+        mask = int(re.search(r"SigBlk:\s*(\w+)", (task / "status").read_text())[1], 16)
+        blocked[int(task.name)] = {s for s in ours if mask >> (s - 1) & 1}
+    assert blocked.pop(own.gw.pid) == set()
+    assert blocked and all(b == ours for b in blocked.values()), blocked
+
+
 def test_what_a_killed_daemon_left_is_taken_away_by_the_next(own):
     own.lab.stop(own.gw, signal.SIGKILL)
     left = Path("/run/dpdk", f"isthmus-{own.gw.pid}")
