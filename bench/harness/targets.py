@@ -150,8 +150,9 @@ def growth(f):
     held = held_steps(f)
     turns = [f.get("million", OURS, f"at{n}.cost_turns") for n in (held[:1] + held[-1:])]
     if len(held) > 1 and all(turns):
-        figure += f"; over memif {turns[1] / turns[0]:.2f}x from {held[0]:,} to {held[-1]:,}"
-        all_in_all, far = over_veth * turns[1] / turns[0], max(far, held[-1])
+        over_memif = turns[1] / turns[0]
+        figure += f"; over memif {over_memif:.2f}x from {held[0]:,} to {held[-1]:,}"
+        all_in_all, far = over_veth * max(1, over_memif), max(far, held[-1])
     met = all_in_all < 1.5
     upto = "" if far >= 100000 else f" as far as {far:,} connections"
     return [target, wanted, figure, best, verdict(met) + upto * met]
