@@ -12,9 +12,8 @@
 
 struct tls_desk {
     struct tls_desk_conf conf;
-    struct ring *asked,
-        *answered;    /* struct op, on the stacks of their jobs; room for all of them */
-    uint32_t n_asked; /* the worker's: not back yet, TLS_DESK at most */
+    struct ring *asked, *answered; /* struct op, on the stacks of their jobs: room for all */
+    uint32_t n_asked;              /* the worker's: not back yet, TLS_DESK at most */
 };
 
 /* One operation: what it is done with stays untouched until it comes back. */

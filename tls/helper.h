@@ -29,8 +29,10 @@ struct tls_desk;
 
 #define TLS_DESK 32 /* operations that wait on one, a power of two */
 
-/* What is called when there is something new: on the desk for the helper, back for the worker. On
- * the thread of the other; must not block. */
+/*
+ * What is called when there is something new: on the desk for the helper, back for the worker. On
+ * the thread of the other; must not block.
+ */
 struct tls_desk_conf {
     void (*on_asked)(void *helper);
     void *helper;

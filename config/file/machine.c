@@ -122,8 +122,10 @@ static int read_punt_port(struct reader *r, const config_setting_t *s, void *ele
     return rc;
 }
 
-/* Cores alone say how many workers there are; a number alone leaves the cores to the kernel. */
-/* @names: the setting of @cores, of @n threads, which are counted by the setting @count. */
+/*
+ * The setting @names has @cores, of @n threads; the setting @count is their number. Cores alone say
+ * how many there are; a number alone leaves the cores to the kernel.
+ */
 static int check_cores(struct reader *r, const config_setting_t *s, const char *names,
                        const char *count, int32_t *cores, uint32_t n)
 {

@@ -8,8 +8,7 @@
 #define PLAIN_MAX (16 * 1024) /* plaintext that waits for its owner: beyond, reading stops */
 #define LINGER_US 1000000     /* for an alert to get out */
 
-/* Queues what there is to read. Doing so twice changes nothing; who waits for a helper reads later.
- */
+/* Queues what there is to read. Twice is as good as once. Who waits for a helper reads later. */
 static void want_read(struct transport *t)
 {
     if (list_is_linked(&t->work) || tls_waits(t->tls))
