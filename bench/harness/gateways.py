@@ -167,7 +167,10 @@ stream {{
 
 
 class Haproxy(Gateway):
-    """One thread, connections shared by all requests (http-reuse always), no session cache."""
+    """
+    One thread, connections shared by all requests (http-reuse always), also where those of clients have most of the
+    descriptors (tune.pool-*), no session cache.
+    """
     name, title = "haproxy", "HAProxy"
 
     def version(self):
@@ -198,6 +201,8 @@ global
   nbthread 1
   maxconn 9900
   tune.ssl.cachesize 0
+  tune.pool-low-fd-ratio 99
+  tune.pool-high-fd-ratio 100
   ssl-server-verify required
   hard-stop-after 5s
 defaults

@@ -136,7 +136,7 @@ class Wrk:
 
 
 class H2load:
-    """Its log has a line for each request: start (us), status, duration (us)."""
+    """Its log has a line for each request: start (us), status, duration (us). Status 0: there was no reason phrase."""
     name = "h2load"
 
     @staticmethod
@@ -195,7 +195,7 @@ class H2load:
         with open(log) as f:
             rows = [line.split("\t") for line in f if line.endswith("\n")]
         inside = [r for r in rows if running.began <= (int(r[0]) + int(r[2])) / 1e6 < running.ended]
-        bad = sum(r[1] != "200" for r in rows)
+        bad = sum(r[1] not in ("200", "0") for r in rows)
         return {"requests": len(inside), "errors": bad, "seconds": running.ended - running.began,
                 "latency_us": percentiles([int(r[2]) for r in inside])}
 

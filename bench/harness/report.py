@@ -71,6 +71,14 @@ def unit_of(figure):
     return UNITS.get(figure)
 
 
+def unanswered(results):
+    """Figures of answers that were none say nothing: each is told."""
+    for gateway, r in results.items():
+        for figure, values in r["figures"].items():
+            if "errors" in figure.split(".") and any(values):
+                yield f"{gateway}: {figure}: {max(values):,.0f} in a round"
+
+
 def scenario_text(name, s):
     results = s["results"]
     figures = [f for f in dict.fromkeys(f for r in results.values() for f in r["figures"]) if unit_of(f)]
@@ -78,7 +86,7 @@ def scenario_text(name, s):
     for gateway, r in results.items():
         rows.append([gateway, *(cell(r["figures"][f], unit_of(f)) if f in r["figures"] else "-" for f in figures)])
     wrong = [f"{g}: {e}" for g, r in results.items() for e in r["errors"]]
-    return "\n".join([f"\n{name}: {s['settings']['title']}", table(rows), *wrong])
+    return "\n".join([f"\n{name}: {s['settings']['title']}", table(rows), *wrong, *unanswered(results)])
 
 
 def profile_rows(data):

@@ -9,13 +9,14 @@ import shutil
 import signal
 import sys
 import time
+import types
 
 import pytest
 
 import lab as L
 
 sys.path.insert(0, str(L.TOP / "bench"))
-from harness import targets  # noqa: E402
+from harness import load, report, targets  # noqa: E402
 
 DEVICES = ["af_packet", "af_xdp"]
 SNI = "bench.example"
@@ -280,3 +281,34 @@ def test_every_scenario_file_is_right(lab):
     for path in sorted((L.TOP / "bench/scenarios").glob("*.conf")):
         done = lab.ns(L.GATEWAY, L.BUILD / "bench/isthmus-bench", "--check", "-c", path, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def grown(over_veth, over_memif):
+    """Figures of ours: what a request costs with many connections is so many times what it does with few."""
+    def scenario(figures):
+        return {"results": {targets.OURS: {"figures": {name: [value] for name, value in figures.items()}}}}
+    return targets.Figures({"scenarios": {
+        "growth": scenario({"cost.10": 10.0, "cost.9000": 10.0 * over_veth}),
+        "million": scenario({"gib.1000": 0.5, "gib.1000000": 1.7, "at1000.cost_turns": 4.0,
+                             "at1000000.cost_turns": 4.0 * over_memif})}})
+
+
+@pytest.mark.parametrize("over_veth, over_memif, verdict", [
+    (1.2, 1.2, "met"), (1.2, 1.3, "missed"), (1.4, 0.5, "met"), (1.6, 0.5, "missed"), (0.5, 1.6, "met")])
+def test_growth_is_judged_by_both_of_its_parts(over_veth, over_memif, verdict):
+    assert targets.growth(grown(over_veth, over_memif))[4] == verdict
+
+
+def test_requests_that_were_not_answered_are_told():
+    results = {"a": {"figures": {"rate": [9.0, 8.0], "fixed.errors": [0, 3]}, "errors": []},
+               "b": {"figures": {"errors.wrk": [0], "lost": [2]}, "errors": []}}
+    assert list(report.unanswered(results)) == ["a: fixed.errors: 3 in a round"]
+
+
+def test_what_h2load_says_of_an_answer(tmp_path):
+    """Without a reason phrase, which HTTP/2 has not, its status is 0; of a request that has failed it is -1."""
+    log = tmp_path / "log"
+    log.write_text("1000000\t200\t100\n1000100\t0\t300\n1000200\t503\t500\n1000300\t-1\t100\n9000000\t200\t1\n10000")
+    seen = types.SimpleNamespace(began=0.5, ended=1.5)
+    read = load.H2load.read(log, seen)
+    assert (read["requests"], read["errors"], read["seconds"]) == (4, 2, 1.0)
