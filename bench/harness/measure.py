@@ -140,11 +140,16 @@ def latency(run, scenario, gateway):
 
 
 @with_gateway
+def with_so_many(run, scenario, gateway):
+    return D.run(run.place, load_of(run, scenario, rate=rate_of(run, scenario)))
+
+
 def growth(run, scenario, gateway):
+    """Each number with a gateway that knows nothing of those before, which may not all have told it that they went."""
     found = {}
     for n in scenario["steps"]:
         try:
-            result = D.run(run.place, load_of(run, scenario | {"connections": n}, rate=rate_of(run, scenario)))
+            result = with_so_many(run, scenario | {"connections": n}, gateway)
         except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as e:
             raise Partial(found, f"with {n} connections: {e}") from e
         found |= {f"cost.{n}": cost_us(run, result)} | figures(f"at{n}", result)
