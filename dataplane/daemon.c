@@ -416,19 +416,19 @@ static int start_helpers(struct daemon *d, struct cfg_err *err)
     return 0;
 }
 
-static const int numbers[] = { SIGHUP, SIGUSR1, SIGTERM, SIGINT };
+static const int signal_numbers[] = { SIGHUP, SIGUSR1, SIGTERM, SIGINT };
 
 /*
  * Threads inherit what is blocked when they are made: a worker is never interrupted. The control
  * thread is while it runs; who has asked for the end can ask again, and it still comes in order.
  */
-static void signals(int how)
+static void mask_signals(int how)
 {
     sigset_t set;
 
     sigemptyset(&set);
-    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
-        sigaddset(&set, numbers[i]);
+    for (unsigned i = 0; i < ARRAY_SIZE(signal_numbers); i++)
+        sigaddset(&set, signal_numbers[i]);
     (void)pthread_sigmask(how, &set, NULL);
 }
 
@@ -438,10 +438,10 @@ static void start_loop(struct daemon *d)
     uv_timer_init(&d->loop, &d->tick);
     d->tick.data = d;
     uv_timer_start(&d->tick, on_tick, TICK_MS, TICK_MS);
-    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
+    for (unsigned i = 0; i < ARRAY_SIZE(signal_numbers); i++) {
         uv_signal_init(&d->loop, &d->signals[i]);
         d->signals[i].data = d;
-        uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+        uv_signal_start(&d->signals[i], on_signal, signal_numbers[i]);
     }
     d->watch = watch_new(&d->loop, on_secrets_changed, d);
     d->rotate_at_ms = uv_now(&d->loop) + ROTATE_MS;
@@ -470,7 +470,7 @@ int daemon_start(struct daemon *d, const char *conf_path, struct cfg_err *err)
     if (file_read(conf_path, &d->first, err) < 0)
         return -EINVAL;
     m = &d->first->machine;
-    signals(SIG_BLOCK);
+    mask_signals(SIG_BLOCK);
     start_loop(d);
     d->stats = stats_new(m->n_workers);
     d->logfiles = logfiles_new();
@@ -510,9 +510,9 @@ err_daemon:
 
 void daemon_run(struct daemon *d)
 {
-    signals(SIG_UNBLOCK);
+    mask_signals(SIG_UNBLOCK);
     uv_run(&d->loop, UV_RUN_DEFAULT);
-    signals(SIG_BLOCK);
+    mask_signals(SIG_BLOCK);
 }
 
 /* Answered or not: every letter comes back to who sent it. */

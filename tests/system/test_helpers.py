@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,11 @@ def test_a_helper_has_its_core_and_sleeps(place):
         assert place.ask().endswith(" TLSv1.3")
         assert place.settled() > worked
         L.wait_for("it to sleep", lambda: place.stat("helper.sleeps") > slept and sleeps())
+
+    def ticks():
+        fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+    before, slept = ticks(), place.stat("helper.sleeps")
+    time.sleep(3)
+    assert ticks() - before <= 1
+    assert place.stat("helper.sleeps") - slept <= 5
